@@ -1,0 +1,58 @@
+# The commands that everything starts with. `make` alone lists them; ARGS reaches the tool behind a command.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check format requirements clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.run ## start web and worker on http://127.0.0.1:8000 (HOST, PORT and DATABASE_URL win)
+	@$(VENV)/bin/python -m config
+	@exec $(VENV)/bin/signalbox run
+
+test: $(VENV)/.dev ## run the tests (ARGS="-k box" for some of them)
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contract, tests
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy --strict
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+format: $(VENV)/.dev ## format the code and mend what can be mended
+	@$(VENV)/bin/ruff check --fix-only --quiet .
+	@$(VENV)/bin/ruff format .
+
+requirements: ## pin the requirements again (ARGS=--upgrade for newer releases); needs uv
+	@command -v uv >/dev/null || { echo "make requirements needs uv, a Python package: install it first" >&2; exit 1; }
+	$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove the virtual environment and the caches; .env and var/ stay
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Signalbox needs Python 3.11 or later and $(PYTHON) is %d.%d: make PYTHON=python3.12 names another" % v[:2])'
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps: pip runs again only when what it would install has changed.
+$(VENV)/.run: requirements.txt pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing what Signalbox runs on, as pinned in $<"
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing what Signalbox is developed with, as pinned in $<"
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.run

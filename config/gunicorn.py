@@ -1,0 +1,40 @@
+"""How the web processes are served: `gunicorn --config config/gunicorn.py wsgi:app`."""
+
+import os
+import sys
+
+from config import ROOT, load
+from receiver.errors import SettingsError
+
+try:
+    _settings = load(os.environ)
+except SettingsError as error:
+    sys.exit(str(error))
+
+_host = _settings["HOST"]
+_is_public = _host not in {"127.0.0.1", "::1", "localhost"}
+
+chdir = str(ROOT)
+bind = f"[{_host}]:{_settings['PORT']}" if ":" in _host else f"{_host}:{_settings['PORT']}"
+workers = _settings["WEB_CONCURRENCY"]
+worker_class = "gevent"
+
+# Seconds. A delivery takes milliseconds: 25 are enough to finish those begun, and Heroku kills after 30.
+timeout = 30
+graceful_timeout = 25
+# An open but idle connection holds up a restart for this long.
+keepalive = 5
+
+# The longest that gunicorn takes: bins record requests of any kind.
+limit_request_line = 8190
+
+# In production TLS ends at a proxy that is the only way in, so its X-Forwarded-Proto is believed. It has no say on
+# paths, which gunicorn would otherwise let it set by header.
+if _settings["ENV"] == "production" and _is_public:
+    forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "*")
+forwarder_headers = ""
+
+# Each delivery is logged by the app. The control socket would be a file in the home directory.
+accesslog = None
+loglevel = _settings["LOG_LEVEL"]
+control_socket_disable = True

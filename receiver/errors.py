@@ -1,0 +1,74 @@
+"""Every error that Signalbox raises on purpose, as a tree; each message names what mends it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+
+class SignalboxError(Exception):
+    """The root: catch this at an edge to show the message without a traceback."""
+
+
+class SettingsError(SignalboxError):
+    """The environment does not make a working installation; lists every problem at once."""
+
+    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+        self.problems = {name: list(messages) for name, messages in problems.items()}
+        lines = [f"  {name}: {' '.join(messages)}" for name, messages in self.problems.items()]
+        super().__init__("\n".join(["Settings to mend (in the environment or .env):", *lines]))
+
+
+class PatternError(SignalboxError):
+    """A pattern given to `on` can match no event."""
+
+
+class HandlerError(SignalboxError):
+    """A handler cannot be connected as it stands."""
+
+
+class DuplicateHandlerError(HandlerError):
+    """Two different functions carry the same handler name, so their jobs could not be told apart."""
+
+
+class UnreadableError(SignalboxError):
+    """A verified body that is not this provider's message.
+
+    `errors` maps each field to what is wrong with it, for example `{"trigger": ["Missing data."]}`.
+    """
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors = {field: list(messages) for field, messages in errors.items()}
+        super().__init__(f"unreadable fields: {', '.join(self.errors)}")
+
+
+class StoreError(SignalboxError):
+    """The database did not take the write. Nothing of it is kept; the sender should come again."""
+
+
+class SchemaError(SignalboxError):
+    """The tables are not those that this release works with: `signalbox db upgrade` makes them so."""
+
+
+class NotFoundError(SignalboxError):
+    """There is nothing of this id or name."""
+
+
+class Retry(SignalboxError):
+    """Raised by a handler that wants to be run again after a time of its own choosing.
+
+    It counts as an attempt: a job that has none left is dead.
+
+        raise Retry(after=timedelta(minutes=5))
+    """
+
+    def __init__(self, *, after: timedelta) -> None:
+        if not isinstance(after, timedelta):
+            raise TypeError(f"Retry(after=…) takes a timedelta, not {type(after).__name__}")
+        self.after = max(after, timedelta(0))
+        super().__init__(f"again in {self.after}")
+
+
+class Discard(SignalboxError):
+    """Raised by a handler for an event that it will never be able to use: the job is dead at once.
+
+    raise Discard("not one of our folders")
+    """

@@ -1,0 +1,135 @@
+"""What came (Delivery), what the signature says of it (Verified, Refused), what it means (Event)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token"}
+)
+
+
+class Headers(Mapping[str, str]):
+    """The header lines of a delivery: order and repetitions kept, names found in any spelling.
+
+    Values are the bytes that came, decoded as Latin-1 (PEP 3333), so nothing is lost.
+    """
+
+    __slots__ = ("_values", "pairs")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self.pairs = tuple(pairs)
+        self._values: dict[str, list[str]] = {}
+        for name, value in self.pairs:
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._values[name.lower()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({self.redacted()!r})"
+
+    def distinct(self, name: str) -> list[str]:
+        """Give the different values that came under one name.
+
+        WSGI servers join repeated headers with a comma; no value that we look at holds one, so it is split again.
+        """
+        joined = self._values.get(name.lower())
+        if joined is None:
+            return []
+        if len(joined) == 1 and "," not in joined[0]:
+            return joined
+        return list(dict.fromkeys(part.strip() for value in joined for part in value.split(",")))
+
+    def redacted(self) -> list[tuple[str, str]]:
+        """Give the lines for people to see: credentials masked, signatures cut to a few characters."""
+        return [(name, _mask(name.lower(), value)) for name, value in self.pairs]
+
+    def to_bytes(self) -> bytes:
+        return "".join(f"{name}: {value}\r\n" for name, value in self.pairs).encode("latin-1")
+
+    @classmethod
+    def from_bytes(cls, block: bytes) -> "Headers":
+        lines = block.decode("latin-1").split("\r\n")[:-1]
+        return cls((name, value) for name, _, value in (line.partition(": ") for line in lines))
+
+
+def _mask(name: str, value: str) -> str:
+    if name in SECRET_HEADERS:
+        return "•••"
+    if "signature" in name and len(value) > 20:
+        return f"{value[:6]}…{value[-4:]}"
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One HTTP request from a source, as it came, byte for byte."""
+
+    source: str
+    body: bytes
+    headers: Headers
+    received_at: datetime
+
+
+class Reason(StrEnum):
+    """Why a delivery is refused: the codes of the answer 401."""
+
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_MALFORMED = "signature_malformed"
+    SIGNATURE_MISMATCH = "signature_mismatch"
+    TIMESTAMP_MISSING = "timestamp_missing"
+    TIMESTAMP_MALFORMED = "timestamp_malformed"
+    TIMESTAMP_STALE = "timestamp_stale"
+    TIMESTAMP_IN_FUTURE = "timestamp_in_future"
+    VERSION_UNSUPPORTED = "version_unsupported"
+    ALGORITHM_UNSUPPORTED = "algorithm_unsupported"
+    HEADER_CONFLICT = "header_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The signature is right; `by` names the key slot that says so, never the key."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The signature is not right; `detail` is a sentence for the sender that gives no key and no signature."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a delivery says happened; the one argument of every handler.
+
+    A handler's test makes one in a line: `Event(type="filestack:fp.upload", payload={"text": {"size": 3}})`.
+    `name` is the provider's own word where the type differs from it (`fp.converse`); `occurred_at` is None where
+    the provider gives no time that can be read; `attempt` counts from 1 over the whole life of the job.
+    """
+
+    type: str
+    payload: dict[str, Any]
+    id: str = ""
+    name: str = ""
+    identity: str = ""
+    body: bytes = b""
+    headers: Headers = field(default_factory=Headers)
+    received_at: datetime | None = None
+    occurred_at: datetime | None = None
+    attempt: int = 1
+
+    @property
+    def source(self) -> str:
+        return self.type.partition(":")[0]

@@ -1,0 +1,193 @@
+"""Which handlers want an event, and how modules are loaded."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from receiver import routing
+from receiver.errors import DuplicateHandlerError, HandlerError, PatternError
+from receiver.events import Event
+from receiver.routing import Router, ancestry, matches
+
+
+def names(router: Router, event_type: str, raw_name: str = "") -> list[str]:
+    return [handler.name.rpartition(".")[2] for handler in router.handlers_for(event_type, raw_name)]
+
+
+def test_an_event_reaches_its_type_its_family_its_source_and_everything() -> None:
+    assert ancestry("box:FILE.UPLOADED") == ["box:FILE.UPLOADED", "box:FILE.*", "box:*", "*"]
+
+
+def test_a_name_without_a_dot_has_no_family() -> None:
+    assert ancestry("box:NO_ACTIVE_SESSION") == ["box:NO_ACTIVE_SESSION", "box:*", "*"]
+
+
+@pytest.mark.parametrize("pattern", ["box:FILE.UPLOADED", "box:FILE.*", "box:*", "*"])
+def test_a_pattern_matches(pattern: str) -> None:
+    assert matches(pattern, "box:FILE.UPLOADED")
+
+
+@pytest.mark.parametrize("pattern", ["box:FILE", "box:FILE.UP*", "filestack:*", "box:FOLDER.*"])
+def test_a_pattern_does_not_match(pattern: str) -> None:
+    assert not matches(pattern, "box:FILE.UPLOADED")
+
+
+def test_each_handler_is_wanted_once_however_many_of_its_patterns_match(router: Router) -> None:
+    @router.on("box:FILE.UPLOADED", "box:*")
+    @router.on("*")
+    def index(event: Event) -> None: ...
+
+    assert names(router, "box:FILE.UPLOADED") == ["index"]
+    assert router.handlers()[0].patterns == ("*", "box:FILE.UPLOADED", "box:*")
+
+
+def test_handlers_come_sorted_by_name(router: Router) -> None:
+    @router.on("*")
+    def second(event: Event) -> None: ...
+
+    @router.on("box:*")
+    def first(event: Event) -> None: ...
+
+    assert names(router, "box:ANY") == ["first", "second"]
+
+
+def test_a_trigger_invented_tomorrow_reaches_the_handlers_of_its_source(router: Router) -> None:
+    @router.on("box:*")
+    def all_of_box(event: Event) -> None: ...
+
+    assert names(router, "box:SOMETHING.NEW") == ["all_of_box"]
+
+
+def test_a_handler_may_ask_for_the_providers_own_name(router: Router) -> None:
+    @router.on("filestack:fp.converse")
+    def as_written(event: Event) -> None: ...
+
+    @router.on("filestack:fp.conversion")
+    def as_said(event: Event) -> None: ...
+
+    assert names(router, "filestack:fp.conversion", "fp.converse") == ["as_said", "as_written"]
+
+
+def test_a_function_inside_another_stays_connected(router: Router) -> None:
+    def connect() -> None:
+        @router.on("*")
+        def inner(event: Event) -> None: ...
+
+    connect()
+    assert names(router, "box:ANY") == ["inner"]
+
+
+def plain(event: Event) -> None: ...
+
+
+def test_a_plain_connect_to_a_signal_works_and_gets_the_default_policy(router: Router) -> None:
+    router.signal("box:*").connect(plain)
+    (handler,) = router.handlers_for("box:ANY")
+    assert (handler.name, handler.policy.attempts) == (f"{__name__}.plain", 10)
+
+
+def test_attempts_are_the_handlers_own(router: Router) -> None:
+    @router.on("*", attempts=3)
+    def index(event: Event) -> None: ...
+
+    assert router.handlers()[0].policy.attempts == 3
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "box", "box:", "box:FI*", "box:*.UPLOADED", "Box:FILE", "box: FILE", "**", "box:.*"]
+)
+def test_a_pattern_that_could_match_nothing_is_refused(router: Router, pattern: str) -> None:
+    with pytest.raises(PatternError, match="is no pattern"):
+        router.on(pattern)
+
+
+def test_no_pattern_is_refused(router: Router) -> None:
+    with pytest.raises(PatternError, match="needs a pattern"):
+        router.on()
+
+
+def test_no_attempts_are_refused(router: Router) -> None:
+    with pytest.raises(HandlerError, match="one attempt at least"):
+        router.on("*", attempts=0)
+
+
+def test_an_async_handler_is_refused(router: Router) -> None:
+    async def later(event: Event) -> None: ...
+
+    with pytest.raises(HandlerError, match="is async"):
+        router.on("*")(later)
+
+
+def test_two_handlers_of_one_name_are_refused(router: Router) -> None:
+    def make() -> None:
+        @router.on("*")
+        def index(event: Event) -> None: ...
+
+    make()
+    with pytest.raises(DuplicateHandlerError, match="two handlers are named"):
+        make()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty package `drops` that can be imported, and is forgotten afterwards."""
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "drops"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def shared_router(monkeypatch: pytest.MonkeyPatch) -> Router:
+    """A fresh router in the place of the one that `from receiver import on` gives."""
+    fresh = Router()
+    monkeypatch.setattr("receiver.on", fresh.on)
+    monkeypatch.setattr(routing, "router", fresh)
+    return fresh
+
+
+LIVE = "from receiver import on\n\n@on('*')\ndef {name}(event):\n    '''Does {name}.'''\n"
+
+
+def test_a_file_dropped_into_the_package_is_live(package: Path, shared_router: Router) -> None:
+    (package / "search.py").write_text(LIVE.format(name="index"))
+    assert shared_router.load(["drops"]) == []
+    (handler,) = shared_router.handlers()
+    assert (handler.name, handler.summary) == ("drops.search.index", "Does index.")
+
+
+def test_a_file_that_begins_with_an_underscore_is_left_alone(package: Path, shared_router: Router) -> None:
+    (package / "_draft.py").write_text("raise RuntimeError")
+    assert shared_router.load(["drops"]) == []
+
+
+@pytest.mark.parametrize("text", ["import nothing_of_this_name", "def broken(:", "raise SystemExit(3)", "1 / 0"])
+def test_a_broken_module_is_shown_and_takes_no_other_down(package: Path, shared_router: Router, text: str) -> None:
+    (package / "broken.py").write_text(text)
+    (package / "search.py").write_text(LIVE.format(name="index"))
+    (broken,) = shared_router.load(["drops"])
+    assert broken.name == "drops.broken"
+    assert "broken.py" in broken.traceback
+    assert [handler.name for handler in shared_router.handlers()] == ["drops.search.index"]
+
+
+def test_what_a_module_connected_before_it_broke_is_taken_back(package: Path, shared_router: Router) -> None:
+    (package / "half.py").write_text(LIVE.format(name="index") + "\n1 / 0\n")
+    shared_router.load(["drops"])
+    assert shared_router.handlers() == []
+
+
+def test_a_package_that_is_not_there_is_shown(shared_router: Router) -> None:
+    (broken,) = shared_router.load(["nowhere"])
+    assert broken.error == "ModuleNotFoundError: No module named 'nowhere'"
+
+
+def test_two_handlers_of_one_name_stop_the_start(package: Path, shared_router: Router) -> None:
+    (package / "search.py").write_text(LIVE.format(name="index") + LIVE.format(name="index"))
+    with pytest.raises(DuplicateHandlerError, match=r"search\.py"):
+        shared_router.load(["drops"])

@@ -1,0 +1,177 @@
+"""What both wire formats share: strict JSON, times, identities, keyed hashes, the checks of headers and of age."""
+
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from marshmallow import Schema, ValidationError
+
+from receiver.errors import UnreadableError
+from receiver.events import Headers, Reason, Refused
+
+MAX_DEPTH = 100
+_MAX_IDENTITY = 200
+_MAX_NAME = 200
+
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+_DIGITS = re.compile(r"\d{1,12}", re.ASCII)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Give the JSON object that a body holds; raises UnreadableError for everything else.
+
+    Stricter than Python's own reader: UTF-8 only, no NaN, no number out of range, and nested no deeper than
+    MAX_DEPTH, so that whoever writes the payload out again later cannot run out of stack.
+    """
+    try:
+        payload = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        problem = "Not UTF-8."
+    except json.JSONDecodeError as error:
+        problem = f"Not JSON: {error.msg} (character {error.pos})." if body else "Empty."
+    except ValueError:
+        problem = "Not JSON: holds NaN, Infinity or a number of too many digits."
+    except RecursionError:
+        problem = f"Nested deeper than {MAX_DEPTH} levels."
+    else:
+        if not isinstance(payload, dict):
+            problem = "Not a JSON object."
+        elif body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(payload, MAX_DEPTH):
+            problem = f"Nested deeper than {MAX_DEPTH} levels."
+        else:
+            return payload
+    raise UnreadableError({"body": [problem]})
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("out of range")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def rfc3339(text: object) -> datetime | None:
+    """Read a date and time that says its offset from UTC; None for anything else."""
+    if not isinstance(text, str) or not _RFC3339.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def unix_time(seconds: object) -> datetime | None:
+    """Read whole seconds since 1970, a number or ASCII digits; None for anything else."""
+    if isinstance(seconds, str) and _DIGITS.fullmatch(seconds):
+        seconds = int(seconds)
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def plain_word(text: str) -> None:
+    """Validate a provider's name for what happened: it goes into URLs, logs and signal names, so only what shows."""
+    if not 1 <= len(text) <= _MAX_NAME:
+        raise ValidationError(f"Must be 1 to {_MAX_NAME} characters long.")
+    if " " in text or not text.isprintable():
+        raise ValidationError("May hold no spaces and no characters that do not show.")
+
+
+def read_envelope(schema: Schema, payload: dict[str, Any]) -> dict[str, Any]:
+    """Give what the schema of an envelope takes out of a payload; raises UnreadableError naming each field."""
+    try:
+        envelope: dict[str, Any] = schema.load(payload)
+    except ValidationError as error:
+        raise UnreadableError(error.messages_dict) from None
+    return envelope
+
+
+def identity(parts: Sequence[object]) -> str:
+    """Give the same short ASCII text for the same parts, and another one for any others."""
+    text = _ENCODER.encode(parts)
+    return text if len(text) <= _MAX_IDENTITY else digest_of(text.encode("ascii"))
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_id(value: object) -> bool:
+    """Say whether a value tells one thing from another: an empty id, a zero or a list does not."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and bool(value)
+
+
+def mac(key: str, message: bytes) -> bytes:
+    return hmac.digest(key.encode("utf-8", "surrogatepass"), message, "sha256")
+
+
+def single_values(headers: Headers, names: Iterable[str]) -> dict[str, str] | Refused:
+    """Give the value of each of these headers, "" where it did not come; two different values are a conflict."""
+    found = {}
+    for name in names:
+        values = headers.distinct(name)
+        if len(values) > 1:
+            return Refused(Reason.HEADER_CONFLICT, f"{name} came with {len(values)} different values.")
+        found[name] = values[0] if values else ""
+    return found
+
+
+def check_age(sent_at: datetime, received_at: datetime, *, max_age: timedelta, max_skew: timedelta) -> Refused | None:
+    """Refuse what is older than `max_age` or further ahead of us than `max_skew`, counted in whole seconds."""
+    age = received_at.replace(microsecond=0) - sent_at.replace(microsecond=0)
+    if age > max_age:
+        detail = f"The delivery was signed {_seconds(age)} before it arrived; {_seconds(max_age)} are allowed."
+        return Refused(Reason.TIMESTAMP_STALE, detail)
+    if -age > max_skew:
+        detail = (
+            f"The delivery was signed {_seconds(-age)} ahead of our clock; {_seconds(max_skew)} are allowed. "
+            "Is the clock of this machine right?"
+        )
+        return Refused(Reason.TIMESTAMP_IN_FUTURE, detail)
+    return None
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span // timedelta(seconds=1)} s"
+
+
+def malformed(name: str, value: str, *, form: str) -> Refused:
+    """Refuse a signature that cannot be one, without showing it."""
+    detail = f"{name} is {len(value)} characters long, but not {form}."
+    if value.lower().startswith("sha256="):
+        detail = f'{name} begins with "sha256=": send {form}, without that prefix.'
+    return Refused(Reason.SIGNATURE_MALFORMED, detail)
+
+
+def came(sent: Mapping[str, str]) -> str:
+    """Name the headers that did come, for a sentence about those that did not."""
+    return ", ".join(name for name, value in sent.items() if value) or "none of its headers"

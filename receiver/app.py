@@ -1,0 +1,51 @@
+"""create_app: the wiring and only the wiring. It opens no file, connects to nothing and starts nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from receiver import db, logs, sentry
+from receiver.inbox import Inbox
+from receiver.sources import SOURCES
+from receiver.web import answers
+from receiver.web.health import health
+from receiver.web.hooks import Gate, hooks
+
+
+def create_app(settings: Mapping[str, Any]) -> Flask:
+    """Give the WSGI application for settings as `config.load` makes them."""
+    app = Flask("receiver", static_folder=None)
+    app.config.from_mapping(settings)
+    logs.configure(level=settings["LOG_LEVEL"], form=settings["LOG_FORMAT"])
+    if settings["SENTRY_DSN"]:
+        sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
+    engine = db.open_engine(settings["DATABASE_URL"])
+    app.extensions["signalbox.engine"] = engine
+    app.extensions["signalbox.inbox"] = Inbox(
+        engine,
+        rejected_max_count=settings["REJECTED_MAX_COUNT"],
+        rejected_max_bytes=settings["REJECTED_MAX_BYTES"],
+    )
+    app.extensions["signalbox.gates"] = gates(settings)
+    answers.register(app)
+    app.register_blueprint(hooks)
+    app.register_blueprint(health)
+    return app
+
+
+def gates(settings: Mapping[str, Any]) -> dict[str, Gate]:
+    """Give each source its keys by slot; a source without a key is off."""
+    box = {"primary": settings["BOX_PRIMARY_KEY"], "secondary": settings["BOX_SECONDARY_KEY"]}
+    filestack = {f"secret {number}": secret for number, secret in enumerate(settings["FILESTACK_SECRETS"], 1)}
+    skew = settings["CLOCK_SKEW"]
+    return {
+        "box": Gate(
+            SOURCES["box"],
+            {slot: key for slot, key in box.items() if key},
+            ("BOX_PRIMARY_KEY", "BOX_SECONDARY_KEY"),
+            settings["BOX_MAX_AGE"],
+            skew,
+        ),
+        "filestack": Gate(SOURCES["filestack"], filestack, ("FILESTACK_SECRETS",), settings["FILESTACK_MAX_AGE"], skew),
+    }

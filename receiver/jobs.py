@@ -1,0 +1,285 @@
+"""The life of a job: routed, claimed, finished, lost, buried, replayed. The only writer of jobs and attempts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from receiver import db
+from receiver.errors import NotFoundError
+from receiver.retry import Again, Dead, Policy, decide_lost
+from receiver.tables import attempts, events, is_unrouted, jobs
+
+PolicyOf = Callable[[str], Policy]
+ERROR_LIMIT_CHARACTERS = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What routing one event decided: which handlers get a job, and where the payload drifts from its schema."""
+
+    event_id: str
+    handlers: Sequence[str]
+    drift: Sequence[dict[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is this worker's until the lease ends, with the row of its event."""
+
+    job_id: int
+    handler: str
+    attempt: int
+    spent: int
+    started_at: datetime
+    event: sa.Row[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an attempt ended (`done`, `failed`, `retry`, `discarded`) and what becomes of the job."""
+
+    claim: Claim
+    outcome: str
+    finished_at: datetime
+    then: Again | Dead | None
+    error: str | None = None
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Whether there is anything to do: events to route, jobs to run, jobs whose worker vanished."""
+
+    unrouted: bool
+    waiting: bool
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A job whose worker vanished while it ran."""
+
+    job_id: int
+    event_id: str
+    type: str
+    handler: str
+    attempt: int
+    then: Again | Dead
+
+
+def look(engine: sa.Engine, now: datetime) -> Due:
+    """Say what there is to do, by reading alone: an idle worker takes no lock."""
+    due = sa.select(jobs.c.id).where(jobs.c.due_at <= now)
+    questions = (
+        sa.exists().where(is_unrouted),
+        due.where(jobs.c.state == "waiting").exists(),
+        due.where(jobs.c.state == "running").exists(),
+    )
+    with db.reading(engine) as connection:
+        return Due(*map(bool, connection.execute(sa.select(*questions)).one()))
+
+
+def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
+    """Give the oldest events that no worker has routed yet."""
+    waiting = sa.select(events).where(is_unrouted).order_by(events.c.seq).limit(limit)
+    with db.reading(engine) as connection:
+        return connection.execute(waiting).all()
+
+
+def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime) -> None:
+    """Give each event its jobs and call it routed, all in one transaction. Routing an event twice adds nothing."""
+    rows = [
+        {"event_id": routing.event_id, "handler": handler, "state": "waiting", "due_at": now}
+        for routing in routings
+        for handler in routing.handlers
+    ]
+    routed = sa.update(events).where(events.c.id == sa.bindparam("event")).values(state="routed")
+    with db.writing(engine) as connection:
+        if rows:
+            connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), rows)
+        connection.execute(
+            routed.values(drift=sa.bindparam("found")),
+            [{"event": routing.event_id, "found": list(routing.drift)} for routing in routings],
+        )
+
+
+def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: timedelta) -> list[Claim]:
+    """Take up to `limit` due jobs for this worker; nobody else gets them before the lease ends."""
+    due = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.state == "waiting", jobs.c.due_at <= now)
+        .order_by(jobs.c.due_at, jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        sa.update(jobs)
+        .where(jobs.c.id.in_(due.scalar_subquery()))
+        .values(state="running", attempt=jobs.c.attempt + 1, due_at=now + lease, started_at=now, worker=worker)
+        .returning(jobs.c.id, jobs.c.event_id, jobs.c.handler, jobs.c.attempt, jobs.c.spent_before)
+    )
+    with db.writing(engine) as connection:
+        rows = connection.execute(taken).all()
+        if not rows:
+            return []
+        wanted = {row.event_id for row in rows}
+        found = {row.id: row for row in connection.execute(sa.select(events).where(events.c.id.in_(wanted)))}
+    claims = [
+        Claim(row.id, row.handler, row.attempt, row.attempt - row.spent_before, now, found[row.event_id])
+        for row in rows
+    ]
+    return sorted(claims, key=lambda one: one.job_id)
+
+
+def renew(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, until: datetime) -> None:
+    """Keep the leases of jobs that are still running."""
+    with db.writing(engine) as connection:
+        connection.execute(
+            sa.update(jobs).where(_held(worker)).values(due_at=until),
+            [{"job": claim.job_id, "number": claim.attempt} for claim in claims],
+        )
+
+
+def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> list[bool]:
+    """Write how attempts ended, in one transaction; say of each whether it was still this worker's to write.
+
+    A job whose lease was lost is another worker's by now, or discarded by hand: nothing is written for it.
+    """
+    with db.writing(engine) as connection:
+        kept = [_close(connection, finish, worker) for finish in finishes]
+        written = [_attempt_row(finish) for finish, was_kept in zip(finishes, kept, strict=True) if was_kept]
+        if written:
+            connection.execute(sa.insert(attempts), written)
+    return kept
+
+
+def _close(connection: sa.Connection, finish: Finish, worker: str) -> bool:
+    closed = sa.update(jobs).where(_held(worker)).values(worker=None, **_after(finish.then))
+    where = {"job": finish.claim.job_id, "number": finish.claim.attempt}
+    return connection.execute(closed, where).rowcount == 1
+
+
+def _held(worker: str) -> sa.ColumnElement[bool]:
+    # The attempt's number is part of it: a worker that lost a lease may hold the same job again.
+    return sa.and_(
+        jobs.c.id == sa.bindparam("job"),
+        jobs.c.attempt == sa.bindparam("number"),
+        jobs.c.state == "running",
+        jobs.c.worker == worker,
+    )
+
+
+def _after(then: Again | Dead | None) -> dict[str, Any]:
+    match then:
+        case Again(at):
+            return {"state": "waiting", "due_at": at, "reason": None}
+        case Dead(reason):
+            return {"state": "dead", "due_at": None, "reason": reason}
+        case None:
+            return {"state": "done", "due_at": None, "reason": None}
+
+
+def _attempt_row(finish: Finish) -> dict[str, Any]:
+    return {
+        "job_id": finish.claim.job_id,
+        "number": finish.claim.attempt,
+        "started_at": finish.claim.started_at,
+        "finished_at": finish.finished_at,
+        "outcome": finish.outcome,
+        "error": finish.error and storable(finish.error),
+    }
+
+
+def storable(text: str) -> str:
+    """Give a text that every database takes: lone surrogates and NUL written out, the middle of long ones left out."""
+    clean = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    if len(clean) <= ERROR_LIMIT_CHARACTERS:
+        return clean
+    half = ERROR_LIMIT_CHARACTERS // 2
+    return f"{clean[:half]}\n… {len(clean) - 2 * half} characters left out …\n{clean[-half:]}"
+
+
+def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
+    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them."""
+    ended = (
+        sa.select(jobs, events.c.type)
+        .join(events, events.c.id == jobs.c.event_id)
+        .where(jobs.c.state == "running", jobs.c.due_at <= now)
+        .order_by(jobs.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    with db.writing(engine) as connection:
+        return [_lose(connection, row, now, chance, policy_of) for row in connection.execute(ended).all()]
+
+
+def _lose(connection: sa.Connection, row: sa.Row[Any], now: datetime, chance: float, policy_of: PolicyOf) -> Loss:
+    then = decide_lost(policy_of(row.handler), spent=row.attempt - row.spent_before, now=now, chance=chance)
+    connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(worker=None, **_after(then)))
+    connection.execute(
+        sa.insert(attempts),
+        {
+            "job_id": row.id,
+            "number": row.attempt,
+            "started_at": row.started_at,
+            "finished_at": now,
+            "outcome": "lost",
+            "error": "the worker stopped, or lost the database, while this ran",
+        },
+    )
+    return Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then)
+
+
+def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
+    """Give back jobs that are still running when the worker has to stop: the next worker repeats them at once."""
+    with db.writing(engine) as connection:
+        for one in claims:
+            cut = Finish(one, "lost", now, Again(now), "the worker was told to stop while this ran")
+            if _close(connection, cut, worker):
+                connection.execute(sa.insert(attempts), _attempt_row(cut))
+
+
+def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:
+    """Run the jobs of an event again, each with a fresh budget of attempts; give how many.
+
+    Without a handler the event is routed once more as well, so that handlers that came later get it too. With one,
+    that handler gets the event even where it had no job of it. Jobs that are running now are left alone.
+    """
+    with db.writing(engine) as connection:
+        if connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).first() is None:
+            raise NotFoundError(f"no event has the id {event_id}")
+        if handler is None:
+            connection.execute(sa.update(events).where(events.c.id == event_id).values(state="accepted"))
+            return _rewind(connection, jobs.c.event_id == event_id, now)
+        row = {"event_id": event_id, "handler": handler, "state": "waiting", "due_at": now}
+        added = connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), row).rowcount
+        return added or _rewind(connection, (jobs.c.event_id == event_id) & (jobs.c.handler == handler), now)
+
+
+def replay_job(engine: sa.Engine, job_id: int, *, now: datetime) -> int:
+    """Run one job again with a fresh budget of attempts; 0 if it is running now."""
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        return _rewind(connection, jobs.c.id == job_id, now)
+
+
+def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
+    fresh = {"state": "waiting", "due_at": now, "spent_before": jobs.c.attempt, "reason": None}
+    return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount
+
+
+def bury(engine: sa.Engine, job_id: int, *, reason: str) -> bool:
+    """Discard a job by hand; False if it is done or dead already. What is running runs out, and counts for nothing."""
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        open_jobs = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(["waiting", "running"]))
+        buried = open_jobs.values(state="dead", due_at=None, worker=None, reason=storable(reason))
+        return connection.execute(buried).rowcount == 1
+
+
+def _require_job(connection: sa.Connection, job_id: int) -> None:
+    if connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
+        raise NotFoundError(f"no job has the id {job_id}")

@@ -1,0 +1,57 @@
+"""Tells Sentry of unhandled errors and dead jobs, by event, type and handler: no payload, header or key leaves."""
+
+from typing import Any
+
+import sentry_sdk
+from flask import Flask, got_request_exception
+from sentry_sdk.types import Event as SentryEvent
+
+from receiver import signals
+
+KEPT = frozenset(
+    {"event_id", "timestamp", "level", "platform", "release", "environment", "tags", "exception", "message",
+     "fingerprint", "sdk", "contexts", "type", "logger"}
+)  # fmt: skip
+
+
+def start(dsn: str, *, environment: str, transport: Any = None) -> None:
+    """Start the client and listen. None of its integrations is used: each would send parts of a request along."""
+    sentry_sdk.init(
+        dsn,
+        environment=environment,
+        transport=transport,
+        default_integrations=False,
+        auto_enabling_integrations=False,
+        include_local_variables=False,
+        max_breadcrumbs=0,
+        before_send=scrub,
+    )
+    got_request_exception.connect(_unhandled, weak=False)
+    signals.job_buried.connect(_buried, weak=False)
+
+
+def scrub(event: SentryEvent, _hint: dict[str, Any]) -> SentryEvent:
+    """Keep what is listed, and of an exception its type and place: its words may quote a payload."""
+    kept: Any = {name: value for name, value in event.items() if name in KEPT}
+    for exception in (kept.get("exception") or {}).get("values", []):
+        exception["value"] = "(kept here: see signalbox events show)"
+        for frame in (exception.get("stacktrace") or {}).get("frames", []):
+            frame.pop("vars", None)
+    return kept  # type: ignore[no-any-return]
+
+
+def _unhandled(_app: Flask, exception: BaseException, **_more: Any) -> None:
+    sentry_sdk.capture_exception(exception)
+
+
+def _buried(_worker: object, *, cause: BaseException | None, **told: Any) -> None:
+    with sentry_sdk.new_scope() as scope:
+        scope.set_tag("event_id", told["event_id"])
+        scope.set_tag("source", told["type"].partition(":")[0])
+        scope.set_tag("type", told["type"])
+        scope.set_tag("handler", told["handler"])
+        scope.set_tag("outcome", told["outcome"])
+        if cause is not None:
+            scope.capture_exception(cause)
+        else:
+            scope.capture_message(f"dead job of {told['handler']} ({told['outcome']})", level="error")

@@ -1,0 +1,144 @@
+"""Every table, in the words of the design."""
+
+import sqlalchemy as sa
+
+from receiver.db import Moment
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows by itself for INTEGER only
+
+
+def _number() -> sa.Column[int]:
+    """The order in which rows were written: the key of every table, and the cursor of its listing."""
+    return sa.Column("seq", Number, primary_key=True, autoincrement=True)
+
+
+# One row an event. It holds the first delivery, byte for byte, and is the entry in the queue as well: state `accepted`
+# says that no worker has routed it yet. So what is answered 200 cannot be logged but not queued.
+events = sa.Table(
+    "events",
+    metadata,
+    _number(),
+    sa.Column("id", sa.String(26), nullable=False),
+    sa.Column("source", sa.String(40), nullable=False),
+    sa.Column("type", sa.String(250), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("identity", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("occurred_at", Moment),
+    sa.Column("deliveries", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("verified_by", sa.String(40), nullable=False),
+    sa.Column("drift", sa.JSON),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("id"),
+    sa.UniqueConstraint("source", "identity"),
+    sqlite_autoincrement=True,
+)
+# Written out, not bound: a database uses the index only where it sees the very value that the index is made for.
+is_unrouted = events.c.state == sa.literal("accepted", literal_execute=True)
+sa.Index("ix_events_unrouted", events.c.seq, sqlite_where=is_unrouted, postgresql_where=is_unrouted)
+
+# The second and later deliveries of an event. The body is kept only where it differs from the first one's.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _number(),
+    sa.Column("event_id", sa.String(26), sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("verified_by", sa.String(40), nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary),
+)
+
+# Deliveries whose signature did not verify: anybody can send them, so they lie apart and are capped.
+rejected = sa.Table(
+    "rejected",
+    metadata,
+    _number(),
+    sa.Column("id", sa.String(26), nullable=False),
+    sa.Column("source", sa.String(40), nullable=False),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("reason", sa.String(30), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("id"),
+    sa.Index("ix_rejected_size", "seq", "size"),
+    sqlite_autoincrement=True,
+)
+
+# Deliveries that did verify but cannot be read; a provider that sends one again counts on the same row.
+quarantined = sa.Table(
+    "quarantined",
+    metadata,
+    _number(),
+    sa.Column("id", sa.String(26), nullable=False),
+    sa.Column("source", sa.String(40), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("deliveries", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("verified_by", sa.String(40), nullable=False),
+    sa.Column("errors", sa.JSON, nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("id"),
+    sa.UniqueConstraint("source", "digest"),
+    sqlite_autoincrement=True,
+)
+
+# `due_at` is the one clock of a job: when a waiting one is to run, when the lease of a running one ends, and nothing
+# once it is done or dead. `spent_before` counts the attempts made before the last replay: they spend no budget.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", Number, primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.String(26), sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("handler", sa.String(250), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("spent_before", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_at", Moment),
+    sa.Column("started_at", Moment),
+    sa.Column("worker", sa.String(26)),
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("event_id", "handler"),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "ix_jobs_due",
+    jobs.c.state,
+    jobs.c.due_at,
+    sqlite_where=jobs.c.due_at.is_not(None),
+    postgresql_where=jobs.c.due_at.is_not(None),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _number(),
+    sa.Column("job_id", Number, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("finished_at", Moment, nullable=False),
+    sa.Column("outcome", sa.String(10), nullable=False),
+    sa.Column("error", sa.Text),
+)
+
+# One row that `/readyz` writes to show that a commit goes through.
+pulse = sa.Table(
+    "pulse",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+)

@@ -1,0 +1,288 @@
+"""The loop that routes events and runs due jobs: every handler by itself, under a lease, in a pool of threads."""
+
+import queue
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from ulid import ULID
+
+from receiver import jobs, signals
+from receiver.errors import Discard, Retry, StoreError
+from receiver.events import Event, Headers
+from receiver.jobs import Claim, Finish, Routing
+from receiver.retry import Dead, Policy, decide
+from receiver.routing import Handler, Router
+from receiver.sources import SOURCES, wire
+
+ROUTE_AT_ONCE = 200
+POLL = timedelta(milliseconds=50)
+PAUSE_IN_TROUBLE = timedelta(seconds=1)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Routes and runs until told to stop; any number of them share one database.
+
+    `lease` is how long the jobs of a worker that was killed wait before they are brought back; while a handler runs,
+    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        router: Router,
+        *,
+        threads: int = 8,
+        lease: timedelta = timedelta(seconds=30),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.id = str(ULID())
+        self._engine = engine
+        self._router = router
+        self._threads = threads
+        self._lease = lease
+        self._clock = clock
+        self._running: dict[int, Claim] = {}
+        self._renew_at = clock()
+        self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Finish] = queue.SimpleQueue()
+        self._unwritten: list[Finish] = []
+
+    def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
+        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
+        self._start_threads()
+        while not stop.is_set():
+            try:
+                busy = self.turn()
+            except StoreError as error:
+                signals.worker_troubled.send(self, error=error)
+                stop.wait(PAUSE_IN_TROUBLE.total_seconds())
+            else:
+                if not busy:
+                    self._collect(POLL)
+        self._wind_up(grace)
+
+    def drain(self) -> None:
+        """Work until nothing is due: what a test or a script wants. Handlers run one at a time, in this thread."""
+        self._threads = 1
+        while self.turn() or not self._begun.empty():
+            while not self._begun.empty():
+                claim = self._begun.get()
+                if claim is not None:
+                    self._ended.put(self.attempt(claim))
+
+    def turn(self) -> bool:
+        """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        busy = self._record() > 0
+        self._keep_leases()
+        due = jobs.look(self._engine, self._clock())
+        if due.unrouted:
+            busy |= self._route() > 0
+        if due.lost:
+            busy |= self._recover() > 0
+        if due.waiting or due.unrouted or due.lost:
+            busy |= self._begin() > 0
+        return busy
+
+    def _start_threads(self) -> None:
+        # Daemons: a handler that hangs for ever must not keep the process from stopping.
+        for number in range(self._threads):
+            threading.Thread(target=self._serve, name=f"handler-{number}", daemon=True).start()
+
+    def _serve(self) -> None:
+        while (claim := self._begun.get()) is not None:
+            self._ended.put(self.attempt(claim))
+
+    def _collect(self, patience: timedelta) -> None:
+        """Wait for an attempt to end, but no longer than `patience`."""
+        try:
+            self._unwritten.append(self._ended.get(timeout=patience.total_seconds()))
+        except queue.Empty:
+            return
+
+    def _record(self) -> int:
+        while not self._ended.empty():
+            self._unwritten.append(self._ended.get())
+        if not self._unwritten:
+            return 0
+        kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
+        ended, self._unwritten = self._unwritten, []
+        for one, was_kept in zip(ended, kept, strict=True):
+            self._running.pop(one.claim.job_id, None)
+            self._tell(one, kept=was_kept)
+        return len(ended)
+
+    def _keep_leases(self) -> None:
+        now = self._clock()
+        if now < self._renew_at:
+            return
+        if self._running:
+            jobs.renew(self._engine, list(self._running.values()), worker=self.id, until=now + self._lease)
+        self._renew_at = now + self._lease / 3
+
+    def _route(self) -> int:
+        rows = jobs.unrouted(self._engine, ROUTE_AT_ONCE)
+        routings = [self._decide_route(row) for row in rows]
+        if routings:
+            jobs.route(self._engine, routings, self._clock())
+        for row, routing in zip(rows, routings, strict=True):
+            signals.event_routed.send(
+                self, event_id=row.id, type=row.type, handlers=len(routing.handlers), drift=len(routing.drift)
+            )
+        return len(routings)
+
+    def _decide_route(self, row: sa.Row[Any]) -> Routing:
+        handlers = [handler.name for handler in self._router.handlers_for(row.type, row.name)]
+        # A module that does not import may hold handlers that want this: a job in its name asks again later.
+        handlers.extend(self._router.broken)
+        return Routing(row.id, handlers, _drift_of(row))
+
+    def _recover(self) -> int:
+        losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
+        for loss in losses:
+            self._tell_lost(loss)
+        return len(losses)
+
+    def _policy_of(self, handler: str) -> Policy:
+        found = self._router.find(handler)
+        return found.policy if found else Policy()
+
+    def _begin(self) -> int:
+        free = self._threads - len(self._running)
+        if free <= 0:
+            return 0
+        claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._clock(), lease=self._lease)
+        for claim in claims:
+            self._running[claim.job_id] = claim
+            self._begun.put(claim)
+        return len(claims)
+
+    def attempt(self, claim: Claim) -> Finish:
+        """Run one job once, whatever its handler does, and say how it went and what becomes of it."""
+        handler = self._router.find(claim.handler)
+        if handler is None:
+            return self._attempt_absent(claim)
+        try:
+            handler.function(event_of(claim.event, attempt=claim.attempt))
+        except Discard as discard:
+            return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(str(discard))), str(discard))
+        except Retry as retry:
+            return self._failed(claim, handler.policy, "retry", str(retry), after=retry.after)
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
+            return self._failed(claim, handler.policy, "failed", _traceback_of(error), cause=error)
+        return Finish(claim, "done", self._clock(), None)
+
+    def _attempt_absent(self, claim: Claim) -> Finish:
+        """The job of a handler that is not here, or of a module that did not import when the event was routed."""
+        broken = self._router.broken.get(claim.handler)
+        if broken is not None:
+            return self._failed(claim, Policy(), "failed", f"the module does not import\n{broken.traceback}")
+        names = [handler.name for handler in self._handlers_in(claim.handler, claim.event)]
+        if claim.handler not in self._router.modules:
+            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
+        routing = Routing(claim.event.id, names, claim.event.drift or ())
+        try:
+            jobs.route(self._engine, [routing], self._clock())
+        except StoreError as error:
+            return self._failed(claim, Policy(), "failed", str(error))
+        return Finish(claim, "done", self._clock(), None)
+
+    def _handlers_in(self, module: str, event: sa.Row[Any]) -> list[Handler]:
+        return [one for one in self._router.handlers_for(event.type, event.name) if one.module == module]
+
+    def _failed(
+        self,
+        claim: Claim,
+        policy: Policy,
+        outcome: str,
+        error: str,
+        *,
+        after: timedelta | None = None,
+        cause: BaseException | None = None,
+    ) -> Finish:
+        now = self._clock()
+        then = decide(policy, spent=claim.spent, now=now, chance=random.random(), after=after)
+        return Finish(claim, outcome, now, then, error, cause)
+
+    def _tell(self, one: Finish, *, kept: bool) -> None:
+        told: dict[str, Any] = {
+            "job_id": one.claim.job_id,
+            "event_id": one.claim.event.id,
+            "type": one.claim.event.type,
+            "handler": one.claim.handler,
+            "attempt": one.claim.attempt,
+            "outcome": one.outcome if kept else "outlived",
+            "error": one.error,
+            "cause": one.cause,
+        }
+        milliseconds = (one.finished_at - one.claim.started_at) / timedelta(milliseconds=1)
+        signals.attempt_finished.send(self, milliseconds=milliseconds, **told)
+        if kept and isinstance(one.then, Dead):
+            signals.job_buried.send(self, **told)
+
+    def _tell_lost(self, loss: jobs.Loss) -> None:
+        told: dict[str, Any] = {
+            "job_id": loss.job_id,
+            "event_id": loss.event_id,
+            "type": loss.type,
+            "handler": loss.handler,
+            "attempt": loss.attempt,
+            "outcome": "lost",
+            "error": None,
+            "cause": None,
+        }
+        signals.attempt_finished.send(self, milliseconds=None, **told)
+        if isinstance(loss.then, Dead):
+            signals.job_buried.send(self, **told)
+
+    def _wind_up(self, grace: timedelta) -> None:
+        deadline = time.monotonic() + grace.total_seconds()
+        try:
+            while self._running and time.monotonic() < deadline:
+                self._collect(POLL)
+                self._record()
+                self._keep_leases()
+            if self._running:
+                claims = list(self._running.values())
+                jobs.release(self._engine, claims, worker=self.id, now=self._clock())
+        except StoreError as error:
+            # Nothing is lost by it: the leases end by themselves, and the jobs come back.
+            signals.worker_troubled.send(self, error=error)
+
+
+def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:
+    """Give the event of a row; every handler gets a payload of its own, free to change."""
+    return Event(
+        type=row.type,
+        payload=wire.read_object(row.body),
+        id=row.id,
+        name=row.name,
+        identity=row.identity,
+        body=row.body,
+        headers=Headers.from_bytes(row.headers),
+        received_at=row.received_at,
+        occurred_at=row.occurred_at,
+        attempt=attempt,
+    )
+
+
+def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
+    try:
+        return SOURCES[row.source].drift(event_of(row))
+    except Exception as error:  # noqa: BLE001 - an event that our own check trips over must not hold up all others
+        return [{"path": "", "problem": f"could not be checked: {type(error).__name__}"}]
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Give the traceback from the handler on, without our own frame above it."""
+    above = error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, above.tb_next if above else None))

@@ -1,0 +1,94 @@
+"""One line for each delivery and attempt, and nothing in it that came from outside."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+
+from receiver import logs, simulator
+from receiver.app import create_app
+from receiver.events import Event
+from receiver.inbox import Inbox
+from receiver.routing import Router
+from receiver.worker import Worker
+from tests.installation import KEYS, Clock, arrive, settings
+
+
+def forge(name: str = "FILE.UPLOADED") -> tuple[bytes, list[tuple[str, str]]]:
+    return simulator.forge("box", name, KEYS["box"], at=datetime.now(UTC), number=1)
+
+
+def test_a_delivery_is_one_line_with_its_event_its_verdict_and_its_time(client: FlaskClient) -> None:
+    body, headers = forge()
+    with capture_logs() as lines:
+        event_id = client.post("/hooks/box", data=body, headers=headers).get_json()["event"]
+    (line,) = lines
+    assert line["ms"] >= 0
+    assert {**line, "ms": 0} == {
+        "event": "delivery",
+        "log_level": "info",
+        "verdict": "accepted",
+        "event_id": event_id,
+        "source": "box",
+        "type": "box:FILE.UPLOADED",
+        "verified_by": "primary",
+        "ms": 0,
+    }
+
+
+def test_a_refusal_is_one_line_with_its_reason(client: FlaskClient) -> None:
+    with capture_logs() as lines:
+        client.post("/hooks/box", data=b"{}")
+    assert [(line["verdict"], line["reason"]) for line in lines] == [("rejected", "signature_missing")]
+
+
+def test_no_line_holds_a_body_a_header_or_a_key(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = create_app(settings(database_url)).test_client()
+    body, headers = forge()
+    for sent in (body, simulator.tampered(body), b"MARK"):
+        client.post("/hooks/box", data=sent, headers=[*headers, ("X-Mark", "MARK")])
+    written = capsys.readouterr().err
+    assert len(written.splitlines()) == 3
+    secrets = [
+        "MARK",
+        *KEYS["box"].values(),
+        *(value for name, value in headers if "SIGNATURE" in name and len(value) > 20),
+    ]
+    assert [secret for secret in secrets if secret in written] == []
+
+
+def test_lines_for_programs_are_json(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    create_app(settings(database_url)).test_client().post("/hooks/box", data=b"{}")
+    assert json.loads(capsys.readouterr().err)["verdict"] == "rejected"
+
+
+def test_a_failed_attempt_names_the_exception_and_not_its_words(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def quotes(event: Event) -> None:
+        raise ValueError("PAYLOAD")
+
+    logs.configure()
+    arrive(inbox, clock)
+    with capture_logs() as lines:
+        Worker(engine, router, clock=clock).drain()
+    line = next(line for line in lines if line["event"] == "attempt")
+    assert (line["outcome"], line["error"]) == ("failed", "ValueError")
+    assert "PAYLOAD" not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ("Traceback …\nValueError: secret words", "ValueError"),
+        ("Traceback …\nhttpx.ConnectError: words", "httpx.ConnectError"),
+        ("Traceback …\nValueError: first line\nsecond line with words", "see events show"),
+        ("", "see events show"),
+    ],
+)
+def test_of_an_error_only_the_name_is_logged(error: str, name: str) -> None:
+    assert logs.error_name(error) == name

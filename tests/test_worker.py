@@ -1,0 +1,483 @@
+"""Events are routed and jobs are run: each handler by itself, under a lease, until it is done or dead."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from receiver import jobs, signals
+from receiver.errors import Discard, NotFoundError, Retry
+from receiver.events import Event
+from receiver.inbox import Inbox
+from receiver.routing import BrokenModule, Router
+from receiver.tables import attempts, events
+from receiver.tables import jobs as jobs_table
+from receiver.worker import Worker
+from tests.installation import Clock, arrive
+
+
+@pytest.fixture
+def worker(engine: sa.Engine, router: Router, clock: Clock) -> Worker:
+    return Worker(engine, router, clock=clock)
+
+
+def all_jobs(engine: sa.Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(sa.select(jobs_table).order_by(jobs_table.c.id)))
+
+
+def history(engine: sa.Engine, handler: str) -> list[str]:
+    chosen = sa.select(attempts.c.outcome).join(jobs_table, jobs_table.c.id == attempts.c.job_id)
+    with engine.connect() as connection:
+        ordered = chosen.where(jobs_table.c.handler.endswith(f".{handler}")).order_by(attempts.c.number)
+        return list(connection.execute(ordered).scalars())
+
+
+def state_of(engine: sa.Engine, handler: str) -> str:
+    return next(str(job.state) for job in all_jobs(engine) if job.handler.endswith(f".{handler}"))
+
+
+def test_an_event_becomes_one_job_for_each_handler_and_is_routed(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    seen: list[str] = []
+
+    @router.on("box:FILE.*")
+    def first(event: Event) -> None:
+        seen.append(f"first {event.type}")
+
+    @router.on("*")
+    def second(event: Event) -> None:
+        seen.append(f"second {event.type}")
+
+    @router.on("filestack:*")
+    def not_this(event: Event) -> None:
+        seen.append("not_this")
+
+    arrive(inbox, clock)
+    worker.drain()
+    assert sorted(seen) == ["first box:FILE.UPLOADED", "second box:FILE.UPLOADED"]
+    assert [job.state for job in all_jobs(engine)] == ["done", "done"]
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(events.c.state)).scalar_one() == "routed"
+
+
+def test_a_handler_gets_the_whole_event(inbox: Inbox, router: Router, worker: Worker, clock: Clock) -> None:
+    got: list[Event] = []
+    router.on("*")(got.append)
+    event_id = arrive(inbox, clock, "filestack", "fp.converse")
+    worker.drain()
+    (event,) = got
+    assert (event.id, event.source, event.type) == (event_id, "filestack", "filestack:fp.conversion")
+    assert (event.name, event.payload["action"], event.attempt) == ("fp.converse", "fp.converse", 1)
+    assert event.received_at == clock()
+    assert event.body
+    assert event.headers["fs-timestamp"]
+
+
+def test_what_one_handler_does_to_the_payload_no_other_sees(
+    inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    triggers: list[object] = []
+
+    @router.on("*")
+    def destroys(event: Event) -> None:
+        triggers.append(event.payload.pop("trigger"))
+
+    @router.on("*")
+    def reads(event: Event) -> None:
+        triggers.append(event.payload["trigger"])
+
+    arrive(inbox, clock)
+    worker.drain()
+    assert triggers == ["FILE.UPLOADED", "FILE.UPLOADED"]
+
+
+def test_each_handler_fails_alone(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*")
+    def raises(event: Event) -> None:
+        raise ValueError("no")
+
+    @router.on("*")
+    def exits(event: Event) -> None:
+        raise SystemExit(1)
+
+    @router.on("*")
+    def discards(event: Event) -> None:
+        raise Discard("not ours")
+
+    @router.on("*")
+    def postpones(event: Event) -> None:
+        raise Retry(after=timedelta(minutes=3))
+
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    worker.drain()
+    outcomes = {name: history(engine, name) for name in ("raises", "exits", "discards", "postpones", "fine")}
+    assert outcomes == {
+        "raises": ["failed"],
+        "exits": ["failed"],
+        "discards": ["discarded"],
+        "postpones": ["retry"],
+        "fine": ["done"],
+    }
+    assert state_of(engine, "discards") == "dead"
+    assert next(job.due_at for job in all_jobs(engine) if "postpones" in job.handler) == clock() + timedelta(minutes=3)
+
+
+def test_a_failed_job_is_tried_again_when_it_is_due_and_not_before(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    numbers: list[int] = []
+
+    @router.on("*")
+    def second_time(event: Event) -> None:
+        numbers.append(event.attempt)
+        if event.attempt < 2:
+            raise ConnectionError
+
+    arrive(inbox, clock)
+    worker.drain()
+    clock.pass_by(seconds=7)
+    worker.drain()
+    assert numbers == [1]
+    clock.pass_by(seconds=6)
+    worker.drain()
+    assert numbers == [1, 2]
+    assert history(engine, "second_time") == ["failed", "done"]
+
+
+def test_a_job_that_runs_out_of_attempts_is_dead_and_says_why(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*", attempts=3)
+    def never(event: Event) -> None:
+        raise ValueError("no")
+
+    arrive(inbox, clock)
+    for _ in range(5):
+        worker.drain()
+        clock.pass_by(days=1)
+    (job,) = all_jobs(engine)
+    assert (job.state, job.due_at, job.reason) == ("dead", None, "all 3 attempts are used up")
+    assert history(engine, "never") == ["failed"] * 3
+
+
+def test_the_error_kept_begins_at_the_handler(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*")
+    def raises(event: Event) -> None:
+        raise ValueError("\ud800 and \0")
+
+    arrive(inbox, clock)
+    worker.drain()
+    with engine.connect() as connection:
+        error = connection.execute(sa.select(attempts.c.error)).scalar_one()
+    assert error.endswith("ValueError: \\ud800 and \\0\n")
+    assert "receiver/worker.py" not in error
+
+
+def test_a_dead_letter_that_is_replayed_gets_a_fresh_budget(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*", attempts=2)
+    def third_time(event: Event) -> None:
+        if event.attempt < 4:
+            raise ValueError
+
+    arrive(inbox, clock)
+    for _ in range(3):
+        worker.drain()
+        clock.pass_by(days=1)
+    (job,) = all_jobs(engine)
+    assert jobs.replay_job(engine, job.id, now=clock()) == 1
+    for _ in range(3):
+        worker.drain()
+        clock.pass_by(days=1)
+    assert history(engine, "third_time") == ["failed", "failed", "failed", "done"]
+
+
+def test_an_event_is_replayed_to_all_its_handlers_and_to_those_that_came_later(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    seen: list[str] = []
+
+    @router.on("*")
+    def early(event: Event) -> None:
+        seen.append("early")
+
+    event_id = arrive(inbox, clock)
+    worker.drain()
+
+    @router.on("*")
+    def late(event: Event) -> None:
+        seen.append("late")
+
+    assert jobs.replay_event(engine, event_id, handler=None, now=clock()) == 1
+    worker.drain()
+    assert sorted(seen) == ["early", "early", "late"]
+
+
+def test_an_event_is_replayed_to_one_handler(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    seen: list[str] = []
+
+    @router.on("*")
+    def one(event: Event) -> None:
+        seen.append("one")
+
+    @router.on("*")
+    def other(event: Event) -> None:
+        seen.append("other")
+
+    event_id = arrive(inbox, clock)
+    worker.drain()
+    name = router.handlers()[0].name
+    assert jobs.replay_event(engine, event_id, handler=name, now=clock()) == 1
+    worker.drain()
+    assert sorted(seen) == ["one", "one", "other"]
+
+
+def test_an_event_that_is_not_there_cannot_be_replayed(engine: sa.Engine, clock: Clock) -> None:
+    with pytest.raises(NotFoundError):
+        jobs.replay_event(engine, "01", handler=None, now=clock())
+
+
+def test_a_job_discarded_by_hand_is_dead_and_is_not_run(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    seen: list[str] = []
+
+    @router.on("*")
+    def fails(event: Event) -> None:
+        seen.append(event.id)
+        raise ValueError
+
+    arrive(inbox, clock)
+    worker.drain()
+    (job,) = all_jobs(engine)
+    assert jobs.bury(engine, job.id, reason="known trouble")
+    clock.pass_by(days=1)
+    worker.drain()
+    assert len(seen) == 1
+    assert (all_jobs(engine)[0].state, all_jobs(engine)[0].reason) == ("dead", "known trouble")
+    assert not jobs.bury(engine, job.id, reason="twice")
+
+
+def test_an_event_that_nobody_wants_is_routed_to_nobody(
+    engine: sa.Engine, inbox: Inbox, worker: Worker, clock: Clock
+) -> None:
+    arrive(inbox, clock)
+    worker.drain()
+    assert all_jobs(engine) == []
+
+
+def test_drift_is_noted_on_the_event(engine: sa.Engine, inbox: Inbox, worker: Worker, clock: Clock) -> None:
+    arrive(inbox, clock, name="SOMETHING.NEW")
+    worker.drain()
+    with engine.connect() as connection:
+        (entry, *_) = connection.execute(sa.select(events.c.drift)).scalar_one()
+    assert entry["path"] == "trigger"
+
+
+def test_a_payload_whose_check_breaks_is_routed_all_the_same(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    event_id = arrive(inbox, clock)
+    with engine.begin() as connection:
+        connection.execute(sa.update(events).values(body=b"no longer JSON"))
+    worker.drain()
+    assert [(job.event_id, job.state) for job in all_jobs(engine)] == [(event_id, "waiting")]
+    assert history(engine, "fine") == ["failed"]
+
+
+def test_the_job_of_a_handler_that_is_gone_fails_by_name_and_waits(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def gone(event: Event) -> None:
+        raise ValueError
+
+    arrive(inbox, clock)
+    Worker(engine, router, clock=clock).drain()
+    clock.pass_by(minutes=1)
+    Worker(engine, Router(), clock=clock).drain()
+    with engine.connect() as connection:
+        errors = connection.execute(sa.select(attempts.c.error).order_by(attempts.c.number)).scalars().all()
+    assert errors[1].startswith("no handler is named tests.test_worker.")
+    assert all_jobs(engine)[0].state == "waiting"
+
+
+def test_events_that_come_while_a_module_is_broken_reach_its_handlers_once_it_is_mended(
+    engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    seen: list[str] = []
+    broken = Router()
+    broken.broken[__name__] = BrokenModule(__name__, "SyntaxError: no", "Traceback … SyntaxError: no")
+    event_id = arrive(inbox, clock)
+    Worker(engine, broken, clock=clock).drain()
+    assert [(job.handler, job.state) for job in all_jobs(engine)] == [(__name__, "waiting")]
+
+    mended = Router()
+    mended.modules.add(__name__)
+    mended.on("*")(_remember_in(seen))
+    clock.pass_by(minutes=1)
+    Worker(engine, mended, clock=clock).drain()
+    assert seen == [event_id]
+    assert [job.state for job in all_jobs(engine)] == ["done", "done"]
+
+
+def _remember_in(seen: list[str]) -> Any:
+    def remember(event: Event) -> None:
+        seen.append(event.id)
+
+    return remember
+
+
+# Leases, with real threads and a real clock.
+
+
+@contextmanager
+def working(worker: Worker, grace: timedelta = timedelta(seconds=5)) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,), kwargs={"grace": grace})
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def until(condition: Any, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_handler_that_takes_longer_than_its_lease_is_not_run_twice(
+    engine: sa.Engine, inbox: Inbox, router: Router
+) -> None:
+    runs: list[str] = []
+    lease = timedelta(seconds=0.6)
+
+    @router.on("*")
+    def slow(event: Event) -> None:
+        runs.append(event.id)
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > 3 * lease.total_seconds())
+
+    arrive(inbox, Clock())
+    with working(Worker(engine, router, lease=lease)), working(Worker(engine, router, lease=lease)):
+        until(lambda: [job.state for job in all_jobs(engine)] == ["done"])
+    assert len(runs) == 1
+    assert history(engine, "slow") == ["done"]
+
+
+def test_a_handler_that_hangs_keeps_no_other_from_running(engine: sa.Engine, inbox: Inbox, router: Router) -> None:
+    release = threading.Event()
+
+    @router.on("*")
+    def hangs(event: Event) -> None:
+        release.wait(20)
+
+    @router.on("*")
+    def quick(event: Event) -> None: ...
+
+    for number in range(3):
+        arrive(inbox, Clock(), number=number)
+    with working(Worker(engine, router, threads=4)):
+        until(lambda: history(engine, "quick") == ["done"] * 3)
+        release.set()
+
+
+def test_a_job_whose_worker_vanished_is_run_by_another_and_the_loss_is_in_its_history(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    vanished = Worker(engine, router, clock=clock)
+    vanished.turn()
+    assert [job.state for job in all_jobs(engine)] == ["running"]
+    clock.pass_by(seconds=29)
+    worker.drain()
+    assert [job.state for job in all_jobs(engine)] == ["running"]
+    clock.pass_by(seconds=2)
+    worker.drain()
+    assert history(engine, "fine") == ["lost", "done"]
+
+
+def test_what_a_worker_finishes_after_its_lease_was_lost_counts_for_nothing(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
+) -> None:
+    outcomes: list[str] = []
+
+    def note(_sender: object, **told: Any) -> None:
+        outcomes.append(told["outcome"])
+
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    late = Worker(engine, router, clock=clock)
+    late.turn()
+    clock.pass_by(minutes=1)
+    worker.drain()
+    with signals.attempt_finished.connected_to(note):
+        late.drain()
+    assert outcomes == ["outlived"]
+    assert history(engine, "fine") == ["lost", "done"]
+
+
+def test_a_worker_that_is_told_to_stop_gives_back_what_still_runs(
+    engine: sa.Engine, inbox: Inbox, router: Router
+) -> None:
+    release = threading.Event()
+
+    @router.on("*")
+    def hangs(event: Event) -> None:
+        release.wait(20)
+
+    arrive(inbox, Clock())
+    with working(Worker(engine, router), grace=timedelta(0)):
+        until(lambda: [job.state for job in all_jobs(engine)] == ["running"])
+    assert [job.state for job in all_jobs(engine)] == ["waiting"]
+    assert history(engine, "hangs") == ["lost"]
+    release.set()
+
+
+def test_a_worker_goes_on_after_the_database_was_away(engine: sa.Engine, inbox: Inbox, router: Router) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    troubles: list[str] = []
+
+    def note(_sender: object, error: Exception) -> None:
+        troubles.append(str(error))
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE jobs RENAME TO away")
+    with signals.worker_troubled.connected_to(note), working(Worker(engine, router)):
+        until(lambda: troubles != [])
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO jobs")
+        arrive(inbox, Clock())
+        until(lambda: history(engine, "fine") == ["done"])

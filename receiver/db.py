@@ -91,7 +91,7 @@ def _translated() -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreError(f"the database did not take it: {type(cause).__name__}: {cause}") from error
+        raise StoreError(f"the database could not do it: {type(cause).__name__}: {cause}") from error
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> Any:

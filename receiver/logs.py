@@ -17,23 +17,22 @@ log = structlog.get_logger("signalbox")
 
 def configure(*, level: str = "info", form: str = "console") -> None:
     """Write to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
-    renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=12)
-    )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
-        ],
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *_written(form)],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     for signal, listener in LISTENERS.items():
         signal.connect(listener, weak=False)
+
+
+def _written(form: str) -> list[Processor]:
+    if form == "json":
+        return [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), pad_event_to=8, pad_level=False, sort_keys=False
+    )
+    return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), console]
 
 
 def _accepted(_sender: object, **told: Any) -> None:
@@ -81,10 +80,9 @@ def error_name(error: str) -> str:
 
 def _line(told: dict[str, Any]) -> dict[str, Any]:
     milliseconds = told.pop("milliseconds", None)
-    line = {name: value for name, value in told.items() if value is not None}
     if milliseconds is not None:
-        line["ms"] = round(milliseconds, 1)
-    return line
+        told["ms"] = round(milliseconds, 1)
+    return told
 
 
 LISTENERS: dict[Signal, Callable[..., None]] = {

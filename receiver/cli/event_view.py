@@ -1,0 +1,117 @@
+"""How an event looks on the screen: as a row, as a line, and whole."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from receiver.cli import as_it_came, job_view, screen, words
+from receiver.listing import Item
+
+HOW_TO_GET_ONE = "No events yet. This sends one: signalbox send box FILE.UPLOADED"
+SOON = timedelta(seconds=10)
+
+
+def grid(items: Sequence[Item], now: datetime) -> Table:
+    rows = [
+        (
+            screen.styled(words.span(now - words.parse(item["received_at"])), "dim"),
+            item["id"],
+            screen.styled(item["type"], "cyan"),
+            fate(item),
+        )
+        for item in items
+    ]
+    return screen.table(["AGE", "ID", "TYPE", "BECAME"], rows)
+
+
+def line(item: Item) -> Text:
+    return Text.assemble(
+        (words.clock(words.parse(item["received_at"])), "dim"),
+        f"  {item['id']}  ",
+        screen.styled(item["type"], "cyan"),
+        *([("  drift", "yellow")] if item["drift"] else []),
+    )
+
+
+def fate(item: Item) -> Text:
+    """Say in a few words what became of an event: its jobs by state, and what is unusual about it."""
+    counts = item["job_counts"]
+    parts = [
+        Text(f"{counts[state]} {state}", style=style) for state, style in job_view.STATES.items() if state in counts
+    ]
+    if not parts:
+        parts = [Text("not routed yet", "yellow") if item["state"] == "accepted" else Text("no handler", "dim")]
+    if item["deliveries"] > 1:
+        parts.append(Text(f"{item['deliveries']} times", style="dim"))
+    if item["drift"]:
+        parts.append(Text("drift", style="yellow"))
+    return Text(", ").join(parts)
+
+
+def whole(item: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
+    """Give the parts of an event from top to bottom: what is most often looked for comes last, next to the prompt."""
+    yield Text.assemble(screen.styled(item["type"], "bold cyan"), "  ", fate(item))
+    yield screen.facts(_facts(item, now))
+    yield screen.heading("Headers")
+    yield as_it_came.header_lines(item["headers"])
+    yield screen.heading("Payload")
+    yield screen.as_json(item["payload"])
+    yield from _drift(item["drift"])
+    yield from _deliveries(item)
+    yield screen.heading("Jobs")
+    yield from _jobs(item, now, full)
+
+
+def _facts(item: Item, now: datetime) -> Iterator[tuple[str, str]]:
+    received = words.parse(item["received_at"])
+    yield "Id", item["id"]
+    if item["type"] != f"{item['source']}:{item['name']}":
+        yield "Name", f"{item['name']}, as {item['source']} calls it"
+    yield "Received", f"{words.full(received)}, {words.ago(received, now)}"
+    if item["occurred_at"]:
+        yield "Occurred", _occurred(words.parse(item["occurred_at"]), received)
+    yield "Verified by", item["verified_by"]
+
+
+def _occurred(occurred: datetime, received: datetime) -> str:
+    if abs(received - occurred) < timedelta(seconds=1):
+        return words.full(occurred)
+    return (
+        f"{words.full(occurred)}, {words.span(received - occurred)} {'before' if occurred < received else 'after'} that"
+    )
+
+
+def _drift(drift: Sequence[dict[str, str]]) -> Iterator[RenderableType]:
+    if drift:
+        yield screen.heading("Drift from the schema that we know")
+        yield screen.facts((one["path"], screen.styled(one["problem"], "yellow")) for one in drift)
+
+
+def _deliveries(item: Item) -> Iterator[RenderableType]:
+    if not item["repeats"]:
+        return
+    first = words.parse(item["received_at"])
+    rows = [("1st", words.full(first), item["verified_by"], Text())]
+    for number, repeat in enumerate(item["repeats"], 2):
+        at = words.parse(repeat["received_at"])
+        when = Text(f"{words.span(at - first)} after the first", style="dim")
+        differs = Text(", with another body", style="yellow") if repeat["body_differs"] else Text()
+        rows.append((words.ordinal(number), words.full(at), repeat["verified_by"], when + differs))
+    yield screen.heading("Deliveries")
+    yield screen.table(["", "RECEIVED", "VERIFIED BY", ""], rows, whole=["RECEIVED"])
+    left_out = item["deliveries"] - len(rows)
+    if left_out > 0:
+        yield Text(f"… and {left_out} more", style="dim")
+
+
+def _jobs(item: Item, now: datetime, full: bool) -> Iterator[RenderableType]:
+    if item["state"] == "accepted":
+        late = now - words.parse(item["received_at"]) > SOON
+        yield Text(f"Not routed yet{': is a worker running?' if late else '.'}", style="yellow")
+    elif not item["jobs"]:
+        yield Text("No handler wanted it. Which want what: signalbox handlers list", style="dim")
+    for job in item["jobs"]:
+        yield from job_view.whole(job, now, full=full)

@@ -1,0 +1,111 @@
+"""`signalbox events`: what came, what became of it, and once more."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+import sqlalchemy as sa
+from flask.cli import AppGroup
+
+from receiver import jobs, listing
+from receiver.cli import event_view, options, screen, words
+from receiver.cli.handlers import require_handler
+from receiver.cli.installation import open_tables
+from receiver.listing import Filters, Item
+
+PAUSE = timedelta(milliseconds=500)
+LATE_PLACES = 100
+
+events = AppGroup("events", help="See what came and what became of it, and run it again.", short_help="What came.")
+
+
+@events.command("list")
+@options.received
+@options.event_type
+@options.event_state
+@options.paged
+@options.as_json
+def list_events(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
+    """List events, the newest first, each with what became of it.
+
+    \b
+    signalbox events list --type "box:FILE.*" --since 2h
+    signalbox events list -q report.pdf --json
+    """
+    page = listing.list_events(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
+    if as_json:
+        screen.show_json(page)
+        return
+    nothing = "No event is like that." if any(filters.values()) or cursor else event_view.HOW_TO_GET_ONE
+    screen.show_page(page, event_view.grid(page["items"], datetime.now(UTC)), nothing=nothing)
+
+
+@events.command("show")
+@click.argument("id")
+@click.option("--full", is_flag=True, help="Show the whole traceback of every failure.")
+@options.as_json
+def show_event(id: str, full: bool, as_json: bool) -> None:
+    """Show an event: its payload, its deliveries, and every attempt of every handler.
+
+    ID may be a part of six characters or more that the id begins or ends with; `last` is the newest event.
+    """
+    item = listing.show_event(open_tables(), id)
+    if as_json:
+        screen.show_json(item)
+    else:
+        screen.show(*event_view.whole(item, datetime.now(UTC), full=full))
+
+
+@events.command("replay")
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("--handler", metavar="NAME", help="Only for this handler, whether or not it had the event before.")
+def replay_events(ids: tuple[str, ...], handler: str | None) -> None:
+    """Give events to their handlers again, with all their attempts; handlers that came later get them too."""
+    engine = open_tables()
+    if handler is not None:
+        require_handler(handler)
+    for event_id in [listing.find_event_id(engine, given) for given in ids]:
+        count = jobs.replay_event(engine, event_id, handler=handler, now=datetime.now(UTC))
+        click.echo(f"{event_id}  {_what_runs(count, handler)}")
+
+
+def _what_runs(count: int, handler: str | None) -> str:
+    if handler is not None:
+        return f"{handler} runs again" if count else f"{handler} is running now: left alone"
+    return f"routed again; {words.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
+
+
+@events.command("tail")
+@options.source
+@options.event_type
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def tail_events(source: str | None, type: str | None, as_json: bool) -> None:
+    """Follow the events that come from now on, until Ctrl-C."""
+    engine = open_tables()
+    newest = listing.newest_seq(engine)
+    screen.note("Waiting for events; Ctrl-C ends it.")
+    try:
+        for item in _follow(engine, Filters(source=source, type=type), after=newest):
+            if as_json:
+                screen.show_json(item, indent=None)
+            else:
+                screen.show(event_view.line(item))
+    except KeyboardInterrupt:
+        return
+
+
+def _follow(engine: sa.Engine, filters: Filters, *, after: int) -> Iterator[Item]:
+    """Give the events that come after a place, each once, for ever."""
+    newest, known = after, set[int]()
+    while True:
+        floor = max(after, newest - LATE_PLACES)
+        known = {place for place in known if place > floor}
+        came = listing.events_after(engine, floor, filters, known=known)
+        for place, item in came:
+            known.add(place)
+            newest = max(newest, place)
+            yield item
+        if not came:
+            time.sleep(PAUSE.total_seconds())

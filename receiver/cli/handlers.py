@@ -1,0 +1,83 @@
+"""`signalbox handlers`: what is connected to which events, and what does not import."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from flask.cli import AppGroup
+from rich.table import Table
+from rich.text import Text
+
+from receiver.cli import options, screen
+from receiver.cli.installation import load_handlers
+from receiver.errors import NotFoundError
+from receiver.routing import BrokenModule, Handler, Router
+
+IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
+
+handlers = AppGroup("handlers", help="See which functions want which events.", short_help="Which functions want what.")
+
+
+@handlers.command("list")
+@options.as_json
+def list_handlers(as_json: bool) -> None:
+    """List the handlers with the events that they want; first the modules that do not import, and why."""
+    router = load_handlers()
+    broken = list(router.broken.values())
+    if as_json:
+        items = [_item(handler) for handler in router.handlers()]
+        screen.show_json({"items": items, "next": None, "broken": [_broken_item(one) for one in broken]})
+        return
+    for one in broken:
+        screen.show(*_broken_lines(one))
+    if router.handlers():
+        screen.show(_table(router))
+    else:
+        screen.note("No handlers. A file in handlers/ with a function under @on(…) is one.")
+
+
+def require_handler(name: str) -> None:
+    """Raise NotFoundError, with the names that come close, unless a handler is called so."""
+    router = load_handlers()
+    if router.find(name):
+        return
+    close = get_close_matches(name, [handler.name for handler in router.handlers()])
+    hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
+    raise NotFoundError(f"no handler is named {name}: {hint}")
+
+
+def _table(router: Router) -> Table:
+    rows = [
+        (
+            screen.stacked(*(screen.styled(pattern, "cyan") for pattern in one.patterns), between=", "),
+            str(one.policy.attempts),
+            screen.stacked(screen.styled(one.name, "bold"), screen.styled(one.summary, "dim")),
+        )
+        for one in router.handlers()
+    ]
+    return screen.table(["WANTS", "ATTEMPTS", "HANDLER"], rows, whole=["WANTS", "ATTEMPTS"])
+
+
+def _broken_lines(one: BrokenModule) -> list[Text]:
+    title = Text.assemble(("✗ ", "red"), screen.styled(one.name, "bold red"), (" does not import", "red"))
+    return [title, screen.block(_from_the_module_on(one.traceback), "dim"), Text("")]
+
+
+def _from_the_module_on(traceback: str) -> str:
+    """Leave out the frames of the import itself."""
+    lines = traceback.splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    own = [number for number in frames if not any(part in lines[number] for part in IMPORTING)]
+    return "\n".join(lines[own[0] :] if own else lines[-1:])
+
+
+def _item(handler: Handler) -> dict[str, Any]:
+    return {
+        "name": handler.name,
+        "patterns": list(handler.patterns),
+        "attempts": handler.policy.attempts,
+        "summary": handler.summary,
+    }
+
+
+def _broken_item(one: BrokenModule) -> dict[str, str]:
+    return {"module": one.name, "error": one.error, "traceback": one.traceback}

@@ -1,0 +1,90 @@
+"""How a job looks on the screen: as a row, and with every attempt."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from receiver.cli import screen, words
+from receiver.listing import Item
+
+STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red"}
+OUTCOMES = {"done": "green", "retry": "yellow", "lost": "yellow", "discarded": "magenta", "failed": "red"}
+MARKS = {"done": "✓", "running": "▸", "waiting": "…", "dead": "✗"}
+LATE = timedelta(seconds=10)
+
+
+def grid(items: Sequence[Item], now: datetime) -> Table:
+    rows = [
+        (
+            str(item["id"]),
+            screen.styled(item["state"], STATES[item["state"]]),
+            item["event"],
+            screen.stacked(item["handler"], screen.styled(_news(item, now), "dim")),
+        )
+        for item in items
+    ]
+    return screen.table(["JOB", "STATE", "EVENT", "HANDLER"], rows, whole=["JOB", "STATE", "EVENT"])
+
+
+def _news(item: Item, now: datetime) -> str:
+    error = last_line(item["last_attempt"] and item["last_attempt"]["error"])
+    if item["state"] == "waiting":
+        due = words.parse(item["next_attempt_at"])
+        return ": ".join(filter(None, [f"in {words.span(due - now)}" if due > now else "due", error]))
+    return error if item["state"] == "dead" else ""
+
+
+def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
+    """Give a job: its handler and state, every attempt, and what happens next."""
+    style = STATES[job["state"]]
+    yield Text.assemble(
+        (f"{MARKS[job['state']]} ", style),
+        screen.styled(job["handler"], "bold"),
+        (f"  {job['state']}", style),
+        (f"  job {job['id']}", "dim"),
+    )
+    for number, attempt in enumerate(job["attempts"], 1):
+        yield _attempt(number, attempt)
+        if full and attempt["error"] and "\n" in attempt["error"]:
+            yield screen.block(attempt["error"], "dim", indent=6)
+    if after := "; ".join(filter(None, [_why(job), _next(job, now)])):
+        yield screen.styled(f"     {after}", style)
+
+
+def _attempt(number: int, attempt: Item) -> Text:
+    started, finished = words.parse(attempt["started_at"]), words.parse(attempt["finished_at"])
+    error = last_line(attempt["error"])
+    return Text.assemble(
+        (f"  {number:>2} ", "dim"),
+        words.full(started),
+        screen.styled(f"  {attempt['outcome']}", OUTCOMES.get(attempt["outcome"], "")),
+        (f" after {words.span(finished - started)}", "dim"),
+        screen.styled(f"  {error}" if error else ""),
+    )
+
+
+def _why(job: Item) -> str:
+    """Say why a job is dead, unless its last attempt just did."""
+    last = last_line(job["attempts"][-1]["error"]) if job["attempts"] else ""
+    reason = str(job["reason"] or "")
+    return reason if last_line(reason) != last else ""
+
+
+def _next(job: Item, now: datetime) -> str:
+    if job["state"] == "dead":
+        return f"once more: signalbox jobs replay {job['id']}"
+    if job["next_attempt_at"] is None:
+        return ""
+    due = words.parse(job["next_attempt_at"])
+    if due > now:
+        return f"next attempt in {words.span(due - now)}, at {words.full(due)}"
+    return "due now" if now - due < LATE else f"due {words.ago(due, now)}: is a worker running?"
+
+
+def last_line(error: str | None) -> str:
+    """Give the line of a stored error that says what it was: of a traceback, the exception."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,63 @@
+"""The options that several commands share, and the times and numbers that they take."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from receiver.sources import SOURCES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_JOB_STATES = ("waiting", "running", "done", "dead")
+
+
+class Moment(click.ParamType[datetime]):
+    """A time (`2026-05-04T12:00Z`, in UTC where it says no offset) or a span before now (`10m`, `2h`, `3d`)."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return _moment(value, datetime.now(UTC))
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    if span := _SPAN.fullmatch(text):
+        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+JOB_ID = click.IntRange(1, 2**63 - 1)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+source = click.option("--source", type=click.Choice(list(SOURCES)), help="Only this source.")
+event_type = click.option(
+    "--type", metavar="PATTERN", help="Only these types, as handlers write them: box:FILE.UPLOADED, box:FILE.*, box:*."
+)
+event_state = click.option("--state", type=click.Choice(["accepted", "routed"]), help="Only events in this state.")
+job_state = click.option("--state", type=click.Choice(_JOB_STATES), help="Only jobs in this state.")
+since = click.option("--since", type=Moment(), help="Received then or later: 10m, 2h, 3d ago, or a time (UTC).")
+until = click.option("--until", type=Moment(), help="Received before then.")
+search = click.option("-q", "--search", "q", metavar="TEXT", help="Only with this text in the body or the headers.")
+
+
+def paged(command: Command) -> Command:
+    """Give a listing its `--limit` and `--cursor`."""
+    limit = click.option(
+        "--limit", type=click.IntRange(1, 1000), metavar="N", default=20, show_default=True, help="At most so many."
+    )
+    cursor = click.option("--cursor", help="Continue where the listing before ended (its `next`).")
+    return limit(cursor(command))
+
+
+def received(command: Command) -> Command:
+    """Give a listing of deliveries what they are all narrowed down by."""
+    return source(since(until(search(command))))

@@ -1,0 +1,123 @@
+"""`signalbox run`: web and worker together on this machine, as the Procfile says."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+from rich.text import Text
+
+from receiver import db
+from receiver.cli import screen
+from receiver.cli.installation import ROOT, address, command, hook_url
+
+PROCESSES = ("web", "worker")
+TOLD_TO_STOP = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+@click.command(short_help="Start web and worker on this machine.")
+@click.option("--host", help="Address to listen on.  [default: HOST, 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: PORT, 8000]")
+@with_appcontext
+def run(host: str | None, port: int | None) -> None:
+    """Bring the tables up to date, then start web and worker together and show what they say. Ctrl-C ends both.
+
+    This is for development. Where it counts, run the two lines of the Procfile under a supervisor of its own.
+    """
+    host = host or current_app.config["HOST"]
+    port = _free_port(host, current_app.config["PORT"] if port is None else port)
+    engine = current_app.extensions["signalbox.engine"]
+    db.upgrade(engine)
+    engine.dispose()  # what is forked must not share connections
+    _welcome(host, port)
+    sys.exit(_supervise(_environment(host, port)))
+
+
+def _free_port(host: str, port: int) -> int:
+    """Give the port if nobody listens there, and any free one for 0."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As gunicorn does: a port whose last connections are only fading out is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+            message = (
+                f"{address(host, port)} cannot be used: {reason}. --port names another port, --port 0 any free one."
+            )
+            raise click.ClickException(message) from error
+        return int(probe.getsockname()[1])
+
+
+def _environment(host: str, port: int) -> dict[str, str]:
+    scripts = sysconfig.get_path("scripts")
+    return {
+        **os.environ,
+        "HOST": host,
+        "PORT": str(port),
+        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _welcome(host: str, port: int) -> None:
+    base = address(host, port)
+    gates = current_app.extensions["signalbox.gates"]
+    on = [name for name, gate in gates.items() if gate.keys]
+    hooks = [(name, _hook(base, name, gates[name].settings if name not in on else ())) for name in gates]
+    screen.show(
+        Text.assemble(("\nSignalbox", "bold"), " listens on ", (base, "cyan"), "\n"),
+        screen.facts(hooks),
+        _suggestions(on, to=f" --to {base}" if _is_told_here_only(base) else ""),
+    )
+
+
+def _hook(base: str, source: str, missing: tuple[str, ...]) -> Text:
+    if missing:
+        return Text(f"off: set {' or '.join(missing)} to turn it on", style="yellow")
+    return Text.assemble((hook_url(base, source), "cyan"))
+
+
+def _is_told_here_only(base: str) -> bool:
+    """Say whether another terminal, without our options and variables, would look for us somewhere else."""
+    settings = current_app.config
+    return base != address(settings["HOST"], settings["PORT"]) or "HOST" in os.environ or "PORT" in os.environ
+
+
+def _suggestions(on: list[str], *, to: str) -> Text:
+    tries = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
+    sends = [f"send {source} {tries[source]}{to}" for source in on if source in tries][:1]
+    signalbox = command()
+    lines = "\n".join(f"  {signalbox} {words}" for words in [*sends, "events list", "events show last"])
+    return Text.assemble("\nTry, in another terminal:\n", (lines, "green"), "\n")
+
+
+class _Processes(Manager):  # type: ignore[misc]
+    """honcho's manager, which cannot stop processes before it knows their numbers: it is asked again until it can."""
+
+    def terminate(self) -> None:
+        if self._all_started():
+            super().terminate()
+        else:
+            threading.Timer(0.1, self.terminate).start()
+
+
+def _supervise(environment: dict[str, str]) -> int:
+    """Run the processes until one ends or we are told to stop; give 0 only where we were told to."""
+    lines = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes
+    manager = _Processes()
+    for name in PROCESSES:
+        manager.add_process(name, lines[name], env=environment, cwd=str(ROOT))
+    # A terminal that is closed would otherwise leave both running, and the port taken.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    manager.loop()
+    return 0 if manager.returncode in TOLD_TO_STOP else manager.returncode or 1

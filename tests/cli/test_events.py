@@ -1,0 +1,162 @@
+"""`signalbox events`: what came, what became of it, and once more."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from receiver import listing
+from receiver.events import Delivery, Event, Headers, Verified
+from receiver.inbox import Inbox
+from receiver.routing import Router
+from receiver.sources import SOURCES
+from receiver.worker import Worker
+from tests.cli.conftest import Keep, Signalbox
+
+NASTY = "\x1b[31m\u202e[bold]x[/]\ud800"
+
+
+@pytest.fixture
+def stumble(router: Router) -> Callable[[Event], None]:
+    @router.on("*")
+    def stumble(event: Event) -> None:
+        raise ValueError(f"no such folder {NASTY}")
+
+    return stumble
+
+
+def work(engine: sa.Engine, router: Router) -> None:
+    Worker(engine, router).drain()
+
+
+def test_events_are_listed_a_line_each(signalbox: Signalbox, keep: Keep) -> None:
+    ids = [keep(number=number) for number in range(2)]
+    lines = [line.split() for line in signalbox("events", "list").stdout.splitlines()]
+    assert [line[2:] for line in lines[1:]] == [
+        [ids[1], "box:FILE.UPLOADED", "not", "routed", "yet"],
+        [ids[0], "box:FILE.UPLOADED", "not", "routed", "yet"],
+    ]
+
+
+def test_the_json_of_a_listing_is_that_of_the_listing(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
+    keep()
+    assert json.loads(signalbox("events", "list", "--json").stdout) == listing.list_events(engine)
+
+
+def test_options_narrow_a_listing_down(signalbox: Signalbox, keep: Keep) -> None:
+    kept = [keep(type_) for type_ in ("box:FILE.UPLOADED", "box:FOLDER.CREATED", "filestack:fp.upload")]
+
+    def found(*words: str) -> list[str]:
+        return [item["id"] for item in json.loads(signalbox("events", "list", "--json", *words).stdout)["items"]]
+
+    assert found("--type", "box:FILE.*") == found("--type", "box:FILE.UPLOADED") == [kept[0]]
+    assert found("--source", "filestack") == found("-q", "lampe") == [kept[2]]
+    assert found("--since", "10m", "--until", "0s") == kept[::-1]
+    assert found("--until", "10m") == found("--since", "2999-01-01") == found("--state", "routed") == []
+
+
+def test_the_next_page_is_named(signalbox: Signalbox, keep: Keep) -> None:
+    ids = [keep(number=number) for number in range(3)]
+    first = signalbox("events", "list", "--limit", "2")
+    cursor = first.stderr.split()[-1]
+    assert ids[0] not in first.stdout
+    assert ids[0] in signalbox("events", "list", "--cursor", cursor).stdout
+
+
+def test_the_first_listing_says_how_to_get_an_event(signalbox: Signalbox) -> None:
+    result = signalbox("events", "list")
+    assert (result.exit_code, result.stdout, "signalbox send" in result.stderr) == (0, "", True)
+
+
+def test_an_event_is_shown_with_every_attempt(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine, router: Router, stumble: Callable[[Event], None]
+) -> None:
+    kept = keep()
+    work(engine, router)
+    shown = signalbox("events", "show", kept[-6:]).stdout
+    assert kept in shown
+    assert "failed after" in shown
+    assert "ValueError: no such folder" in shown
+    assert "next attempt in" in shown
+    assert "Traceback" not in shown
+
+
+def test_the_whole_traceback_is_shown_when_asked_for(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine, router: Router, stumble: Callable[[Event], None]
+) -> None:
+    keep()
+    work(engine, router)
+    shown = signalbox("events", "show", "last", "--full").stdout
+    assert "      Traceback (most recent call last):\n" in shown
+
+
+def test_a_repeated_delivery_is_shown_on_the_time_line(signalbox: Signalbox, keep: Keep) -> None:
+    keep()
+    keep()
+    shown = signalbox("events", "show", "last").stdout
+    assert [line.split()[0] for line in shown.splitlines() if "UTC  primary" in line] == ["1st", "2nd"]
+
+
+def test_nothing_that_came_reaches_the_terminal_raw(
+    signalbox: Signalbox, inbox: Inbox, engine: sa.Engine, router: Router, stumble: Callable[[Event], None]
+) -> None:
+    body = json.dumps({"trigger": "FILE.UPLOADED", "id": "1", NASTY: NASTY}).encode()
+    headers = Headers([("X-Nasty", NASTY[:-1].encode().decode("latin-1"))])
+    came = Delivery(source="box", body=body, headers=headers, received_at=datetime.now(UTC))
+    inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
+    work(engine, router)
+    for words in (("events", "show", "last", "--full"), ("events", "list"), ("jobs", "list"), ("jobs", "show", "1")):
+        shown = signalbox(*words).stdout
+        assert shown.replace("\n", "").isprintable()
+    assert json.loads(signalbox("events", "show", "last", "--json").stdout)["payload"][NASTY] == NASTY
+
+
+def test_an_event_that_nobody_routed_for_long_makes_one_look_for_the_worker(
+    signalbox: Signalbox, inbox: Inbox, engine: sa.Engine, keep: Keep
+) -> None:
+    keep()
+    assert "is a worker running?" not in signalbox("events", "show", "last").stdout
+    came = Delivery(
+        source="box",
+        body=b'{"trigger": "FILE.UPLOADED"}',
+        headers=Headers(),
+        received_at=datetime.now(UTC) - timedelta(minutes=1),
+    )
+    inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
+    assert "is a worker running?" in signalbox("events", "show", "last").stdout
+
+
+def test_a_replayed_event_is_routed_again(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine, router: Router, stumble: Callable[[Event], None]
+) -> None:
+    kept = keep()
+    work(engine, router)
+    result = signalbox("events", "replay", kept[-8:])
+    assert (result.exit_code, result.stdout) == (0, f"{kept}  routed again; 1 job of before runs again\n")
+    assert listing.show_event(engine, kept)["state"] == "accepted"
+
+
+def test_an_event_is_given_to_one_handler_that_did_not_have_it(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine
+) -> None:
+    kept = keep()
+    assert signalbox("events", "replay", kept, "--handler", "handlers.log.log_event").exit_code == 0
+    assert [job["handler"] for job in listing.show_event(engine, kept)["jobs"]] == ["handlers.log.log_event"]
+
+
+def test_a_handler_that_is_not_there_is_not_given_anything(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
+    kept = keep()
+    result = signalbox("events", "replay", kept, "--handler", "handlers.log.log_evnt")
+    assert (result.exit_code, "did you mean handlers.log.log_event" in result.stderr) == (1, True)
+    assert listing.show_event(engine, kept)["jobs"] == []
+
+
+def test_of_several_events_none_is_replayed_where_one_is_not_there(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine, router: Router
+) -> None:
+    kept = keep()
+    work(engine, router)
+    assert signalbox("events", "replay", kept, "01AAAAAAAA").exit_code == 1
+    assert listing.show_event(engine, kept)["state"] == "routed"

@@ -1,0 +1,48 @@
+"""`signalbox handlers list`: the handlers, and first what does not import."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from receiver.cli import installation
+from receiver.routing import Router
+from tests.cli.conftest import Signalbox
+
+
+@pytest.fixture
+def broken(tmp_path: Path, app: Flask, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that talks while it loads and then does not import; the router is this test's own."""
+    (tmp_path / "broken_one.py").write_text("print('loading')\nimport nothing_like_this\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(installation, "router", Router())
+    app.config["HANDLERS"] = ("broken_one",)
+    return "broken_one"
+
+
+def test_handlers_are_listed_with_what_they_want(signalbox: Signalbox) -> None:
+    items = json.loads(signalbox("handlers", "list", "--json").stdout)["items"]
+    assert {
+        "name": "handlers.log.log_event",
+        "patterns": ["*"],
+        "attempts": 10,
+        "summary": "Write what happened, to what, in one line.",
+    } in items
+    assert "handlers.log.log_event" in signalbox("handlers", "list").stdout
+
+
+def test_a_module_that_does_not_import_is_named_with_the_line_at_fault(signalbox: Signalbox, broken: str) -> None:
+    result = signalbox("handlers", "list")
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, lines[0]) == (0, f"✗ {broken} does not import")
+    assert lines[1].endswith('broken_one.py", line 2, in <module>')
+    assert lines[3] == "ModuleNotFoundError: No module named 'nothing_like_this'"
+
+
+def test_what_a_module_prints_does_not_spoil_the_json(signalbox: Signalbox, broken: str) -> None:
+    sys.modules.pop(broken, None)
+    result = signalbox("handlers", "list", "--json")
+    assert [one["module"] for one in json.loads(result.stdout)["broken"]] == [broken]
+    assert "loading" in result.stderr

@@ -1,0 +1,155 @@
+"""The commands that stay: `run`, `worker` and `events tail`, as real processes that are told to stop."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from config import ROOT
+from receiver import listing
+from tests.cli.conftest import Keep, Signalbox
+from tests.installation import BOX_KEYS
+
+PATIENCE_SECONDS = 30
+
+Process = subprocess.Popen[str]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Start `signalbox` on the database of the test; what still runs in the end is told to stop."""
+    started: list[Process] = []
+    environment = {
+        **os.environ,
+        "ENV": "development",
+        "DATABASE_URL": database_url,
+        "BOX_PRIMARY_KEY": BOX_KEYS["primary"],
+        "BOX_SECONDARY_KEY": BOX_KEYS["secondary"],
+        "LOG_FORMAT": "json",
+        "JOURNAL": str(tmp_path / "journal.jsonl"),
+        "PYTHONPATH": str(tmp_path),
+    }
+
+    def begin(*words: str, **settings: str) -> Process:
+        process = subprocess.Popen(
+            [sys.executable, "wsgi.py", *words],
+            cwd=ROOT,
+            env=environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - no thread of these tests holds a lock
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def heed_ctrl_c() -> None:
+    # What is started in the background of a shell inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def read_until(process: Process, words: str) -> str:
+    assert process.stdout
+    line = next((line for line in process.stdout if words in line), None)
+    assert line, f"it ended with {process.wait()} and never said {words!r}"
+    return line
+
+
+def stop(process: Process, number: signal.Signals) -> int:
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode
+
+
+def test_tail_gives_one_json_object_a_line_as_events_come(start: Start, keep: Keep) -> None:
+    keep(number=1)
+    tail = start("events", "tail", "--json", "--type", "box:*")
+    read_until(tail, "Waiting")
+    keep("filestack:fp.upload")
+    kept = [keep(number=number) for number in (2, 3)]
+    assert [json.loads(read_until(tail, "{"))["id"] for _ in kept] == kept
+    assert stop(tail, signal.SIGINT) == 0
+
+
+def test_a_worker_runs_jobs_until_it_is_told_to_stop(start: Start, keep: Keep, engine: sa.Engine) -> None:
+    keep()
+    worker = start("worker")
+    for _ in range(2):
+        read_until(worker, '"outcome": "done"')
+    assert stop(worker, signal.SIGTERM) == 0
+    assert {job["state"] for job in listing.show_event(engine, "last")["jobs"]} == {"done"}
+
+
+def test_a_worker_names_the_modules_that_do_not_import(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "broken_two.py").write_text("import nothing_like_this\n")
+    line = read_until(start("worker", HANDLERS="broken_two"), "broken_two")
+    assert "No module named 'nothing_like_this'" in json.loads(line)["error"]
+
+
+def test_a_second_signal_ends_a_worker_at_once(start: Start, keep: Keep, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import threading\n"
+        "from receiver import on\n"
+        "@on('*')\n"
+        "def hang(event):\n"
+        "    print('hanging', flush=True)\n"
+        "    threading.Event().wait()\n"
+    )
+    keep()
+    worker = start("worker", HANDLERS="slow")
+    read_until(worker, "hanging")
+    for _ in range(PATIENCE_SECONDS):
+        worker.terminate()
+        try:
+            worker.wait(timeout=0.5)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    assert worker.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_run_serves_and_works_until_it_is_told_to_stop(
+    start: Start, signalbox: Signalbox, number: signal.Signals
+) -> None:
+    run = start("run", "--port", "0")
+    base = read_until(run, "listens on").split()[-1]
+    assert f"send box FILE.UPLOADED --to {base}" in read_until(run, "send box")
+    read_until(run, "Booting worker")
+    assert signalbox("send", "box", "FILE.UPLOADED", "--to", base).exit_code == 0
+    read_until(run, '"outcome": "done"')
+    assert stop(run, number) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(base, trust_env=False)
+
+
+def test_run_fails_where_a_process_ends_by_itself(start: Start, tmp_path: Path) -> None:
+    twice = "from receiver import on\n@on('*')\ndef same(event): ...\n@on('*')\ndef same(event): ...\n"
+    (tmp_path / "twice.py").write_text(twice)
+    run = start("run", "--port", "0", HANDLERS="twice")
+    assert "two handlers are named twice.same" in read_until(run, "Error:")
+    run.communicate(timeout=PATIENCE_SECONDS)
+    assert run.returncode == 1
+
+
+def test_run_says_at_once_that_its_port_is_taken(signalbox: Signalbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = signalbox("run", "--port", str(taken.getsockname()[1]))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "something listens there already" in result.stderr
+    assert "--port" in result.stderr

@@ -1,0 +1,41 @@
+"""Times as people say them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from receiver.cli import words
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (timedelta(), "0 ms"),
+        (timedelta(milliseconds=40), "40 ms"),
+        (timedelta(seconds=99), "99 s"),
+        (timedelta(seconds=-25), "25 s"),
+        (timedelta(minutes=5), "5 min"),
+        (timedelta(hours=3), "3 h"),
+        (timedelta(days=30), "30 days"),
+    ],
+)
+def test_a_span_is_said_in_one_unit(length: timedelta, said: str) -> None:
+    assert words.span(length) == said
+
+
+def test_a_time_is_said_from_now() -> None:
+    said = [words.ago(NOW - timedelta(seconds=seconds), NOW) for seconds in (0, 30, -30)]
+    assert said == ["just now", "30 s ago", "30 s ahead"]
+
+
+def test_ordinals_end_as_they_should() -> None:
+    numbers = (1, 2, 3, 4, 11, 12, 13, 21, 102, 111)
+    assert [words.ordinal(number) for number in numbers] == (
+        ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"]
+    )
+
+
+def test_times_are_shown_in_utc() -> None:
+    assert words.full(words.parse("2026-05-04T14:00:00.5+02:00")) == "2026-05-04 12:00:00 UTC"

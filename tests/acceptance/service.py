@@ -1,0 +1,125 @@
+"""Signalbox as real processes: the Procfile's lines, a port of its own, a database file, handlers of a test's own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.installation import BOX_KEYS, FILESTACK_KEYS
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
+PATIENCE_SECONDS = 40
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Poll until something is so, and give it; fail with `what` where it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Service:
+    """Starts processes in a folder and ends them, each by its own process group, and keeps what they print."""
+
+    def __init__(self, folder: Path, *, root: Path = ROOT, bin_folder: Path | None = None, **environ: str) -> None:
+        self.folder = folder
+        self.root = root
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        bin_folder = bin_folder or Path(sys.executable).parent
+        self.environ: dict[str, str] = {
+            "PATH": f"{bin_folder}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(folder),
+            "PORT": str(self.port),
+            "DATABASE_URL": f"sqlite:///{folder}/signalbox.db",
+            "JOURNAL": str(folder / "journal.jsonl"),
+            "BOX_PRIMARY_KEY": BOX_KEYS["primary"],
+            "BOX_SECONDARY_KEY": BOX_KEYS["secondary"],
+            "FILESTACK_SECRETS": ",".join(FILESTACK_KEYS.values()),
+            "WEB_CONCURRENCY": "1",
+        } | environ
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, line: str, log: str) -> subprocess.Popen[bytes]:
+        with (self.folder / log).open("ab") as output:
+            process = subprocess.Popen(
+                line.split(), cwd=self.root, env=self.environ, stdout=output, stderr=output, start_new_session=True
+            )
+        self._started.append(process)
+        return process
+
+    def run(self, line: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            line.split(), cwd=self.root, env=self.environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr + done.stdout
+        return done
+
+    def signalbox(self, arguments: str, *, check: bool = True) -> str:
+        return self.run(f"python wsgi.py {arguments}", check=check).stdout
+
+    def web(self) -> subprocess.Popen[bytes]:
+        process = self.start(PROCFILE["web"], "web.log")
+        until(lambda: self._answers() or process.poll() is not None, "the web process answers")
+        assert process.poll() is None, self.log("web.log")
+        return process
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        return self.start(PROCFILE["worker"], "worker.log")
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def log(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def post(self, source: str, body: bytes, headers: list[tuple[str, str]]) -> httpx.Response:
+        return httpx.post(f"{self.url}/hooks/{source}", content=body, headers=headers, trust_env=False)
+
+    def handlers(self, files: Mapping[str, str], package: str = "dropped") -> None:
+        """Drop handler modules into a package of their own and turn it on."""
+        folder = self.folder / package
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text)
+        self.environ["HANDLERS"] = package
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process and its children as a power cut would."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+    def stop(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self._started:
+            try:
+                process.wait(35)
+            except subprocess.TimeoutExpired:
+                self.kill(process)

@@ -1,0 +1,106 @@
+"""What hostile and broken clients do on the socket: each gets a clear answer or none, never a 500."""
+
+import json
+import random
+import socket
+from datetime import UTC, datetime
+
+import pytest
+
+from receiver import simulator
+from receiver.sources import SOURCES
+from tests.acceptance.service import Service
+from tests.installation import KEYS
+
+
+def head(lines: list[tuple[str, str]], **more: str) -> bytes:
+    every = [*lines, *((name.replace("_", "-"), value) for name, value in more.items()), ("Connection", "close")]
+    text = "".join(f"{name}: {value}\r\n" for name, value in every)
+    return f"POST /hooks/box HTTP/1.1\r\nHost: localhost\r\n{text}\r\n".encode("latin-1")
+
+
+def talk(service: Service, *pieces: bytes, stop_half_way: bool = False) -> tuple[int, bytes]:
+    """Send pieces of a request and give the status (0 where there was no answer) and the body of the answer."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        if stop_half_way:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while received := connection.recv(65536):
+                answer += received
+        except ConnectionResetError:
+            pass
+    top, _, body = answer.partition(b"\r\n\r\n")
+    return (int(top.split()[1]) if top.startswith(b"HTTP/") else 0), body
+
+
+def forge() -> tuple[bytes, list[tuple[str, str]]]:
+    return simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
+
+
+def chunks(body: bytes, size: int = 100) -> bytes:
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+def kept(service: Service) -> int:
+    return sum(len(json.loads(service.signalbox(f"{table} list --json"))["items"]) for table in ("events", "rejected"))
+
+
+def test_a_chunked_body_is_taken_whole(service: Service) -> None:
+    service.web()
+    body, lines = forge()
+    status, answer = talk(service, head(lines, Transfer_Encoding="chunked"), chunks(body) + b"0\r\n\r\n")
+    assert (status, json.loads(answer)["status"]) == (200, "accepted")
+
+
+def test_broken_requests_get_a_clear_answer_or_none_and_leave_nothing(service: Service) -> None:
+    service.environ["MAX_BODY_BYTES"] = "5000"
+    service.web()
+    body, lines = forge()
+    chunked = head(lines, Transfer_Encoding="chunked")
+    broken = {
+        "a client that stops half-way": (head(lines, Content_Length=str(len(body))), body[:50]),
+        "a chunked client that stops half-way": (chunked, chunks(body)[:150]),
+        "no last chunk": (chunked, chunks(body)),
+        "a chunk size that is none": (chunked, b"zz\r\nabc\r\n0\r\n\r\n"),
+        "a chunk size that is negative": (chunked, b"-5\r\nabc\r\n0\r\n\r\n"),
+        "a trailer that is none": (chunked, chunks(body) + b"0\r\nno colon\r\n\r\n"),
+        "a chunked body over the limit": (chunked, chunks(b"x" * 6000) + b"0\r\n\r\n"),
+        "a length over the limit": (head(lines, Content_Length="6000"), b"x" * 6000),
+        "a length that is none": (head(lines, Content_Length="ten"), body),
+        "a negative length": (head(lines, Content_Length="-1"), body),
+        "a length and chunks": (head(lines, Content_Length="5", Transfer_Encoding="chunked"), chunks(body)),
+        "no request at all": (b"\x16\x03\x01\x00\xff\r\n\r\n",),
+    }
+    answers = {what: talk(service, *pieces, stop_half_way=True)[0] for what, pieces in broken.items()}
+    assert {what: status for what, status in answers.items() if status not in (0, 400, 413)} == {}
+    assert answers["a chunked body over the limit"] == answers["a length over the limit"] == 413
+    assert kept(service) == 0
+    assert "Traceback" not in service.log("web.log")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_headers_and_bodies_over_the_wire_never_give_a_500(service: Service, seed: int) -> None:
+    service.web()
+    chance = random.Random(seed)
+    statuses = set()
+    for _ in range(150):
+        body, lines = forge()
+        if chance.random() < 0.5:
+            body = bytes(chance.randbytes(chance.randrange(200)))
+            lines = SOURCES["box"].sign(body, KEYS["box"], at=datetime.now(UTC))
+        lines = [(name, _spoilt(value, chance)) for name, value in lines for _ in range(chance.choice([1, 1, 1, 0, 2]))]
+        statuses.add(talk(service, head(lines, Content_Length=str(len(body))) + body)[0])
+    assert statuses <= {0, 200, 400, 401, 422}
+    assert {200, 401, 422} & statuses
+    assert "Traceback" not in service.log("web.log")
+
+
+def _spoilt(value: str, chance: random.Random) -> str:
+    if chance.random() < 0.85:
+        return value
+    junk = ["", "é" * 5, "A" * 7000, "\x01\x02", value.swapcase(), value + ",x", value[:-1], "9" * 30, "=", "\t"]
+    return chance.choice(junk)

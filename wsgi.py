@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from flask import Flask
 from flask.cli import ScriptInfo
@@ -29,6 +30,8 @@ def __getattr__(name: str) -> Flask:
 
 def main() -> None:
     """Run the `signalbox` command."""
+    # As `python wsgi.py` does by itself: packages of handlers beside this file are found by the installed command too.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from receiver.cli import cli
 
     cli.main(prog_name="signalbox", obj=ScriptInfo(create_app=build))

@@ -10,7 +10,7 @@ from receiver.inbox import Inbox
 from receiver.sources import SOURCES
 from receiver.web import answers
 from receiver.web.health import health
-from receiver.web.hooks import Gate, hooks
+from receiver.web.hooks import Desk, Gate, ShortWay, hooks
 
 
 def create_app(settings: Mapping[str, Any]) -> Flask:
@@ -22,15 +22,19 @@ def create_app(settings: Mapping[str, Any]) -> Flask:
         sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
     engine = db.open_engine(settings["DATABASE_URL"])
     app.extensions["signalbox.engine"] = engine
-    app.extensions["signalbox.inbox"] = Inbox(
+    inbox = Inbox(
         engine,
         rejected_max_count=settings["REJECTED_MAX_COUNT"],
         rejected_max_bytes=settings["REJECTED_MAX_BYTES"],
     )
-    app.extensions["signalbox.gates"] = gates(settings)
+    desk = Desk(gates(settings), inbox, max_body_bytes=settings["MAX_BODY_BYTES"])
+    app.extensions["signalbox.inbox"] = inbox
+    app.extensions["signalbox.desk"] = desk
+    app.extensions["signalbox.gates"] = desk.gates
     answers.register(app)
     app.register_blueprint(hooks)
     app.register_blueprint(health)
+    app.wsgi_app = ShortWay(app, desk)  # type: ignore[method-assign]
     return app
 
 

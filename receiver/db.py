@@ -1,7 +1,11 @@
 """The engine, its transactions, the schema's version, and the few things that SQLite and PostgreSQL do differently."""
 
+import fcntl
+import os
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +49,7 @@ def open_engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     # Parameters are bodies and headers: they stay out of error texts.
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=10)
+        return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
@@ -79,24 +83,95 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that writes: committed to the disk at the end, or nothing of it; StoreError where it cannot be."""
-    with _translated(), engine.connect() as plain:
+    with turn(engine), _translated(), engine.connect() as plain:
         connection = plain.execution_options(begin_with="BEGIN IMMEDIATE")
         with connection.begin():
             yield connection
+
+
+class Turn:
+    """Lets one writer of a SQLite file at a time come forward, whatever process it is in.
+
+    SQLite itself would let writers try again after longer and longer sleeps: under load the unlucky ones starve. The
+    wait is made of short sleeps, so that a gevent process goes on serving meanwhile.
+    """
+
+    _NAP_SECONDS = 0.0003
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._among_threads = threading.Lock()
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + BUSY_SECONDS
+        if not self._among_threads.acquire(timeout=BUSY_SECONDS):
+            raise StoreError("the database is locked: another thread has been writing for too long")
+        try:
+            self._take(deadline)
+        except BaseException:
+            self._among_threads.release()
+            raise
+
+    def _take(self, deadline: float) -> None:
+        # Opened at first use, so that processes that fork do not share one lock.
+        if self._file is None:
+            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"the database is locked: another process has held {self._path} for too long"
+                    raise StoreError(message) from None
+                time.sleep(self._NAP_SECONDS)
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._among_threads.release()
+
+
+_turns: dict[str, Turn] = {}
+
+
+def turn(engine: sa.Engine) -> AbstractContextManager[None]:
+    """Give what a writer has to hold: the file's turn for SQLite, nothing for a server that queues by itself."""
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return nullcontext()
+    return _turns.setdefault(engine.url.database, Turn(f"{engine.url.database}-turn"))
+
+
+# What a database says of a value it cannot take; anything else is trouble of its own.
+_ABOUT_A_ROW = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.ProgrammingError, ValueError, OverflowError)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+    except (sa.exc.SQLAlchemyError, ValueError, OverflowError) as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreError(f"the database could not do it: {type(cause).__name__}: {cause}") from error
+        told = f"{type(cause).__name__}: {cause}" if isinstance(error, sa.exc.SQLAlchemyError) else type(cause).__name__
+        about_a_row = isinstance(error, _ABOUT_A_ROW)
+        raise StoreError(f"the database could not do it: {told}", is_about_a_row=about_a_row) from error
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> Any:
     """Give the INSERT of this dialect, the one with `on_conflict_do_nothing` and `on_conflict_do_update`."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def mark(dialect: sa.Dialect) -> str:
+    """Give the sign that stands for a value in a statement that goes to the driver as it is."""
+    return "?" if dialect.name == "sqlite" else "%s"
+
+
+def moment(dialect: sa.Dialect, at: datetime | None) -> datetime | str | None:
+    """Give a point in time as `Moment` would store it, for such a statement."""
+    if at is None or dialect.name != "sqlite":
+        return at
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def upgrade(engine: sa.Engine) -> bool:

@@ -41,7 +41,14 @@ class UnreadableError(SignalboxError):
 
 
 class StoreError(SignalboxError):
-    """The database did not take the write. Nothing of it is kept; the sender should come again."""
+    """The database did not take the write. Nothing of it is kept; the sender should come again.
+
+    `is_about_a_row` says that the database is well and one of the rows is not.
+    """
+
+    def __init__(self, message: str, *, is_about_a_row: bool = False) -> None:
+        super().__init__(message)
+        self.is_about_a_row = is_about_a_row
 
 
 class SchemaError(SignalboxError):

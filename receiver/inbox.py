@@ -1,15 +1,18 @@
 """Where deliveries become rows: accept, reject, quarantine. The only writer of events and deliveries."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from ulid import ULID
 
 from receiver import db
+from receiver.errors import StoreError
 from receiver.events import Delivery, Event, Refused, Verified
 from receiver.tables import deliveries, events, pulse, quarantined, rejected
 
@@ -22,12 +25,20 @@ class Receipt:
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A verified and readable delivery on its way to its row; `row` is the event that it makes if it is the first."""
+class Arrival(NamedTuple):
+    """A verified and readable delivery on its way to its row: the columns of the event that it makes if it is new."""
 
-    delivery: Delivery
-    row: dict[str, Any]
+    id: str
+    source: str
+    type: str
+    name: str
+    identity: str
+    state: str
+    received_at: datetime
+    occurred_at: datetime | None
+    verified_by: str
+    headers: bytes
+    body: bytes
 
 
 def new_id(at: datetime) -> str:
@@ -36,21 +47,38 @@ def new_id(at: datetime) -> str:
 
 
 class Inbox:
-    """Keeps deliveries, each in one transaction: when a method returns, its row is on the disk.
+    """Keeps deliveries: when a method returns, the row is on the disk.
 
-    The caps bound the rejected deliveries: how many, and how many bytes of bodies and headers.
+    Deliveries that arrive together are committed together. The caps bound the rejected ones: how many, and how many
+    bytes of bodies and headers.
     """
 
     def __init__(self, engine: sa.Engine, *, rejected_max_count: int, rejected_max_bytes: int) -> None:
         self._engine = engine
         self._max_count = rejected_max_count
         self._max_bytes = rejected_max_bytes
+        self._group = Group(self._write)
 
     def accept(self, delivery: Delivery, event: Event, verified: Verified) -> Receipt:
         """Keep a delivery as its event, or count it on the event that it repeats; StoreError if it cannot be kept."""
-        arrival = Arrival(delivery, _event_row(delivery, event, verified))
+        arrival = Arrival(
+            new_id(delivery.received_at),
+            delivery.source,
+            event.type,
+            event.name,
+            event.identity,
+            "accepted",
+            delivery.received_at,
+            event.occurred_at,
+            verified.by,
+            delivery.headers.to_bytes(),
+            delivery.body,
+        )
+        return self._group.keep(arrival, size=len(arrival.body) + len(arrival.headers))
+
+    def _write(self, take: Callable[[], Sequence[Arrival]]) -> list[Receipt]:
         with db.writing(self._engine) as connection:
-            return write_arrivals(connection, [arrival])[0]
+            return write_arrivals(connection, take())
 
     def reject(self, delivery: Delivery, refused: Refused) -> str:
         """Keep a delivery that did not verify, push the oldest ones out over the caps, and give its id."""
@@ -109,53 +137,128 @@ class Inbox:
             connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 
 
-def _event_row(delivery: Delivery, event: Event, verified: Verified) -> dict[str, Any]:
-    return {
-        "id": new_id(delivery.received_at),
-        "source": delivery.source,
-        "type": event.type,
-        "name": event.name,
-        "identity": event.identity,
-        "state": "accepted",
-        "received_at": delivery.received_at,
-        "occurred_at": event.occurred_at,
-        "verified_by": verified.by,
-        "headers": delivery.headers.to_bytes(),
-        "body": delivery.body,
-    }
+COLUMNS = ", ".join(Arrival._fields)
 
 
 def write_arrivals(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list[Receipt]:
     """Write arrivals in the caller's transaction; give a receipt for each, in order."""
-    fresh = db.insert(connection, events).on_conflict_do_nothing(index_elements=["source", "identity"])
-    kept = connection.execute(fresh.returning(events.c.id), [arrival.row for arrival in arrivals])
-    new = set(kept.scalars())
-    repeated = [arrival for arrival in arrivals if arrival.row["id"] not in new]
-    firsts = _count_repeated(connection, repeated) if repeated else {}
+    # One statement for all, straight to the driver: SQLAlchemy's own look at every value costs as much as the insert.
+    dialect = connection.dialect
+    marks = ", ".join([db.mark(dialect)] * len(Arrival._fields))
+    rows = [_row(arrival, dialect) for arrival in arrivals]
+    insert = f"INSERT INTO events ({COLUMNS}) VALUES ({marks}) ON CONFLICT (source, identity) DO NOTHING"  # noqa: S608
+    if connection.exec_driver_sql(insert, rows).rowcount == len(rows):
+        return [Receipt(arrival.id, duplicate=False) for arrival in arrivals]
+    kept = set(
+        connection.execute(sa.select(events.c.id).where(events.c.id.in_([one.id for one in arrivals]))).scalars()
+    )
     return [
-        Receipt(firsts.get(arrival.row["id"], arrival.row["id"]), duplicate=arrival.row["id"] in firsts)
+        Receipt(arrival.id, duplicate=False) if arrival.id in kept else _count_repeated(connection, arrival)
         for arrival in arrivals
     ]
 
 
-def _count_repeated(connection: sa.Connection, repeated: Sequence[Arrival]) -> dict[str, str]:
-    """Count each delivery on the event that it repeats; give that event's id under the id that it did not get."""
-    firsts = {}
-    for arrival in repeated:
-        row = arrival.row
-        same = (events.c.source == row["source"]) & (events.c.identity == row["identity"])
-        counted = sa.update(events).where(same).values(deliveries=events.c.deliveries + 1)
-        first = connection.execute(counted.returning(events.c.id, events.c.body)).one()
-        differs = row["body"] != first.body
-        connection.execute(
-            sa.insert(deliveries),
-            {
-                "event_id": first.id,
-                "received_at": row["received_at"],
-                "verified_by": row["verified_by"],
-                "headers": row["headers"],
-                "body": row["body"] if differs else None,
-            },
-        )
-        firsts[row["id"]] = first.id
-    return firsts
+def _row(arrival: Arrival, dialect: sa.Dialect) -> tuple[object, ...]:
+    times = (db.moment(dialect, arrival.received_at), db.moment(dialect, arrival.occurred_at))
+    return (*arrival[:6], *times, *arrival[8:])
+
+
+def _count_repeated(connection: sa.Connection, arrival: Arrival) -> Receipt:
+    """Count a delivery on the event that it repeats, and keep of it what the first one did not have."""
+    same = (events.c.source == arrival.source) & (events.c.identity == arrival.identity)
+    counted = sa.update(events).where(same).values(deliveries=events.c.deliveries + 1)
+    first = connection.execute(counted.returning(events.c.id, events.c.body)).one()
+    again = {
+        "event_id": first.id,
+        "received_at": arrival.received_at,
+        "verified_by": arrival.verified_by,
+        "headers": arrival.headers,
+        "body": arrival.body if arrival.body != first.body else None,
+    }
+    connection.execute(sa.insert(deliveries), again)
+    return Receipt(first.id, duplicate=True)
+
+
+class Batch:
+    """Arrivals that share a commit, and what became of it."""
+
+    __slots__ = ("arrivals", "ended", "outcomes", "size")
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.size = 0
+        self.ended = threading.Event()
+        self.outcomes: Sequence[Receipt | StoreError] = ()
+
+
+class Group:
+    """Commits together what arrives together: whoever comes while a commit is under way shares the next one.
+
+    The first of a batch leads: it lets those that are already here join, waits for its turn, and writes for all. Made
+    for gevent, where a commit holds up the whole process, so that batches grow by themselves as the load does; it
+    holds in threads as well. What waits is bounded: beyond it a sender is told to come again.
+    """
+
+    MOST_WAITING = 1000
+    MOST_WAITING_BYTES = 64 * 1024 * 1024
+
+    def __init__(self, write: Callable[[Callable[[], Sequence[Arrival]]], list[Receipt]]) -> None:
+        self._write = write
+        self._open = Batch()
+        self._joining = threading.Lock()
+        self._leading = threading.Lock()
+
+    def keep(self, arrival: Arrival, *, size: int) -> Receipt:
+        """Give the receipt once the arrival is on the disk; StoreError if it cannot be kept, or too many wait."""
+        with self._joining:
+            batch = self._open
+            place = len(batch.arrivals)
+            if place >= self.MOST_WAITING or (batch.size + size > self.MOST_WAITING_BYTES and place > 0):
+                raise StoreError("too many deliveries wait for the database")
+            batch.arrivals.append(arrival)
+            batch.size += size
+        if place == 0:
+            self._lead(batch)
+        else:
+            batch.ended.wait()
+        outcome = batch.outcomes[place]
+        if isinstance(outcome, StoreError):
+            raise outcome
+        return outcome
+
+    def _lead(self, batch: Batch) -> None:
+        joined = 0
+        while len(batch.arrivals) > joined:
+            joined = len(batch.arrivals)
+            time.sleep(0)
+        try:
+            with self._leading:
+                batch.outcomes = self._commit(batch)
+        finally:
+            cut_short = StoreError("the commit was cut short")
+            batch.outcomes = batch.outcomes or [cut_short] * len(self._close(batch))
+            batch.ended.set()
+
+    def _close(self, batch: Batch) -> Sequence[Arrival]:
+        """Let nobody join any more, and give who did."""
+        with self._joining:
+            if self._open is batch:
+                self._open = Batch()
+        return batch.arrivals
+
+    def _commit(self, batch: Batch) -> Sequence[Receipt | StoreError]:
+        # Closed when the database is ready to write and no sooner: waiting for it is when others join.
+        try:
+            return self._write(lambda: self._close(batch))
+        except StoreError as error:
+            arrivals = self._close(batch)
+            if not error.is_about_a_row:
+                return [error] * len(arrivals)
+        # One row is poison, and nobody says which: each for itself, so that it takes no other down.
+        return [self._commit_alone(arrival) for arrival in arrivals]
+
+    def _commit_alone(self, arrival: Arrival) -> Receipt | StoreError:
+        try:
+            return self._write(lambda: [arrival])[0]
+        except StoreError as error:
+            return error

@@ -67,6 +67,11 @@ def _attempted(_sender: object, **told: Any) -> None:
     write("attempt", **_line(told), **({"error": error_name(error)} if error else {}))
 
 
+def _buried(_sender: object, **told: Any) -> None:
+    words = {name: told[name] for name in ("job_id", "event_id", "type", "handler", "attempt", "outcome")}
+    log.error("dead job", **words, replay=f"signalbox jobs replay {told['job_id']}")
+
+
 def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
 
@@ -93,5 +98,6 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.delivery_unkept: _unkept,
     signals.event_routed: _routed,
     signals.attempt_finished: _attempted,
+    signals.job_buried: _buried,
     signals.worker_troubled: _troubled,
 }

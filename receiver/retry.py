@@ -57,8 +57,8 @@ def decide(policy: Policy, *, spent: int, now: datetime, chance: float, after: t
 def decide_lost(policy: Policy, *, spent: int, now: datetime, chance: float) -> Again | Dead:
     """Say what becomes of a job whose worker vanished while it ran.
 
-    The first loss of a job is taken for the worker's bad luck and repeated at once; later ones wait as failures do,
-    so that a job that kills its worker drifts away from the others that ran beside it, and ends.
+    A first attempt that is lost is taken for the worker's bad luck and repeated at once; later ones wait as failures
+    do, so that a job that kills its worker drifts away from the others that ran beside it, and ends.
     """
     if spent == 1 and policy.attempts > 1:
         return Again(now)

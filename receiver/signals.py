@@ -6,8 +6,8 @@ _namespace = Namespace()
 
 event_accepted = _namespace.signal("event-accepted", doc="event_id, source, type, verified_by, milliseconds")
 event_duplicated = _namespace.signal("event-duplicated", doc="event_id, source, type, verified_by, milliseconds")
-delivery_rejected = _namespace.signal("delivery-rejected", doc="source, reason, milliseconds")
-delivery_quarantined = _namespace.signal("delivery-quarantined", doc="source, fields, milliseconds")
+delivery_rejected = _namespace.signal("delivery-rejected", doc="rejected_id, source, reason, milliseconds")
+delivery_quarantined = _namespace.signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
 delivery_unkept = _namespace.signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
 event_routed = _namespace.signal("event-routed", doc="event_id, type, handlers, drift: how many of each")
 attempt_finished = _namespace.signal(

@@ -81,6 +81,21 @@ def test_a_failed_attempt_names_the_exception_and_not_its_words(
     assert "PAYLOAD" not in str(lines)
 
 
+def test_a_dead_job_is_one_line_that_names_the_command_to_run_it_again(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*", attempts=1)
+    def fails(event: Event) -> None:
+        raise ValueError
+
+    logs.configure()
+    arrive(inbox, clock)
+    with capture_logs() as lines:
+        Worker(engine, router, clock=clock).drain()
+    line = next(line for line in lines if line["event"] == "dead job")
+    assert (line["log_level"], line["replay"]) == ("error", f"signalbox jobs replay {line['job_id']}")
+
+
 @pytest.mark.parametrize(
     ("error", "name"),
     [

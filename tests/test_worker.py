@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver import jobs, signals
+from receiver import jobs, signals, simulator
 from receiver.errors import Discard, NotFoundError, Retry
 from receiver.events import Event
 from receiver.inbox import Inbox
@@ -289,6 +289,30 @@ def test_drift_is_noted_on_the_event(engine: sa.Engine, inbox: Inbox, worker: Wo
     with engine.connect() as connection:
         (entry, *_) = connection.execute(sa.select(events.c.drift)).scalar_one()
     assert entry["path"] == "trigger"
+
+
+@pytest.mark.parametrize("source", ["box", "filestack"])
+def test_every_name_that_we_know_is_routed_and_done_without_drift(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock, source: str
+) -> None:
+    types: list[str] = []
+    router.on(f"{source}:*")(_remember_type_in(types))
+    names = simulator.names(source)
+    for number, name in enumerate(names):
+        arrive(inbox, clock, source, name, number)
+    worker.drain()
+    assert len(types) == len(names)
+    assert {job.state for job in all_jobs(engine)} == {"done"}
+    with engine.connect() as connection:
+        drifting = connection.execute(sa.select(events.c.type, events.c.drift)).all()
+    assert [(row.type, row.drift) for row in drifting if row.drift] == []
+
+
+def _remember_type_in(types: list[str]) -> Any:
+    def remember(event: Event) -> None:
+        types.append(event.type)
+
+    return remember
 
 
 def test_a_payload_whose_check_breaks_is_routed_all_the_same(

@@ -7,14 +7,14 @@ from flask import Blueprint, Response, current_app
 from receiver import db
 from receiver.errors import SignalboxError
 from receiver.inbox import Inbox
-from receiver.web.answers import answer
+from receiver.web.answers import Answer
 
 health = Blueprint("health", __name__)
 
 
 @health.get("/healthz")
 def alive() -> Response:
-    return answer(200, status="ok")
+    return Answer(200, {"status": "ok"}).response()
 
 
 @health.get("/readyz")
@@ -25,5 +25,5 @@ def ready() -> Response:
         db.require_current(current_app.extensions["signalbox.engine"])
         inbox.probe(datetime.now(UTC))
     except SignalboxError as error:
-        return answer(503, {"Retry-After": "10"}, status="unavailable", detail=str(error))
-    return answer(200, status="ok")
+        return Answer(503, {"status": "unavailable", "detail": str(error)}, {"Retry-After": "10"}).response()
+    return Answer(200, {"status": "ok"}).response()

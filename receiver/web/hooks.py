@@ -1,20 +1,24 @@
 """Where providers deliver: `POST /hooks/box` and `POST /hooks/filestack`. Nothing else happens in the request."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, abort, current_app, request
+from flask import Blueprint, Flask, Response, abort, current_app, request
+from werkzeug.exceptions import HTTPException
 
 from receiver import signals
 from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import Source
-from receiver.web.answers import answer
+from receiver.web.answers import Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 RETRY_AFTER_SECONDS = 10
 
@@ -32,83 +36,115 @@ class Gate:
     max_skew: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes deliveries: what the Flask view and the short way around it have in common."""
+
+    gates: Mapping[str, Gate]
+    inbox: Inbox
+    max_body_bytes: int
+
+    def serve(self, name: str, environ: "WSGIEnvironment") -> Answer:
+        """Verify a delivery, read its envelope, keep it; 200 says that it is on the disk."""
+        began = time.perf_counter()
+        gate = self._gate(name)
+        delivery = self._take(name, environ)
+        try:
+            verdict = gate.source.verify(delivery, gate.keys, max_age=gate.max_age, max_skew=gate.max_skew)
+            if isinstance(verdict, Refused):
+                return self._refuse(delivery, verdict, began)
+            try:
+                event = gate.source.parse(delivery)
+            except UnreadableError as error:
+                return self._quarantine(delivery, verdict, error, began)
+            return self._accept(delivery, event, verdict, began)
+        except StoreError as error:
+            signals.delivery_unkept.send(source=name, error=error, milliseconds=_since(began))
+            said = {"status": "unavailable", "detail": "This delivery could not be kept. Please send it again."}
+            return Answer(503, said, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    def _accept(self, delivery: Delivery, event: Event, verified: Verified, began: float) -> Answer:
+        receipt = self.inbox.accept(delivery, event, verified)
+        told = signals.event_duplicated if receipt.duplicate else signals.event_accepted
+        told.send(
+            event_id=receipt.event_id,
+            source=delivery.source,
+            type=event.type,
+            verified_by=verified.by,
+            milliseconds=_since(began),
+        )
+        return Answer(200, {"status": "duplicate" if receipt.duplicate else "accepted", "event": receipt.event_id})
+
+    def _refuse(self, delivery: Delivery, refused: Refused, began: float) -> Answer:
+        rejected_id = self.inbox.reject(delivery, refused)
+        signals.delivery_rejected.send(
+            rejected_id=rejected_id, source=delivery.source, reason=refused.reason.value, milliseconds=_since(began)
+        )
+        return Answer(401, {"status": "rejected", "reason": refused.reason.value, "detail": refused.detail})
+
+    def _quarantine(self, delivery: Delivery, verified: Verified, error: UnreadableError, began: float) -> Answer:
+        quarantined_id = self.inbox.quarantine(delivery, verified, error.errors)
+        signals.delivery_quarantined.send(
+            quarantined_id=quarantined_id,
+            source=delivery.source,
+            fields=sorted(error.errors),
+            milliseconds=_since(began),
+        )
+        return Answer(422, {"status": "quarantined", "errors": error.errors})
+
+    def _gate(self, name: str) -> Gate:
+        gate = self.gates.get(name)
+        if gate is None:
+            abort(404, f"There is no such source. The sources are: {', '.join(sorted(self.gates))}.")
+        if not gate.keys:
+            abort(404, f"{name} is off: set {' or '.join(gate.settings)} to turn it on.")
+        return gate
+
+    def _take(self, name: str, environ: "WSGIEnvironment") -> Delivery:
+        """Read the whole request, byte for byte, or answer that it is too long, compressed, or not whole."""
+        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
+        if encoding.strip().lower() not in ("", "identity"):
+            # No provider documents compressed deliveries, and the signature is over the bytes as they were signed.
+            abort(415, "Content-Encoding is not supported: send the body as it was signed.")
+        body = _read_body(environ, limit=self.max_body_bytes)
+        return Delivery(source=name, body=body, headers=header_lines(environ), received_at=datetime.now(UTC))
+
+
 @hooks.post("/hooks/<name>", strict_slashes=False, provide_automatic_options=False)
 def receive(name: str) -> Response:
-    """Verify a delivery, read its envelope, keep it; 200 says that it is on the disk."""
-    began = time.perf_counter()
-    gate = _gate(name)
-    delivery = _take(name)
-    inbox: Inbox = current_app.extensions["signalbox.inbox"]
-    try:
-        verdict = gate.source.verify(delivery, gate.keys, max_age=gate.max_age, max_skew=gate.max_skew)
-        if isinstance(verdict, Refused):
-            return _refuse(inbox, delivery, verdict, began)
+    desk: Desk = current_app.extensions["signalbox.desk"]
+    return desk.serve(name, request.environ).response()
+
+
+class ShortWay:
+    """Serves deliveries before Flask makes a request object, matches a route and opens a session for them.
+
+    A delivery needs none of that, and it costs more than keeping the delivery (docs/performance.md). Whatever is not
+    plainly a delivery, and every error, goes the long way, to the view above.
+    """
+
+    def __init__(self, app: Flask, desk: Desk) -> None:
+        self._app = app
+        self._long_way: WSGIApplication = app.wsgi_app
+        self._desk = desk
+        self._paths = {f"/hooks/{name}": name for name in desk.gates}
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        name = self._paths.get(environ["PATH_INFO"])
+        if name is None or environ["REQUEST_METHOD"] != "POST":
+            return self._long_way(environ, start_response)
         try:
-            event = gate.source.parse(delivery)
-        except UnreadableError as error:
-            return _quarantine(inbox, delivery, verdict, error, began)
-        return _accept(inbox, delivery, event, verdict, began)
-    except StoreError as error:
-        signals.delivery_unkept.send(source=name, error=error, milliseconds=_since(began))
-        return answer(
-            503,
-            {"Retry-After": str(RETRY_AFTER_SECONDS)},
-            status="unavailable",
-            detail="This delivery could not be kept. Please send it again.",
-        )
+            answer = self._desk.serve(name, environ)
+        except Exception as error:  # noqa: BLE001 - Flask knows what to make of it, and whom to tell
+            with self._app.request_context(environ):
+                response = self._explain(error)
+            return response(environ, start_response)
+        return answer.start(start_response)
 
-
-def _accept(inbox: Inbox, delivery: Delivery, event: Event, verified: Verified, began: float) -> Response:
-    receipt = inbox.accept(delivery, event, verified)
-    told = signals.event_duplicated if receipt.duplicate else signals.event_accepted
-    told.send(
-        event_id=receipt.event_id,
-        source=delivery.source,
-        type=event.type,
-        verified_by=verified.by,
-        milliseconds=_since(began),
-    )
-    return answer(200, status="duplicate" if receipt.duplicate else "accepted", event=receipt.event_id)
-
-
-def _refuse(inbox: Inbox, delivery: Delivery, refused: Refused, began: float) -> Response:
-    rejected_id = inbox.reject(delivery, refused)
-    signals.delivery_rejected.send(
-        rejected_id=rejected_id, source=delivery.source, reason=refused.reason.value, milliseconds=_since(began)
-    )
-    return answer(401, status="rejected", reason=refused.reason.value, detail=refused.detail)
-
-
-def _quarantine(inbox: Inbox, delivery: Delivery, verified: Verified, error: UnreadableError, began: float) -> Response:
-    quarantined_id = inbox.quarantine(delivery, verified, error.errors)
-    signals.delivery_quarantined.send(
-        quarantined_id=quarantined_id,
-        source=delivery.source,
-        fields=sorted(error.errors),
-        milliseconds=_since(began),
-    )
-    return answer(422, status="quarantined", errors=error.errors)
-
-
-def _gate(name: str) -> Gate:
-    gates: Mapping[str, Gate] = current_app.extensions["signalbox.gates"]
-    gate = gates.get(name)
-    if gate is None:
-        abort(404, f"There is no such source. The sources are: {', '.join(sorted(gates))}.")
-    if not gate.keys:
-        abort(404, f"{name} is off: set {' or '.join(gate.settings)} to turn it on.")
-    return gate
-
-
-def _take(name: str) -> Delivery:
-    """Read the whole request, byte for byte, or answer that it is too long, compressed, or did not arrive whole."""
-    environ = request.environ
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "")
-    if encoding.strip().lower() not in ("", "identity"):
-        # No provider documents compressed deliveries, and the signature is over the bytes as they were signed.
-        abort(415, "Content-Encoding is not supported: send the body as it was signed.")
-    body = _read_body(environ, limit=current_app.config["MAX_BODY_BYTES"])
-    return Delivery(source=name, body=body, headers=header_lines(environ), received_at=datetime.now(UTC))
+    def _explain(self, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            return self._app.make_response(self._app.handle_http_exception(error))
+        return self._app.handle_exception(error)
 
 
 def _read_body(environ: Mapping[str, Any], *, limit: int) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,35 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads: one state of the database throughout."""
-    with _translated(), engine.begin() as connection:
+    with _translated(engine), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that writes: committed to the disk at the end, or nothing of it; StoreError where it cannot be."""
-    with turn(engine), _translated(), engine.connect() as plain:
+    with turn(engine), _translated(engine), engine.connect() as plain:
         connection = plain.execution_options(begin_with="BEGIN IMMEDIATE")
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def writing_directly(engine: sa.Engine) -> Iterator[Any]:
+    """The same as `writing`, with a cursor of the driver: for the one transaction that every request waits for."""
+    with turn(engine), _translated(engine):
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            if engine.dialect.name == "sqlite":
+                cursor.execute("BEGIN IMMEDIATE")
+            yield cursor
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.close()
 
 
 class Turn:
@@ -142,18 +161,16 @@ def turn(engine: sa.Engine) -> AbstractContextManager[None]:
     return _turns.setdefault(engine.url.database, Turn(f"{engine.url.database}-turn"))
 
 
-# What a database says of a value it cannot take; anything else is trouble of its own.
-_ABOUT_A_ROW = (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.ProgrammingError, ValueError, OverflowError)
-
-
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(engine: sa.Engine) -> Iterator[None]:
+    driver = engine.dialect.loaded_dbapi
     try:
         yield
-    except (sa.exc.SQLAlchemyError, ValueError, OverflowError) as error:
+    except (sa.exc.SQLAlchemyError, driver.Error, ValueError, OverflowError) as error:
         cause = getattr(error, "orig", None) or error
-        told = f"{type(cause).__name__}: {cause}" if isinstance(error, sa.exc.SQLAlchemyError) else type(cause).__name__
-        about_a_row = isinstance(error, _ABOUT_A_ROW)
+        # What a database or its driver says of a value that it cannot take; all else is trouble of its own.
+        about_a_row = isinstance(cause, driver.DataError | driver.IntegrityError | ValueError | OverflowError)
+        told = type(cause).__name__ if isinstance(cause, ValueError) else f"{type(cause).__name__}: {cause}"
         raise StoreError(f"the database could not do it: {told}", is_about_a_row=about_a_row) from error
 
 
@@ -162,9 +179,10 @@ def insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
-def mark(dialect: sa.Dialect) -> str:
-    """Give the sign that stands for a value in a statement that goes to the driver as it is."""
-    return "?" if dialect.name == "sqlite" else "%s"
+@cache
+def marked(statement: str, dialect: sa.Dialect) -> str:
+    """Give a statement with the sign that this dialect's driver has for a value, where `?` stands."""
+    return statement if dialect.name == "sqlite" else statement.replace("?", "%s")
 
 
 def moment(dialect: sa.Dialect, at: datetime | None) -> datetime | str | None:
@@ -179,7 +197,7 @@ def upgrade(engine: sa.Engine) -> bool:
     if is_current(engine):
         return False
     config = _alembic_config()
-    with _translated(), engine.begin() as connection:
+    with _translated(engine), engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return True

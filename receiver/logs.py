@@ -1,10 +1,17 @@
 """One line for each delivery, routing and attempt, written by structlog: never a body, never a header, never a key."""
 
+import atexit
+import io
 import logging
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
+import msgspec
 import structlog
 from blinker import Signal
 from structlog.typing import Processor
@@ -12,27 +19,83 @@ from structlog.typing import Processor
 from receiver import signals
 from receiver.errors import StoreError
 
-log = structlog.get_logger("signalbox")
+log: Any = structlog.get_logger("signalbox")
+
+
+class Lines(io.TextIOBase):
+    """A stream that writes lines out together, a moment after the first: one call to the system for all of a burst."""
+
+    PAUSE_SECONDS = 0.02
+
+    def __init__(self) -> None:
+        self._stream: TextIO = sys.stderr
+        self._lines: deque[str] = deque()
+        self._some = threading.Event()
+        self._writer: threading.Thread | None = None
+
+    def over(self, stream: TextIO) -> "Lines":
+        self.write_out()
+        self._stream = stream
+        return self
+
+    def write(self, text: str) -> int:
+        self._lines.append(text)
+        if not self._some.is_set():
+            self._some.set()
+        # Begun by the first line, so that a process that forks before it begins one of its own.
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._keep_writing, name="log", daemon=True)
+            self._writer.start()
+        return len(text)
+
+    def _keep_writing(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(self.PAUSE_SECONDS)
+            self._some.clear()
+            self.write_out()
+
+    def write_out(self) -> None:
+        """Write what is waiting, now."""
+        waiting = []
+        with suppress(IndexError):
+            while True:
+                waiting.append(self._lines.popleft())
+        if waiting:
+            self._stream.write("".join(waiting))
+            self._stream.flush()
+
+
+LINES = Lines()
+atexit.register(LINES.write_out)
 
 
 def configure(*, level: str = "info", form: str = "console") -> None:
     """Write to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *_written(form)],
+        processors=[structlog.processors.add_log_level, *_written(form)],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LINES.over(sys.stderr))),
     )
+    # Bound once: a logger that is put together anew for every line costs more than the line.
+    global log  # noqa: PLW0603
+    log = structlog.get_logger("signalbox").bind()
     for signal, listener in LISTENERS.items():
         signal.connect(listener, weak=False)
 
 
 def _written(form: str) -> list[Processor]:
     if form == "json":
-        return [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()]
+        renderer = structlog.processors.JSONRenderer(serializer=_json)
+        return [structlog.processors.TimeStamper(fmt="iso", utc=True), renderer]
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), pad_event_to=8, pad_level=False, sort_keys=False
     )
     return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), console]
+
+
+def _json(line: Any, **_options: Any) -> str:
+    return msgspec.json.encode(line, enc_hook=repr).decode()
 
 
 def _accepted(_sender: object, **told: Any) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from receiver import jobs, signals
 from receiver.errors import Discard, Retry, StoreError
@@ -45,7 +45,7 @@ class Worker:
         lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.id = str(ULID())
+        self.id = ulid_now()
         self._engine = engine
         self._router = router
         self._threads = threads

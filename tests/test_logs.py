@@ -50,6 +50,7 @@ def test_no_line_holds_a_body_a_header_or_a_key(database_url: str, capsys: pytes
     body, headers = forge()
     for sent in (body, simulator.tampered(body), b"MARK"):
         client.post("/hooks/box", data=sent, headers=[*headers, ("X-Mark", "MARK")])
+    logs.LINES.write_out()
     written = capsys.readouterr().err
     assert len(written.splitlines()) == 3
     secrets = [
@@ -62,6 +63,7 @@ def test_no_line_holds_a_body_a_header_or_a_key(database_url: str, capsys: pytes
 
 def test_lines_for_programs_are_json(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     create_app(settings(database_url)).test_client().post("/hooks/box", data=b"{}")
+    logs.LINES.write_out()
     assert json.loads(capsys.readouterr().err)["verdict"] == "rejected"
 
 

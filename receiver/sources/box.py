@@ -119,7 +119,7 @@ _ENVELOPE = _Envelope()
 def parse(delivery: Delivery) -> Event:
     """Give the event that a verified delivery tells of; raises UnreadableError naming each field."""
     payload = wire.read_object(delivery.body)
-    name = wire.read_envelope(_ENVELOPE, payload)["trigger"]
+    name = wire.read_field(_ENVELOPE, "trigger", payload)
     return Event(
         type=f"{NAME}:{name}",
         name=name,

@@ -92,7 +92,7 @@ def parse(delivery: Delivery) -> Event:
     if _is_transcoding_callback(payload):
         name, identity = TRANSCODE, _callback_identity(payload)
     else:
-        name = wire.read_envelope(_ENVELOPE, payload)["action"]
+        name = wire.read_field(_ENVELOPE, "action", payload)
         identity = _identity(name, payload, delivery.body)
     return Event(
         type=f"{NAME}:{_TYPES.get(name, name)}",

@@ -136,11 +136,10 @@ def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: t
 
 def renew(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, until: datetime) -> None:
     """Keep the leases of jobs that are still running."""
+    ids = [claim.job_id for claim in claims]
     with db.writing(engine) as connection:
-        connection.execute(
-            sa.update(jobs).where(_held(worker)).values(due_at=until),
-            [{"job": claim.job_id, "number": claim.attempt} for claim in claims],
-        )
+        ours = sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
+        connection.execute(ours.values(due_at=until))
 
 
 def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> list[bool]:
@@ -149,37 +148,43 @@ def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> lis
     A job whose lease was lost is another worker's by now, or discarded by hand: nothing is written for it.
     """
     with db.writing(engine) as connection:
-        kept = [_close(connection, finish, worker) for finish in finishes]
-        written = [_attempt_row(finish) for finish, was_kept in zip(finishes, kept, strict=True) if was_kept]
-        if written:
-            connection.execute(sa.insert(attempts), written)
+        held = _held_of(connection, [finish.claim for finish in finishes], worker)
+        kept = [(finish.claim.job_id, finish.claim.attempt) in held for finish in finishes]
+        ours = [finish for finish, is_kept in zip(finishes, kept, strict=True) if is_kept]
+        if ours:
+            connection.execute(_CLOSED, [{"job": one.claim.job_id} | _after(one.then) for one in ours])
+            connection.execute(sa.insert(attempts), [_attempt_row(one) for one in ours])
     return kept
 
 
-def _close(connection: sa.Connection, finish: Finish, worker: str) -> bool:
-    closed = sa.update(jobs).where(_held(worker)).values(worker=None, **_after(finish.then))
-    where = {"job": finish.claim.job_id, "number": finish.claim.attempt}
-    return connection.execute(closed, where).rowcount == 1
+def _held_of(connection: sa.Connection, claims: Sequence[Claim], worker: str) -> set[tuple[int, int]]:
+    """Give the jobs among these that this worker still holds, by id and number of the attempt.
+
+    The number is part of it: a worker that lost a lease may hold the same job again.
+    """
+    held = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.worker == worker, jobs.c.state == "running")
+    ids = [claim.job_id for claim in claims]
+    return {(row.id, row.attempt) for row in connection.execute(held.where(jobs.c.id.in_(ids)).with_for_update())}
 
 
-def _held(worker: str) -> sa.ColumnElement[bool]:
-    # The attempt's number is part of it: a worker that lost a lease may hold the same job again.
-    return sa.and_(
-        jobs.c.id == sa.bindparam("job"),
-        jobs.c.attempt == sa.bindparam("number"),
-        jobs.c.state == "running",
-        jobs.c.worker == worker,
+_CLOSED = (
+    sa.update(jobs)
+    .where(jobs.c.id == sa.bindparam("job"))
+    .values(
+        worker=None, state=sa.bindparam("new_state"), due_at=sa.bindparam("new_due"), reason=sa.bindparam("new_reason")
     )
+)
 
 
 def _after(then: Again | Dead | None) -> dict[str, Any]:
+    """Give the values of `_CLOSED` for what becomes of a job."""
     match then:
         case Again(at):
-            return {"state": "waiting", "due_at": at, "reason": None}
+            return {"new_state": "waiting", "new_due": at, "new_reason": None}
         case Dead(reason):
-            return {"state": "dead", "due_at": None, "reason": reason}
+            return {"new_state": "dead", "new_due": None, "new_reason": reason}
         case None:
-            return {"state": "done", "due_at": None, "reason": None}
+            return {"new_state": "done", "new_due": None, "new_reason": None}
 
 
 def _attempt_row(finish: Finish) -> dict[str, Any]:
@@ -218,7 +223,7 @@ def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: Polic
 
 def _lose(connection: sa.Connection, row: sa.Row[Any], now: datetime, chance: float, policy_of: PolicyOf) -> Loss:
     then = decide_lost(policy_of(row.handler), spent=row.attempt - row.spent_before, now=now, chance=chance)
-    connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(worker=None, **_after(then)))
+    connection.execute(_CLOSED, {"job": row.id} | _after(then))
     connection.execute(
         sa.insert(attempts),
         {
@@ -227,7 +232,7 @@ def _lose(connection: sa.Connection, row: sa.Row[Any], now: datetime, chance: fl
             "started_at": row.started_at,
             "finished_at": now,
             "outcome": "lost",
-            "error": "the worker stopped, or lost the database, while this ran",
+            "error": "the worker vanished, or lost the database, while this ran or was about to",
         },
     )
     return Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then)
@@ -235,11 +240,17 @@ def _lose(connection: sa.Connection, row: sa.Row[Any], now: datetime, chance: fl
 
 def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
     """Give back jobs that are still running when the worker has to stop: the next worker repeats them at once."""
+    error = "the worker was told to stop while this ran"
+    finish(engine, [Finish(claim, "lost", now, Again(now), error) for claim in claims], worker=worker)
+
+
+def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
+    """Give back jobs that were claimed but never begun, as if they had not been claimed."""
+    untouched = {"state": "waiting", "due_at": now, "worker": None, "attempt": jobs.c.attempt - 1}
+    ids = [claim.job_id for claim in claims]
     with db.writing(engine) as connection:
-        for one in claims:
-            cut = Finish(one, "lost", now, Again(now), "the worker was told to stop while this ran")
-            if _close(connection, cut, worker):
-                connection.execute(sa.insert(attempts), _attempt_row(cut))
+        ours = sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
+        connection.execute(ours.values(**untouched))
 
 
 def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:

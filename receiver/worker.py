@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,9 @@ from receiver.routing import Handler, Router
 from receiver.sources import SOURCES, wire
 
 ROUTE_AT_ONCE = 200
-POLL = timedelta(milliseconds=50)
+CLAIM_AT_MOST = 200
+POLL = timedelta(milliseconds=25)
+GATHER = timedelta(milliseconds=3)
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
 
 
@@ -56,6 +59,7 @@ class Worker:
         self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Finish] = queue.SimpleQueue()
         self._unwritten: list[Finish] = []
+        self._pace = 0
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
         """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
@@ -67,7 +71,7 @@ class Worker:
                 signals.worker_troubled.send(self, error=error)
                 stop.wait(PAUSE_IN_TROUBLE.total_seconds())
             else:
-                if not busy:
+                if self._running or not busy:
                     self._collect(POLL)
         self._wind_up(grace)
 
@@ -103,15 +107,19 @@ class Worker:
             self._ended.put(self.attempt(claim))
 
     def _collect(self, patience: timedelta) -> None:
-        """Wait for an attempt to end, but no longer than `patience`."""
+        """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it."""
         try:
             self._unwritten.append(self._ended.get(timeout=patience.total_seconds()))
+            deadline = time.monotonic() + GATHER.total_seconds()
+            while len(self._unwritten) < len(self._running):
+                self._unwritten.append(self._ended.get(timeout=max(0.0, deadline - time.monotonic())))
         except queue.Empty:
             return
 
     def _record(self) -> int:
         while not self._ended.empty():
             self._unwritten.append(self._ended.get())
+        self._pace = len(self._unwritten)
         if not self._unwritten:
             return 0
         kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
@@ -157,7 +165,9 @@ class Worker:
         return found.policy if found else Policy()
 
     def _begin(self) -> int:
-        free = self._threads - len(self._running)
+        # Beyond what the threads run, as many as ended lately: quick handlers get large batches, and slow ones keep
+        # nothing from other workers for longer than a moment.
+        free = min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
         if free <= 0:
             return 0
         claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._clock(), lease=self._lease)
@@ -247,6 +257,7 @@ class Worker:
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()
         try:
+            self._put_back_unbegun()
             while self._running and time.monotonic() < deadline:
                 self._collect(POLL)
                 self._record()
@@ -257,6 +268,16 @@ class Worker:
         except StoreError as error:
             # Nothing is lost by it: the leases end by themselves, and the jobs come back.
             signals.worker_troubled.send(self, error=error)
+
+    def _put_back_unbegun(self) -> None:
+        unbegun = []
+        with suppress(queue.Empty):
+            while (claim := self._begun.get_nowait()) is not None:
+                unbegun.append(claim)
+        if unbegun:
+            jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
+        for claim in unbegun:
+            del self._running[claim.job_id]
 
 
 def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:

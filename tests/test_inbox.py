@@ -1,7 +1,11 @@
 """Deliveries become rows: byte for byte, once for each event, and refused ones apart and capped."""
 
+import fcntl
+import os
+import threading
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 from receiver import db
 from receiver.errors import StoreError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
-from receiver.inbox import Inbox, Receipt
+from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, new_id, write_arrivals
 from receiver.sources import SOURCES
 from receiver.tables import deliveries, events, quarantined, rejected
 from tests.installation import Clock, delivery
@@ -135,7 +139,10 @@ def test_a_quarantined_delivery_is_kept_once_and_counted(inbox: Inbox, engine: s
     assert (row["deliveries"], row["errors"], row["body"]) == (2, errors, b"not json")
 
 
-def test_a_locked_database_is_told_as_a_store_error(engine: sa.Engine, clock: Clock) -> None:
+def test_a_locked_database_is_told_as_a_store_error(
+    engine: sa.Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
     impatient = sa.create_engine(engine.url, connect_args={"timeout": 0.05})
     inbox = Inbox(impatient, rejected_max_count=1, rejected_max_bytes=1)
     with db.writing(engine), pytest.raises(StoreError, match="locked"):
@@ -150,3 +157,169 @@ def test_an_error_of_the_database_quotes_no_body(engine: sa.Engine, clock: Clock
     with pytest.raises(StoreError) as caught:
         inbox.reject(Delivery(source="box", body=b"PAYLOAD", headers=Headers(), received_at=clock()), MISMATCH)
     assert "PAYLOAD" not in f"{caught.value} {caught.value.__cause__}"
+
+
+# Deliveries that come together: one commit for all, and each its own outcome.
+
+
+def together(arrivals: list[Any], keep: Any) -> list[Any]:
+    """Let every arrival come at the same moment in a thread of its own; give receipts and errors in order."""
+    outcomes: list[Any] = [None] * len(arrivals)
+    barrier = threading.Barrier(len(arrivals))
+
+    def come(place: int) -> None:
+        barrier.wait(10)
+        try:
+            outcomes[place] = keep(arrivals[place])
+        except StoreError as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=come, args=(place,)) for place in range(len(arrivals))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return outcomes
+
+
+def arrival(number: int, **changed: Any) -> Arrival:
+    now = datetime(2026, 5, 4, tzinfo=UTC)
+    plain = Arrival(
+        new_id(now), "box", "box:A", "A", f"[{number}]", "accepted", now, None, "primary", b"X: y\r\n", b"{}"
+    )
+    return plain._replace(**changed)
+
+
+def write_with(engine: sa.Engine, sizes: list[int]) -> Any:
+    def write(take: Any) -> list[Receipt]:
+        with db.writing_directly(engine) as cursor:
+            arrivals = take()
+            sizes.append(len(arrivals))
+            return write_arrivals(cursor, arrivals, engine.dialect)
+
+    return write
+
+
+def test_deliveries_that_come_together_share_a_commit(engine: sa.Engine) -> None:
+    sizes: list[int] = []
+    group = Group(write_with(engine, sizes))
+    with db.turn(engine):  # somebody else writes: meanwhile they gather
+        pool = threading.Thread(
+            target=together, args=([arrival(n) for n in range(20)], lambda one: group.keep(one, size=1))
+        )
+        pool.start()
+        deadline = time.monotonic() + 10
+        while len(group._open.arrivals) < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    pool.join(20)
+    assert sizes == [20]
+    assert len(rows(engine, events)) == 20
+
+
+def test_every_delivery_of_many_gets_the_receipt_of_its_own_event(engine: sa.Engine) -> None:
+    group = Group(write_with(engine, []))
+    arrivals = [arrival(n) for n in range(50)]
+    outcomes = together(arrivals, lambda one: group.keep(one, size=1))
+    assert [outcome.event_id for outcome in outcomes] == [one.id for one in arrivals]
+
+
+def test_the_same_event_twice_in_one_batch_is_one_event(engine: sa.Engine) -> None:
+    with db.writing_directly(engine) as cursor:
+        first, again, other = write_arrivals(cursor, [arrival(1), arrival(1), arrival(2)], engine.dialect)
+    assert (first.duplicate, again.duplicate, other.duplicate) == (False, True, False)
+    assert again.event_id == first.event_id
+    assert [row["deliveries"] for row in rows(engine, events)] == [2, 1]
+
+
+def test_a_poisonous_row_takes_none_of_its_neighbours_down(engine: sa.Engine) -> None:
+    group = Group(write_with(engine, []))
+    arrivals = [arrival(n, **({"type": None} if n == 7 else {})) for n in range(20)]
+    outcomes = together(arrivals, lambda one: group.keep(one, size=1))
+    assert [place for place, outcome in enumerate(outcomes) if isinstance(outcome, StoreError)] == [7]
+    assert len(rows(engine, events)) == 19
+
+
+def test_a_commit_that_fails_fails_its_own_requests_and_no_others(engine: sa.Engine) -> None:
+    write, failing = write_with(engine, []), [True]
+
+    def fails_once(take: Any) -> Any:
+        if failing.pop() if failing else False:
+            take()
+            raise StoreError("the disk is full")
+        return write(take)
+
+    group = Group(fails_once)
+    with pytest.raises(StoreError, match="full"):
+        group.keep(arrival(1), size=1)
+    assert not group.keep(arrival(2), size=1).duplicate
+    assert [row["identity"] for row in rows(engine, events)] == ["[2]"]
+
+
+def test_a_leader_that_is_cut_short_leaves_nobody_waiting() -> None:
+    def cut(take: Any) -> Any:
+        take()
+        raise KeyboardInterrupt
+
+    batch = Batch()
+    with pytest.raises(KeyboardInterrupt):
+        Group(cut)._lead(batch)
+    assert batch.ended.is_set()
+
+
+def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Group, "MOST_WAITING", 5)
+    group = Group(write_with(engine, []))
+    with db.turn(engine):
+        outcomes: list[Any] = []
+        pool = threading.Thread(
+            target=lambda: outcomes.extend(
+                together([arrival(n) for n in range(8)], lambda one: group.keep(one, size=1))
+            )
+        )
+        pool.start()
+        deadline = time.monotonic() + 10
+        while len(group._open.arrivals) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        deadline = time.monotonic() + 10
+        while sum(thread.name.endswith("(come)") for thread in threading.enumerate()) > 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    pool.join(20)
+    assert sum(isinstance(outcome, StoreError) for outcome in outcomes) == 3
+    assert len(rows(engine, events)) == 5
+
+
+def test_a_few_large_bodies_are_as_much_as_may_wait(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Group, "MOST_WAITING_BYTES", 100)
+    group = Group(write_with(engine, []))
+    group._open.arrivals.append(arrival(1))
+    group._open.size = 60
+    with pytest.raises(StoreError, match="too many"):
+        group.keep(arrival(2), size=60)
+
+
+def test_writers_of_one_file_take_turns_across_processes(engine: sa.Engine) -> None:
+    path = f"{engine.url.database}-turn"
+    with db.turn(engine):
+        other = os.open(path, os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
+def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
+    with db.turn(engine):
+        pass
+    other = os.open(f"{engine.url.database}-turn", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(StoreError, match="another process has held"), db.writing(engine):
+        pass
+    os.close(other)

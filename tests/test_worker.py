@@ -505,3 +505,40 @@ def test_a_worker_goes_on_after_the_database_was_away(engine: sa.Engine, inbox: 
             connection.exec_driver_sql("ALTER TABLE away RENAME TO jobs")
         arrive(inbox, Clock())
         until(lambda: history(engine, "fine") == ["done"])
+
+
+def test_jobs_that_were_claimed_but_not_begun_when_the_worker_stops_are_as_if_never_claimed(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    stopping = Worker(engine, router, clock=clock)
+    stopping.turn()
+    stop = threading.Event()
+    stop.set()
+    stopping._threads = 0  # nobody begins what is claimed
+    stopping.run(stop)
+    (job,) = all_jobs(engine)
+    assert (job.state, job.attempt, history(engine, "fine")) == ("waiting", 0, [])
+
+
+def test_quick_jobs_are_claimed_in_batches_that_grow_and_slow_ones_one_for_a_thread(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    for number in range(60):
+        arrive(inbox, clock, number=number)
+    worker = Worker(engine, router, clock=clock, threads=4)
+    sizes = []
+    while worker.turn():
+        sizes.append(worker._begun.qsize())
+        while not worker._begun.empty():
+            claim = worker._begun.get()
+            assert claim is not None
+            worker._ended.put(worker.attempt(claim))
+    assert sizes[:4] == [4, 8, 12, 16]
+    assert {job.state for job in all_jobs(engine)} == {"done"}

@@ -4,12 +4,12 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from alembic import command
@@ -20,6 +20,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from receiver.errors import SchemaError, StoreError
+
+if TYPE_CHECKING:
+    import psycopg
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_SECONDS = 10
@@ -179,6 +182,44 @@ def insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def ring(cursor: Any, dialect: sa.Dialect) -> None:
+    """Wake the workers when this transaction commits: PostgreSQL can, and SQLite is asked often instead."""
+    if dialect.name == "postgresql":
+        cursor.execute("NOTIFY signalbox")
+
+
+@contextmanager
+def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> Iterator[None]:
+    """Call `rung` from a thread whenever somebody rings; a connection that breaks is made again."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    closed = threading.Event()
+    listener = threading.Thread(target=_listen, args=(engine, rung, closed), name="doorbell", daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        closed.set()
+        listener.join(timeout=5)
+
+
+def _listen(engine: sa.Engine, rung: Callable[[], None], closed: threading.Event) -> None:
+    while not closed.is_set():
+        try:
+            borrowed = engine.raw_connection()
+            own = cast("psycopg.Connection[Any]", borrowed.driver_connection)
+            borrowed.detach()  # not the pool's any more: it listens for as long as the worker lives
+            with closing(own) as connection:
+                connection.autocommit = True
+                connection.execute("LISTEN signalbox")
+                while not closed.is_set():
+                    for _ in connection.notifies(timeout=0.5, stop_after=1):
+                        rung()
+        except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error):
+            closed.wait(1)  # the worker asks as it would without a bell, meanwhile
+
+
 @cache
 def marked(statement: str, dialect: sa.Dialect) -> str:
     """Give a statement with the sign that this dialect's driver has for a value, where `?` stands."""
@@ -189,7 +230,8 @@ def moment(dialect: sa.Dialect, at: datetime | None) -> datetime | str | None:
     """Give a point in time as `Moment` would store it, for such a statement."""
     if at is None or dialect.name != "sqlite":
         return at
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return in_utc.isoformat(" ", "microseconds")[:26]
 
 
 def upgrade(engine: sa.Engine) -> bool:

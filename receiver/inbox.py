@@ -78,7 +78,9 @@ class Inbox:
 
     def _write(self, take: Callable[[], Sequence[Arrival]]) -> list[Receipt]:
         with db.writing_directly(self._engine) as cursor:
-            return write_arrivals(cursor, take(), self._engine.dialect)
+            receipts = write_arrivals(cursor, take(), self._engine.dialect)
+            db.ring(cursor, self._engine.dialect)
+            return receipts
 
     def reject(self, delivery: Delivery, refused: Refused) -> str:
         """Keep a delivery that did not verify, push the oldest ones out over the caps, and give its id."""

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import jobs, signals
+from receiver import db, jobs, signals
 from receiver.errors import Discard, Retry, StoreError
 from receiver.events import Event, Headers
 from receiver.jobs import Claim, Finish, Routing
@@ -57,23 +57,27 @@ class Worker:
         self._running: dict[int, Claim] = {}
         self._renew_at = clock()
         self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Finish] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Finish | None] = queue.SimpleQueue()
         self._unwritten: list[Finish] = []
         self._pace = 0
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
         """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
         self._start_threads()
-        while not stop.is_set():
-            try:
-                busy = self.turn()
-            except StoreError as error:
-                signals.worker_troubled.send(self, error=error)
-                stop.wait(PAUSE_IN_TROUBLE.total_seconds())
-            else:
-                if self._running or not busy:
-                    self._collect(POLL)
+        with db.doorbell(self._engine, lambda: self._ended.put(None)):
+            while not stop.is_set():
+                self._turn_and_rest(stop)
         self._wind_up(grace)
+
+    def _turn_and_rest(self, stop: threading.Event) -> None:
+        try:
+            busy = self.turn()
+        except StoreError as error:
+            signals.worker_troubled.send(self, error=error)
+            stop.wait(PAUSE_IN_TROUBLE.total_seconds())
+        else:
+            if self._running or not busy:
+                self._collect(POLL)
 
     def drain(self) -> None:
         """Work until nothing is due: what a test or a script wants. Handlers run one at a time, in this thread."""
@@ -107,18 +111,23 @@ class Worker:
             self._ended.put(self.attempt(claim))
 
     def _collect(self, patience: timedelta) -> None:
-        """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it."""
-        try:
-            self._unwritten.append(self._ended.get(timeout=patience.total_seconds()))
-            deadline = time.monotonic() + GATHER.total_seconds()
-            while len(self._unwritten) < len(self._running):
-                self._unwritten.append(self._ended.get(timeout=max(0.0, deadline - time.monotonic())))
-        except queue.Empty:
-            return
+        """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
+
+        The doorbell ends the wait too: events came.
+        """
+        wait, deadline = patience.total_seconds(), None
+        with suppress(queue.Empty):
+            while (finish := self._ended.get(timeout=wait)) is not None:
+                self._unwritten.append(finish)
+                if len(self._unwritten) >= len(self._running):
+                    return
+                deadline = deadline or time.monotonic() + GATHER.total_seconds()
+                wait = max(0.0, deadline - time.monotonic())
 
     def _record(self) -> int:
         while not self._ended.empty():
-            self._unwritten.append(self._ended.get())
+            if (finish := self._ended.get()) is not None:
+                self._unwritten.append(finish)
         self._pace = len(self._unwritten)
         if not self._unwritten:
             return 0

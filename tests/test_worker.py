@@ -378,7 +378,7 @@ def _remember_in(seen: list[str]) -> Any:
 @contextmanager
 def working(worker: Worker, grace: timedelta = timedelta(seconds=5)) -> Iterator[None]:
     stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,), kwargs={"grace": grace})
+    thread = threading.Thread(target=worker.run, args=(stop,), kwargs={"grace": grace}, daemon=True)
     thread.start()
     try:
         yield

@@ -1,10 +1,10 @@
 """How an answer looks: JSON for everything, errors too."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
@@ -32,7 +32,7 @@ class Answer:
         return [body]
 
     def _body(self) -> bytes:
-        return json.dumps(self.said).encode() + b"\n"
+        return msgspec.json.encode(self.said) + b"\n"
 
 
 def explain(error: HTTPException) -> Response:

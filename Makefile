@@ -7,7 +7,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format requirements clean
+.PHONY: help run test check bench format requirements clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contrac
 	@$(VENV)/bin/mypy --strict
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS="--only ingest,drain"); needs gcc
+	@$(VENV)/bin/python -m bench $(ARGS)
 
 format: $(VENV)/.dev ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix-only --quiet .

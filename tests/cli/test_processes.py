@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def heed_ctrl_c() -> None:
 
 def read_until(process: Process, words: str) -> str:
     assert process.stdout
+    deadline = threading.Timer(PATIENCE_SECONDS, process.kill)
+    deadline.start()
     line = next((line for line in process.stdout if words in line), None)
+    deadline.cancel()
     assert line, f"it ended with {process.wait()} and never said {words!r}"
     return line
 
@@ -90,7 +94,7 @@ def test_a_worker_runs_jobs_until_it_is_told_to_stop(start: Start, keep: Keep, e
     keep()
     worker = start("worker")
     for _ in range(2):
-        read_until(worker, '"outcome": "done"')
+        read_until(worker, '"outcome":"done"')
     assert stop(worker, signal.SIGTERM) == 0
     assert {job["state"] for job in listing.show_event(engine, "last")["jobs"]} == {"done"}
 
@@ -132,7 +136,7 @@ def test_run_serves_and_works_until_it_is_told_to_stop(
     assert f"send box FILE.UPLOADED --to {base}" in read_until(run, "send box")
     read_until(run, "Booting worker")
     assert signalbox("send", "box", "FILE.UPLOADED", "--to", base).exit_code == 0
-    read_until(run, '"outcome": "done"')
+    read_until(run, '"outcome":"done"')
     assert stop(run, number) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(base, trust_env=False)

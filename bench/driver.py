@@ -1,0 +1,73 @@
+"""The load: `drive.c`, compiled and run, with its summary and its answers as Python sees them."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("drive.c")
+GRACE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of the driver measured; milliseconds count from when a request was due."""
+
+    answered: int
+    unanswered: int
+    next: int
+    seconds: float
+    per_second: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    max_ms: float
+    statuses: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of the driver's file: which request, and what it was answered. Status 0: nothing."""
+
+    index: int
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How requests are sent: without a rate each connection waits for its answer before it sends the next."""
+
+    connections: int
+    seconds: float
+    rate: float | None = None
+    count: int | None = None
+
+
+def compile_driver(folder: Path) -> Path:
+    target = folder / "drive"
+    subprocess.run(["gcc", "-O2", "-o", str(target), str(SOURCE)], check=True)  # noqa: S603, S607 - our own source
+    return target
+
+
+def drive(binary: Path, *, port: int, requests: Path, answers: Path, load: Load, first: int) -> Run:
+    """Send requests from `first` on to a port of loopback, add every answer to `answers`, and give the summary."""
+    words: list[object] = [binary, port, requests, answers, "--connections", load.connections]
+    words += ["--seconds", load.seconds, "--first", first]
+    words += [] if load.rate is None else ["--rate", load.rate]
+    words += [] if load.count is None else ["--count", load.count]
+    patience = load.seconds + GRACE_SECONDS
+    done = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True, timeout=patience)  # noqa: S603
+    return Run(**json.loads(done.stdout))
+
+
+def read_answers(lines: Iterable[str]) -> Iterator[Answered]:
+    for line in lines:
+        index, status, _microseconds, body = line.rstrip("\n").split(" ", 3)
+        yield Answered(int(index), int(status), body)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Give the value that `share` of the values do not exceed, as the driver reckons it; 0 of none."""
+    return sorted(values)[int(share * (len(values) - 1))] if values else 0.0

@@ -1,0 +1,45 @@
+"""`python -m bench.worker nothing|note`: the worker with one handler of the bench's own, and no other."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from config import load
+from receiver import Event
+from receiver.app import create_app
+from receiver.routing import Router
+from receiver.worker import Worker
+
+
+def nothing(_event: Event) -> None:
+    """Cost nothing, so that what is measured is the worker."""
+
+
+def note_into(path: Path) -> Callable[[Event], None]:
+    """Give a handler that adds a line for each event: when, and which."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def note(event: Event) -> None:
+        os.write(file, f"{time.time():.6f} {event.id}\n".encode())
+
+    return note
+
+
+def main(mode: str) -> None:
+    # The application for its settings and its log: a worker that logs nothing would look better than it is.
+    app = create_app(load(os.environ))
+    router = Router()
+    router.on("*")(nothing if mode == "nothing" else note_into(Path(os.environ["BENCH_NOTES"])))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    engine = app.extensions["signalbox.engine"]
+    Worker(engine, router, threads=app.config["WORKER_THREADS"], lease=app.config["LEASE"]).run(stop)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

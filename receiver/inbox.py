@@ -198,8 +198,8 @@ class Group:
 
     MOST_WAITING = 1000
     MOST_WAITING_BYTES = 64 * 1024 * 1024
-    PATIENCE_SECONDS = 0.002
-    NAP_SECONDS = 0.001
+    PATIENCE_SECONDS = 0.001
+    NAP_SECONDS = 0.0005
 
     def __init__(self, write: Callable[[Callable[[], Sequence[Arrival]]], list[Receipt]]) -> None:
         self._write = write

@@ -1,7 +1,6 @@
 """One line for each delivery, routing and attempt, written by structlog: never a body, never a header, never a key."""
 
 import atexit
-import io
 import logging
 import sys
 import threading
@@ -9,12 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import msgspec
 import structlog
 from blinker import Signal
-from structlog.typing import Processor
 
 from receiver import signals
 from receiver.errors import StoreError
@@ -22,31 +20,38 @@ from receiver.errors import StoreError
 log: Any = structlog.get_logger("signalbox")
 
 
-class Lines(io.TextIOBase):
-    """A stream that writes lines out together, a moment after the first: one call to the system for all of a burst."""
+Line = dict[str, Any]
+
+
+class Lines:
+    """Where structlog's lines go: rendered and written out together, a moment after the first of them.
+
+    One rendering and one call to the system for all lines of a burst cost a fraction of one for each.
+    """
 
     PAUSE_SECONDS = 0.02
 
     def __init__(self) -> None:
         self._stream: TextIO = sys.stderr
-        self._lines: deque[str] = deque()
+        self._render: Callable[[list[Line]], str] = _as_json
+        self._waiting: deque[Line] = deque()
         self._some = threading.Event()
         self._writer: threading.Thread | None = None
 
-    def over(self, stream: TextIO) -> "Lines":
+    def turn_to(self, stream: TextIO, render: Callable[[list[Line]], str]) -> None:
         self.write_out()
-        self._stream = stream
-        return self
+        self._stream, self._render = stream, render
 
-    def write(self, text: str) -> int:
-        self._lines.append(text)
+    def add(self, **line: Any) -> None:
+        self._waiting.append(line)
         if not self._some.is_set():
             self._some.set()
         # Begun by the first line, so that a process that forks before it begins one of its own.
         if self._writer is None:
             self._writer = threading.Thread(target=self._keep_writing, name="log", daemon=True)
             self._writer.start()
-        return len(text)
+
+    debug = info = warning = error = critical = add
 
     def _keep_writing(self) -> None:
         while True:
@@ -57,45 +62,44 @@ class Lines(io.TextIOBase):
 
     def write_out(self) -> None:
         """Write what is waiting, now."""
-        waiting = []
+        lines = []
         with suppress(IndexError):
             while True:
-                waiting.append(self._lines.popleft())
-        if waiting:
-            self._stream.write("".join(waiting))
+                lines.append(self._waiting.popleft())
+        if lines:
+            self._stream.write(self._render(lines))
             self._stream.flush()
 
 
+def _as_json(lines: list[Line]) -> str:
+    return _ENCODER.encode_lines(lines).decode("utf-8", "replace")
+
+
+def _for_people(lines: list[Line]) -> str:
+    render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=8, pad_level=False, sort_keys=False)
+    return "".join(f"{render(None, '', line)}\n" for line in lines)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=repr)
 LINES = Lines()
 atexit.register(LINES.write_out)
 
 
 def configure(*, level: str = "info", form: str = "console") -> None:
     """Write to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
+    people = form == "console"
+    LINES.turn_to(sys.stderr, _for_people if people else _as_json)
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people)
     structlog.configure(
-        processors=[structlog.processors.add_log_level, *_written(form)],
+        processors=[structlog.processors.add_log_level, stamp],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LINES.over(sys.stderr))),
+        logger_factory=lambda *_names: LINES,
     )
     # Bound once: a logger that is put together anew for every line costs more than the line.
     global log  # noqa: PLW0603
     log = structlog.get_logger("signalbox").bind()
     for signal, listener in LISTENERS.items():
         signal.connect(listener, weak=False)
-
-
-def _written(form: str) -> list[Processor]:
-    if form == "json":
-        renderer = structlog.processors.JSONRenderer(serializer=_json)
-        return [structlog.processors.TimeStamper(fmt="iso", utc=True), renderer]
-    console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), pad_event_to=8, pad_level=False, sort_keys=False
-    )
-    return [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), console]
-
-
-def _json(line: Any, **_options: Any) -> str:
-    return msgspec.json.encode(line, enc_hook=repr).decode()
 
 
 def _accepted(_sender: object, **told: Any) -> None:

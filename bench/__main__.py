@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import hardships, phases
+from bench import hardships, peers, phases
 from bench.deliveries import Deliveries, forge, write
 from bench.driver import compile_driver
 from bench.figures import Row, keep, markdown, show
@@ -34,8 +34,8 @@ PHASES: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "burst": hardships.burst,
     "memory": hardships.memory,
     "big-store": hardships.big_store,
+    "peers": peers.peers,
 }
-PEERS = {"webhook": "adnanh/webhook", "node-red": "Node-RED"}
 say = partial(Console(stderr=True, highlight=False).print, soft_wrap=True)
 
 
@@ -48,8 +48,6 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signalbox-bench-")))
         stage = _stage(plan, folder, stack, given.deliveries or plan.deliveries)
         rows = _play(stage, given.only or list(PHASES))
-    stage.remarks += [f"{peer}: not installed, left out" for word, peer in PEERS.items() if not shutil.which(word)]
-    stage.remarks += [f"{peer}: installed, but not driven yet" for word, peer in PEERS.items() if shutil.which(word)]
     seconds = time.monotonic() - began
     _tell(stage, rows, seconds, given.markdown)
     kept = all(verdict.is_kept for verdict in stage.verdicts.values())

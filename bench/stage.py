@@ -59,7 +59,7 @@ class Stage:
     def sides(self, *, empty: bool = True, postgres: bool = True) -> Iterator[tuple[Empty | None, list[Signalbox]]]:
         """Give the empty view, if wanted, and Signalbox over each database, all fresh and serving."""
         names = ["SQLite", *(["PostgreSQL"] if postgres and self.postgres else [])]
-        view = Empty("empty", self._room(), self.driver, self.deliveries) if empty else None
+        view = Empty("empty", self.room(), self.driver, self.deliveries) if empty else None
         ours = [self._signalbox(name) for name in names]
         everyone: list[Empty | Signalbox] = [*([view] if view else []), *ours]
         try:
@@ -76,12 +76,12 @@ class Stage:
                 one.stop()
                 one.remove()
 
-    def _room(self) -> Path:
+    def room(self) -> Path:
         self._opened += 1
         return self.folder / f"{self._opened}"
 
     def _signalbox(self, name: str) -> Signalbox:
-        room = self._room()
+        room = self.room()
         url = f"sqlite:///{room}/signalbox.db" if name == "SQLite" else self._fresh_postgres()
         return Signalbox(name, room, self.driver, self.deliveries, url=url)
 

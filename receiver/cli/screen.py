@@ -13,7 +13,6 @@ from rich.text import Text
 Cell = str | Text
 
 _ENDLESS = 1_000_000
-_INDENT = "  "
 
 
 def clean(text: str, *, keep: str = "") -> str:

@@ -17,7 +17,7 @@ from tests.installation import BOX_KEYS, FILESTACK_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 90
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
@@ -19,13 +19,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from receiver.errors import SchemaError, StoreError
+from receiver.errors import HeldError, SchemaError, StoreError
 
 if TYPE_CHECKING:
     import psycopg
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 BUSY_SECONDS = 10
+UPGRADE_TRIES = 20
+UPGRADE_PAUSE_SECONDS = 3
+UPGRADING = 1014  # the number of a lock: one upgrade at a time
+TRY_AGAIN = {"55P03", "40P01"}  # lock not available, deadlock: postgresql.org/docs/18/errcodes-appendix.html
+STEP = 500  # rows that are read, or changed in one transaction, where there may be many: nobody waits for more
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
@@ -82,6 +87,23 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads: one state of the database throughout."""
     with _translated(engine), engine.begin() as connection:
         yield connection
+
+
+def walk(
+    engine: sa.Engine, wanted: sa.Select[Any], key: Sequence[sa.Column[Any]], *, backwards: bool = False
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Give many rows in the order of a unique key, STEP at a time and each once, letting others have their turn."""
+    rest = wanted.order_by(*(one.desc() if backwards else one for one in key)).limit(STEP)
+    page, place = rest, sa.tuple_(*key)
+    while True:
+        with reading(engine) as connection:
+            rows = connection.execute(page).all()
+        yield rows
+        if len(rows) < STEP:
+            return
+        last = sa.tuple_(*(sa.literal(rows[-1]._mapping[one], one.type) for one in key))
+        page = rest.where(place < last if backwards else place > last)
+        time.sleep(0)
 
 
 @contextmanager
@@ -182,6 +204,13 @@ def insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def lock(connection: sa.Connection, number: int, *, shared: bool = False) -> None:
+    """Hold the lock of a number until this transaction ends; writers of a SQLite file take turns anyway."""
+    if connection.dialect.name == "postgresql":
+        take = sa.func.pg_advisory_xact_lock_shared if shared else sa.func.pg_advisory_xact_lock
+        connection.execute(sa.select(take(number)))
+
+
 def ring(cursor: Any, dialect: sa.Dialect) -> None:
     """Wake the workers when this transaction commits: PostgreSQL can, and SQLite is asked often instead."""
     if dialect.name == "postgresql":
@@ -234,21 +263,63 @@ def moment(dialect: sa.Dialect, at: datetime | None) -> datetime | str | None:
     return in_utc.isoformat(" ", "microseconds")[:26]
 
 
-def upgrade(engine: sa.Engine) -> bool:
-    """Bring the tables to this release's schema; says whether anything was to do."""
-    if is_current(engine):
-        return False
+def upgrade(engine: sa.Engine, *, tell: Callable[[str], None] = lambda _words: None) -> bool:
+    """Bring the tables to this release's schema; says whether anything was to do.
+
+    The release before may go on working meanwhile (docs/decisions/0014). Whoever holds the tables is waited for, and
+    `tell` is given a sentence about it; HeldError where that does not end.
+    """
+    number = 1
+    while not is_current(engine):
+        try:
+            _migrate(engine)
+        except HeldError as error:
+            if number == UPGRADE_TRIES:
+                raise
+            tell(f"{error} It is tried again, {UPGRADE_TRIES - number} times at the most.")
+            time.sleep(UPGRADE_PAUSE_SECONDS)
+        number += 1
+    return number > 1
+
+
+def _migrate(engine: sa.Engine) -> None:
     config = _alembic_config()
-    with _translated(engine), engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    return True
+    with turn(engine), _translated(engine), engine.connect() as plain:
+        connection = plain.execution_options(begin_with="BEGIN IMMEDIATE")
+        try:
+            if not _is_alone(connection):
+                raise HeldError("Another upgrade is under way.")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) not in TRY_AGAIN:
+                raise
+            raise HeldError("The tables are held by a long transaction, such as a backup.") from error
+        finally:
+            connection.invalidate()  # closed, with the lock and the time limits that it was given
+
+
+def _is_alone(connection: sa.Connection) -> bool:
+    """Take the lock of upgrades. Who waited for it instead would be waited for by whoever builds an index meanwhile."""
+    if connection.dialect.name != "postgresql":
+        return True
+    with connection.begin():
+        return bool(connection.execute(sa.select(sa.func.pg_try_advisory_lock(UPGRADING))).scalar_one())
 
 
 def is_current(engine: sa.Engine) -> bool:
+    """Say whether the tables are those of this release or of a later one, which leaves this one all that it needs."""
     with reading(engine) as connection:
-        found = MigrationContext.configure(connection).get_current_heads()
-    return set(found) == set(ScriptDirectory.from_config(_alembic_config()).get_heads())
+        found = set(MigrationContext.configure(connection).get_current_heads())
+    known, newest = _revisions(MIGRATIONS)
+    return bool(found) and (found == newest or not found & known)
+
+
+@cache
+def _revisions(_folder: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the revisions that this release knows, and the last of them."""
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    return frozenset(one.revision for one in scripts.walk_revisions()), frozenset(scripts.get_heads())
 
 
 def require_current(engine: sa.Engine) -> None:

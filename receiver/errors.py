@@ -55,8 +55,48 @@ class SchemaError(SignalboxError):
     """The tables are not those that this release works with: `signalbox db upgrade` makes them so."""
 
 
+class HeldError(SchemaError):
+    """The tables cannot be changed now: somebody else holds them. Nobody was kept waiting for it."""
+
+
 class NotFoundError(SignalboxError):
     """There is nothing of this id or name."""
+
+
+class BinError(SignalboxError):
+    """A bin cannot be made or set up like that.
+
+    `problems` maps each field to what is wrong with it, for example `{"status": ["…"]}`.
+    """
+
+    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+        self.problems = {field: list(messages) for field, messages in problems.items()}
+        super().__init__(" ".join(f"{field}: {' '.join(messages)}" for field, messages in self.problems.items()))
+
+
+class ForwardError(SignalboxError):
+    """A capture could not be sent on, or must not be sent there."""
+
+
+class BoxError(SignalboxError):
+    """Box did not do what it was asked to, or could not be asked.
+
+    `status` is that of its answer, 0 where none came; `existing_id` the webhook that is there already (409).
+    """
+
+    def __init__(self, message: str, *, status: int = 0, existing_id: str | None = None) -> None:
+        self.status = status
+        self.existing_id = existing_id
+        super().__init__(message)
+
+
+class RegistrationError(SignalboxError):
+    """Box would not take registrations like that; lists every problem at once."""
+
+    def __init__(self, problems: Sequence[str], *, where: str = "") -> None:
+        self.problems = list(problems)
+        lines = [f"  {problem}" for problem in self.problems] if where else self.problems
+        super().__init__("\n".join([f"{where}:", *lines] if where else lines))
 
 
 class Retry(SignalboxError):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token"}
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "x-bin-secret"}
 )
 
 

@@ -1,6 +1,6 @@
-"""The life of a job: routed, claimed, finished, lost, buried, replayed. The only writer of jobs and attempts."""
+"""The life of a job: routed, claimed, finished, lost, held, buried, replayed. The only writer of jobs and attempts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from receiver import db
 from receiver.errors import NotFoundError
-from receiver.retry import Again, Dead, Policy, decide_lost
-from receiver.tables import attempts, events, is_unrouted, jobs
+from receiver.retry import DEFAULT_ATTEMPTS, Again, Dead, Policy, decide_lost
+from receiver.tables import attempts, events, handlers, is_dead, is_held, is_unrouted, jobs
 
 PolicyOf = Callable[[str], Policy]
 ERROR_LIMIT_CHARACTERS = 16_000
+PAUSING = 1012  # the number of a lock: shared by who gives jobs a time to run at, alone for who pauses and resumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,19 @@ def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
 
 def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime) -> None:
     """Give each event its jobs and call it routed, all in one transaction. Routing an event twice adds nothing."""
-    rows = [
-        {"event_id": routing.event_id, "handler": handler, "state": "waiting", "due_at": now}
-        for routing in routings
-        for handler in routing.handlers
-    ]
     routed = sa.update(events).where(events.c.id == sa.bindparam("event")).values(state="routed")
     with db.writing(engine) as connection:
+        paused = _paused(connection)
+        rows = [
+            {
+                "event_id": routing.event_id,
+                "handler": name,
+                "state": "waiting",
+                "due_at": None if name in paused else now,
+            }
+            for routing in routings
+            for name in routing.handlers
+        ]
         if rows:
             connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), rows)
         connection.execute(
@@ -115,9 +122,16 @@ def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: t
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    return take(engine, jobs.c.id.in_(due.scalar_subquery()), worker=worker, now=now, lease=lease)
+
+
+def take(
+    engine: sa.Engine, which: sa.ColumnElement[bool], *, worker: str, now: datetime, lease: timedelta
+) -> list[Claim]:
+    """Take waiting jobs for this worker, with their events."""
     taken = (
         sa.update(jobs)
-        .where(jobs.c.id.in_(due.scalar_subquery()))
+        .where(which)
         .values(state="running", attempt=jobs.c.attempt + 1, due_at=now + lease, started_at=now, worker=worker)
         .returning(jobs.c.id, jobs.c.event_id, jobs.c.handler, jobs.c.attempt, jobs.c.spent_before)
     )
@@ -148,11 +162,13 @@ def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> lis
     A job whose lease was lost is another worker's by now, or discarded by hand: nothing is written for it.
     """
     with db.writing(engine) as connection:
+        paused = _paused(connection) if any(isinstance(finish.then, Again) for finish in finishes) else frozenset()
         held = _held_of(connection, [finish.claim for finish in finishes], worker)
         kept = [(finish.claim.job_id, finish.claim.attempt) in held for finish in finishes]
         ours = [finish for finish, is_kept in zip(finishes, kept, strict=True) if is_kept]
         if ours:
-            connection.execute(_CLOSED, [{"job": one.claim.job_id} | _after(one.then) for one in ours])
+            closed = [{"job": one.claim.job_id} | _after(one.then, one.claim.handler in paused) for one in ours]
+            connection.execute(_CLOSED, closed)
             connection.execute(sa.insert(attempts), [_attempt_row(one) for one in ours])
     return kept
 
@@ -176,11 +192,11 @@ _CLOSED = (
 )
 
 
-def _after(then: Again | Dead | None) -> dict[str, Any]:
+def _after(then: Again | Dead | None, is_paused: bool) -> dict[str, Any]:
     """Give the values of `_CLOSED` for what becomes of a job."""
     match then:
         case Again(at):
-            return {"new_state": "waiting", "new_due": at, "new_reason": None}
+            return {"new_state": "waiting", "new_due": None if is_paused else at, "new_reason": None}
         case Dead(reason):
             return {"new_state": "dead", "new_due": None, "new_reason": reason}
         case None:
@@ -218,24 +234,26 @@ def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: Polic
         .with_for_update(skip_locked=True, of=jobs)
     )
     with db.writing(engine) as connection:
-        return [_lose(connection, row, now, chance, policy_of) for row in connection.execute(ended).all()]
+        paused = _paused(connection)
+        losses = []
+        for row in connection.execute(ended).all():
+            policy = policy_of(row.handler)
+            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=chance)
+            connection.execute(_CLOSED, {"job": row.id} | _after(then, row.handler in paused))
+            connection.execute(sa.insert(attempts), _lost_attempt(row, now))
+            losses.append(Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then))
+        return losses
 
 
-def _lose(connection: sa.Connection, row: sa.Row[Any], now: datetime, chance: float, policy_of: PolicyOf) -> Loss:
-    then = decide_lost(policy_of(row.handler), spent=row.attempt - row.spent_before, now=now, chance=chance)
-    connection.execute(_CLOSED, {"job": row.id} | _after(then))
-    connection.execute(
-        sa.insert(attempts),
-        {
-            "job_id": row.id,
-            "number": row.attempt,
-            "started_at": row.started_at,
-            "finished_at": now,
-            "outcome": "lost",
-            "error": "the worker vanished, or lost the database, while this ran or was about to",
-        },
-    )
-    return Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then)
+def _lost_attempt(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
+    return {
+        "job_id": row.id,
+        "number": row.attempt,
+        "started_at": row.started_at,
+        "finished_at": now,
+        "outcome": "lost",
+        "error": "the worker vanished, or lost the database, while this ran or was about to",
+    }
 
 
 def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
@@ -246,11 +264,19 @@ def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: dat
 
 def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
     """Give back jobs that were claimed but never begun, as if they had not been claimed."""
-    untouched = {"state": "waiting", "due_at": now, "worker": None, "attempt": jobs.c.attempt - 1}
+    untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1}
     ids = [claim.job_id for claim in claims]
     with db.writing(engine) as connection:
+        due_at = _due(_paused(connection), now)
         ours = sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
-        connection.execute(ours.values(**untouched))
+        connection.execute(ours.values(due_at=due_at, **untouched))
+
+
+def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> None:
+    """Make waiting jobs due now; those of a paused handler stay without a time."""
+    with db.writing(engine) as connection:
+        due_at = _due(_paused(connection), now)
+        connection.execute(sa.update(jobs).where(which, jobs.c.state == "waiting").values(due_at=due_at))
 
 
 def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:
@@ -265,9 +291,12 @@ def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: 
         if handler is None:
             connection.execute(sa.update(events).where(events.c.id == event_id).values(state="accepted"))
             return _rewind(connection, jobs.c.event_id == event_id, now)
-        row = {"event_id": event_id, "handler": handler, "state": "waiting", "due_at": now}
-        added = connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), row).rowcount
-        return added or _rewind(connection, (jobs.c.event_id == event_id) & (jobs.c.handler == handler), now)
+        due_at = None if handler in _paused(connection) else now
+        row = {"event_id": event_id, "handler": handler, "state": "waiting", "due_at": due_at}
+        added = db.insert(connection, jobs).on_conflict_do_nothing().returning(jobs.c.id)
+        if connection.execute(added, row).first() is not None:
+            return 1
+        return _rewind(connection, (jobs.c.event_id == event_id) & (jobs.c.handler == handler), now)
 
 
 def replay_job(engine: sa.Engine, job_id: int, *, now: datetime) -> int:
@@ -277,8 +306,15 @@ def replay_job(engine: sa.Engine, job_id: int, *, now: datetime) -> int:
         return _rewind(connection, jobs.c.id == job_id, now)
 
 
+def replay_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, now: datetime) -> int:
+    """Run the dead ones among these jobs again, each with a fresh budget of attempts; give how many."""
+    with db.writing(engine) as connection:
+        return _rewind(connection, jobs.c.id.in_(job_ids) & is_dead, now)
+
+
 def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
-    fresh = {"state": "waiting", "due_at": now, "spent_before": jobs.c.attempt, "reason": None}
+    due_at = _due(_paused(connection), now)
+    fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None}
     return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount
 
 
@@ -294,3 +330,62 @@ def bury(engine: sa.Engine, job_id: int, *, reason: str) -> bool:
 def _require_job(connection: sa.Connection, job_id: int) -> None:
     if connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
         raise NotFoundError(f"no job has the id {job_id}")
+
+
+def _paused(connection: sa.Connection) -> frozenset[str]:
+    """Give the names of the paused handlers; none is paused or resumed before this transaction ends."""
+    db.lock(connection, PAUSING, shared=True)
+    return frozenset(connection.execute(_PAUSED_NAMES).scalars())
+
+
+_PAUSED_NAMES = sa.select(handlers.c.name).where(handlers.c.paused_at.is_not(None))
+
+
+def _due(paused: frozenset[str], at: datetime) -> datetime | sa.ColumnElement[datetime | None]:
+    return sa.case((jobs.c.handler.in_(paused), sa.null()), else_=sa.literal(at, jobs.c.due_at.type)) if paused else at
+
+
+def pause_handler(engine: sa.Engine, name: str, now: datetime) -> int:
+    """Begin no job of this handler until it is resumed; give how many waited. What runs now runs to its end."""
+    row = {"name": name, "module": name.rpartition(".")[0], "patterns": [], "attempts": DEFAULT_ATTEMPTS}
+    with db.writing(engine) as connection:
+        db.lock(connection, PAUSING)
+        paused = db.insert(connection, handlers).values(**row, summary="", loaded_at=now, paused_at=now)
+        first = {"paused_at": sa.func.coalesce(handlers.c.paused_at, now)}
+        connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=first))
+    # From here on no job of it is given a time; those that have one lose it.
+    waiting = jobs.c.state == "waiting"
+    return sum(_set_due(engine, jobs.c.id.in_(ids) & waiting, None) for ids in _timed(engine, name) if ids)
+
+
+def resume_handler(engine: sa.Engine, name: str, now: datetime) -> int:
+    """Run the jobs of this handler again, at once where they wait; give how many did.
+
+    It is paused until the last of them has a time: cut short, nothing is left behind that a second call would not find.
+    """
+    woken = sum(_set_due(engine, jobs.c.id.in_(ids) & is_held, now) for ids in _held(engine, name) if ids)
+    with db.writing(engine) as connection:
+        db.lock(connection, PAUSING)
+        connection.execute(sa.update(handlers).where(handlers.c.name == name).values(paused_at=None))
+        rest = sa.update(jobs).where(jobs.c.handler == name, is_held).values(due_at=now)
+        return woken + connection.execute(rest).rowcount
+
+
+def _set_due(engine: sa.Engine, which: sa.ColumnElement[bool], at: datetime | None) -> int:
+    with db.writing(engine) as connection:
+        return connection.execute(sa.update(jobs).where(which).values(due_at=at)).rowcount
+
+
+def _timed(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
+    """Walk through the waiting jobs that have a time to run at; give those of one handler, step by step."""
+    timed = sa.select(jobs.c.id, jobs.c.handler, jobs.c.due_at).where(
+        jobs.c.state == "waiting", jobs.c.due_at.is_not(None)
+    )
+    for rows in db.walk(engine, timed, (jobs.c.due_at, jobs.c.id)):
+        yield [row.id for row in rows if row.handler == handler]
+
+
+def _held(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
+    held = sa.select(jobs.c.id).where(jobs.c.handler == handler, is_held)
+    for rows in db.walk(engine, held, (jobs.c.id,)):
+        yield [row.id for row in rows]

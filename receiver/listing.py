@@ -1,66 +1,55 @@
 """What is kept, as the JSON that the CLI and the API give: events, jobs, rejected and quarantined deliveries."""
 
 import base64
-import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
-from receiver import db
-from receiver.errors import NotFoundError, PatternError
+from receiver import db, search
+from receiver.errors import NotFoundError
 from receiver.events import Headers
+from receiver.search import NO_FILTERS
+from receiver.search import Filters as Filters  # noqa: PLC0414 - who lists imports both from here
 from receiver.sources import wire
-from receiver.tables import attempts, deliveries, events, jobs, quarantined, rejected
+from receiver.tables import attempts, deliveries, events, is_dead, jobs, quarantined, rejected
 
 LIMIT = 50
 REPEATS_SHOWN = 100
 _WHOLE_ID = 26
 _PART_OF_ID = re.compile(r"[0-9A-Z]{6,26}", re.ASCII)
-_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
 _WORDS = {events: "event", rejected: "rejected delivery", quarantined: "quarantined delivery"}
 
 Item = dict[str, Any]
 
 
 class Page(TypedDict):
-    """Items, newest first, and the cursor that continues after them; None where these are the last."""
+    """Items, newest first, and the cursor that continues after them; None where these are the last.
+
+    A search that takes too long stops early: then `searched_to` says up to which time, and `next` goes on from there,
+    whether or not anything was found.
+    """
 
     items: list[Item]
     next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What a listing is narrowed to; None leaves everything in.
-
-    `type` is a pattern as handlers write it, `since` is in and `until` is out, `q` is text in the body or the headers,
-    capitals and all. `type` and `state` are of events only.
-    """
-
-    source: str | None = None
-    type: str | None = None
-    state: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    q: str | None = None
-
-
-NO_FILTERS = Filters()
+    searched_to: NotRequired[str | None]
 
 
 def list_events(
     engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
 ) -> Page:
     """Give events, newest first, each with how many jobs of it are in which state."""
-    wanted = sa.select(events).where(*_conditions(engine, events, filters))
+    found = search.find(engine, events, filters, limit=limit, cursor=cursor)
+    return _page(found, [item for _, item in placed(engine, found.rows)])
+
+
+def placed(engine: sa.Engine, rows: Sequence[sa.Row[Any]]) -> list[tuple[int, Item]]:
+    """Give rows of events as their listing does, each with its place (`seq`)."""
     with db.reading(engine) as connection:
-        rows, following = _read_page(connection, wanted, events.c.seq, limit, cursor)
-        return {"items": _with_job_counts(connection, rows), "next": following}
+        return [(row.seq, item) for row, item in zip(rows, _with_job_counts(connection, rows), strict=True)]
 
 
 def events_after(
@@ -72,11 +61,43 @@ def events_after(
     from a little below the highest place, and says what is known there.
     """
     wanted = sa.select(events).where(
-        events.c.seq > seq, events.c.seq.not_in(known), *_conditions(engine, events, filters)
+        events.c.seq > seq, events.c.seq.not_in(known), *search.conditions(engine, events, filters)
     )
     with db.reading(engine) as connection:
         rows = connection.execute(wanted.order_by(events.c.seq).limit(limit)).all()
-        return [(row.seq, item) for row, item in zip(rows, _with_job_counts(connection, rows), strict=True)]
+    return placed(engine, rows)
+
+
+def places_after(engine: sa.Engine, seq: int, *, limit: int) -> Sequence[int]:
+    """Give the places of the events above this one, whatever they are, in order."""
+    above = sa.select(events.c.seq).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+    with db.reading(engine) as connection:
+        return connection.execute(above).scalars().all()
+
+
+def count_between(engine: sa.Engine, seq: int, last: int, filters: Filters, *, limit: int) -> int:
+    """Count the events above a place, up to the last one; `limit` at the most."""
+    between = (events.c.seq > seq, events.c.seq <= last, *search.conditions(engine, events, filters))
+    above = sa.select(events.c.seq).where(*between).limit(limit)
+    with db.reading(engine) as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(above.subquery())).scalar_one()
+
+
+def standing(engine: sa.Engine, places: Collection[int]) -> dict[str, Item]:
+    """Give by id what may change about events: state, deliveries, drift, and how many jobs are in which state."""
+    wanted = sa.select(events.c.id, events.c.state, events.c.deliveries, events.c.drift)
+    with db.reading(engine) as connection:
+        rows = connection.execute(wanted.where(events.c.seq.in_(places))).all()
+        counts = _job_counts(connection, [row.id for row in rows])
+    return {
+        row.id: {
+            "state": row.state,
+            "deliveries": row.deliveries,
+            "drift": row.drift or [],
+            "job_counts": counts[row.id],
+        }
+        for row in rows
+    }
 
 
 def newest_seq(engine: sa.Engine) -> int:
@@ -101,14 +122,26 @@ def show_event(engine: sa.Engine, given: str) -> Item:
         row = _find(connection, events, given)
         again = sa.select(deliveries).where(deliveries.c.event_id == row.id).order_by(deliveries.c.seq)
         repeats = connection.execute(again.limit(REPEATS_SHOWN)).all()
-        its_jobs = connection.execute(sa.select(jobs).where(jobs.c.event_id == row.id).order_by(jobs.c.id)).all()
-        tried = _attempts_by_job(connection, [job.id for job in its_jobs])
+        its_jobs = _jobs_of(connection, row.id)
         (item,) = _with_job_counts(connection, [row])
-    return (
-        item
-        | _as_it_came(row)
-        | {"repeats": [_repeat(one) for one in repeats], "jobs": [_job(job) | _tried(job, tried) for job in its_jobs]}
-    )
+    return item | _as_it_came(row) | {"repeats": [_repeat(one) for one in repeats], "jobs": its_jobs}
+
+
+def show_fate(engine: sa.Engine, event_id: str) -> Item:
+    """Give what became of an event so far, without the event: its state, and every attempt of its jobs."""
+    wanted = sa.select(events.c.id, events.c.state, events.c.received_at).where(events.c.id == event_id)
+    with db.reading(engine) as connection:
+        row = connection.execute(wanted).first()
+        if row is None:
+            raise NotFoundError(f"no event has the id {event_id}")
+        its_jobs = _jobs_of(connection, row.id)
+    return {"id": row.id, "state": row.state, "received_at": iso(row.received_at), "jobs": its_jobs}
+
+
+def _jobs_of(connection: sa.Connection, event_id: str) -> list[Item]:
+    rows = connection.execute(sa.select(jobs).where(jobs.c.event_id == event_id).order_by(jobs.c.id)).all()
+    tried = _attempts_by_job(connection, [row.id for row in rows])
+    return [_job(row) | _tried(row, tried) for row in rows]
 
 
 def list_jobs(
@@ -121,15 +154,28 @@ def list_jobs(
     cursor: str | None = None,
 ) -> Page:
     """Give jobs, newest first, each with its event and its last attempt; `event` finds one as `show_event` does."""
-    given = {jobs.c.state: state, jobs.c.handler: handler}
-    wanted = _with_types().where(*(column == _storable(value) for column, value in given.items() if value is not None))
+    wanted = _with_types()
+    if state is not None:
+        wanted = wanted.where(is_dead if state == "dead" else jobs.c.state == search.storable(state))
+    if handler is not None:
+        wanted = wanted.where(jobs.c.handler == search.storable(handler))
     with db.reading(engine) as connection:
         if event is not None:
             wanted = wanted.where(jobs.c.event_id == _find(connection, events, event).id)
-        rows, following = _read_page(connection, wanted, jobs.c.id, limit, cursor)
-        last = _last_attempts(connection, [row.id for row in rows])
-    items = [_job(row) | _event_of(row) | {"last_attempt": last.get(row.id)} for row in rows]
-    return {"items": items, "next": following}
+        rows, following = search.read_page(connection, wanted, jobs.c.id, limit, cursor)
+        return {"items": _with_last_attempts(connection, rows), "next": following}
+
+
+def pick_jobs(engine: sa.Engine, job_ids: Sequence[int]) -> list[Item]:
+    """Give the jobs of these ids, newest first, as `list_jobs` does."""
+    wanted = _with_types().where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
+    with db.reading(engine) as connection:
+        return _with_last_attempts(connection, connection.execute(wanted).all())
+
+
+def _with_last_attempts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Item]:
+    last = _last_attempts(connection, [row.id for row in rows])
+    return [_job(row) | _event_of(row) | {"last_attempt": last.get(row.id)} for row in rows]
 
 
 def show_job(engine: sa.Engine, job_id: int) -> Item:
@@ -145,10 +191,8 @@ def list_rejected(
     engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
 ) -> Page:
     """Give the deliveries that did not verify, newest first, each with its reason."""
-    wanted = sa.select(rejected).where(*_conditions(engine, rejected, filters))
-    with db.reading(engine) as connection:
-        rows, following = _read_page(connection, wanted, rejected.c.seq, limit, cursor)
-    return {"items": [_rejected(row) for row in rows], "next": following}
+    found = search.find(engine, rejected, filters, limit=limit, cursor=cursor)
+    return _page(found, [_rejected(row) for row in found.rows])
 
 
 def show_rejected(engine: sa.Engine, given: str) -> Item:
@@ -162,10 +206,8 @@ def list_quarantined(
     engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
 ) -> Page:
     """Give the deliveries that did verify but cannot be read, newest first, each with what is wrong."""
-    wanted = sa.select(quarantined).where(*_conditions(engine, quarantined, filters))
-    with db.reading(engine) as connection:
-        rows, following = _read_page(connection, wanted, quarantined.c.seq, limit, cursor)
-    return {"items": [_quarantined(row) for row in rows], "next": following}
+    found = search.find(engine, quarantined, filters, limit=limit, cursor=cursor)
+    return _page(found, [_quarantined(row) for row in found.rows])
 
 
 def show_quarantined(engine: sa.Engine, given: str) -> Item:
@@ -175,70 +217,9 @@ def show_quarantined(engine: sa.Engine, given: str) -> Item:
     return _quarantined(row) | _as_it_came(row)
 
 
-def _conditions(engine: sa.Engine, table: sa.Table, filters: Filters) -> list[sa.ColumnElement[bool]]:
-    conditions = []
-    if filters.source is not None:
-        conditions.append(table.c.source == _storable(filters.source))
-    if filters.type is not None:
-        conditions.append(_of_type(filters.type))
-    if filters.state is not None:
-        conditions.append(table.c.state == _storable(filters.state))
-    if filters.since is not None:
-        conditions.append(table.c.received_at >= filters.since)
-    if filters.until is not None:
-        conditions.append(table.c.received_at < filters.until)
-    if filters.q:
-        conditions.append(_holds(engine, table, filters.q))
-    return conditions
-
-
-def _of_type(pattern: str) -> sa.ColumnElement[bool]:
-    """What `routing.matches` says, for the type and for the provider's own name of it, as SQL."""
-    if pattern == "*":
-        return sa.true()
-    if ":" not in pattern:
-        raise PatternError(f"{pattern!r} is no pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
-    names = (events.c.type, events.c.source + ":" + events.c.name)
-    wanted = _storable(pattern)
-    if not wanted.endswith((":*", ".*")):
-        return sa.or_(*(name == wanted for name in names))
-    # Not LIKE: SQLite's takes capitals and small letters for the same, PostgreSQL's and the handlers' does not.
-    prefix = wanted[:-1]
-    return sa.or_(*(sa.func.substr(name, 1, len(prefix)) == prefix for name in names))
-
-
-def _holds(engine: sa.Engine, table: sa.Table, text: str) -> sa.ColumnElement[bool]:
-    # JSON may write a letter as itself or as \uXXXX.
-    spellings = {text.encode("utf-8", "surrogateescape"), json.dumps(text)[1:-1].encode("ascii")}
-    return sa.or_(
-        *(
-            _position(engine, spelling, column) > 0
-            for spelling in spellings
-            for column in (table.c.body, table.c.headers)
-        )
-    )
-
-
-def _position(engine: sa.Engine, needle: bytes, column: sa.Column[bytes]) -> sa.ColumnElement[int]:
-    if engine.dialect.name == "postgresql":
-        return sa.func.position(sa.literal(needle, sa.LargeBinary).op("IN")(column))
-    return sa.func.instr(column, needle)
-
-
-def _storable(text: str) -> str:
-    """Give a text that every database takes as a parameter; one that was none cannot match anything."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-
-
-def _read_page(
-    connection: sa.Connection, wanted: sa.Select[Any], key: sa.Column[int], limit: int, cursor: str | None
-) -> tuple[Sequence[sa.Row[Any]], str | None]:
-    if cursor is not None:
-        if not _CURSOR.fullmatch(cursor):
-            raise NotFoundError(f"no listing gave the cursor {cursor!r}: take it from `next` of the page before")
-        wanted = wanted.where(key < int(cursor))
-    rows = connection.execute(wanted.order_by(key.desc()).limit(limit + 1)).all()
-    return rows[:limit], str(rows[limit - 1]._mapping[key]) if len(rows) > limit else None
+def _page(found: search.Found, items: list[Item]) -> Page:
+    page: Page = {"items": items, "next": found.next}
+    return page | {"searched_to": iso(found.searched_to)} if found.searched_to else page
 
 
 def _find(connection: sa.Connection, table: sa.Table, given: str) -> sa.Row[Any]:
@@ -285,12 +266,17 @@ def _last_attempts(connection: sa.Connection, job_ids: Sequence[int]) -> dict[in
 
 
 def _with_job_counts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Item]:
+    counts = _job_counts(connection, [row.id for row in rows])
+    return [_event(row) | {"job_counts": counts[row.id]} for row in rows]
+
+
+def _job_counts(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, int]]:
     count = sa.func.count().label("count")
     counted = sa.select(jobs.c.event_id, jobs.c.state, count).group_by(jobs.c.event_id, jobs.c.state)
-    counts: dict[str, dict[str, int]] = {row.id: {} for row in rows}
+    counts: dict[str, dict[str, int]] = {event_id: {} for event_id in ids}
     for found in connection.execute(counted.where(jobs.c.event_id.in_(counts))):
         counts[found.event_id][found.state] = found._mapping[count]
-    return [_event(row) | {"job_counts": counts[row.id]} for row in rows]
+    return counts
 
 
 def _event(row: sa.Row[Any]) -> Item:

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,10 +64,17 @@ class Worker:
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
         """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
         self._start_threads()
-        with db.doorbell(self._engine, lambda: self._ended.put(None)):
+        with db.doorbell(self._engine, self.wake):
             while not stop.is_set():
                 self._turn_and_rest(stop)
         self._wind_up(grace)
+
+    def wake(self) -> None:
+        """End a rest at once; a signal handler may call this, and has to.
+
+        In CPython 3.11 a `SimpleQueue.get` with a time limit waits for ever where a signal came across its end.
+        """
+        self._ended.put(None)
 
     def _turn_and_rest(self, stop: threading.Event) -> None:
         try:
@@ -184,6 +191,21 @@ class Worker:
             self._running[claim.job_id] = claim
             self._begun.put(claim)
         return len(claims)
+
+    def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
+        """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""
+        deadline = time.monotonic() + patience.total_seconds()
+        while True:
+            try:
+                kept = jobs.finish(self._engine, finishes, worker=self.id)
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_IN_TROUBLE.total_seconds())
+            else:
+                break
+        for one, was_kept in zip(finishes, kept, strict=True):
+            self._tell(one, kept=was_kept)
 
     def attempt(self, claim: Claim) -> Finish:
         """Run one job once, whatever its handler does, and say how it went and what becomes of it."""

@@ -79,6 +79,8 @@ def complaint(words: list[str], *, whole: bool) -> str:
     command: click.Command = cli
     context: click.Context | None = None
     while isinstance(command, click.Group):
+        if command.invoke_without_command and (not words or words[0].startswith("-")):
+            break  # it does something by itself, with options of its own
         if not words:
             return "names no command" if whole else ""
         context = click.Context(command, parent=context, info_name=command.name, **command.context_settings)

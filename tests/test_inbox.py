@@ -22,6 +22,8 @@ from receiver.sources import SOURCES
 from receiver.tables import deliveries, events, quarantined, rejected
 from tests.installation import Clock, delivery
 
+pytestmark = pytest.mark.both_databases
+
 PRIMARY = Verified("primary")
 MISMATCH = Refused(Reason.SIGNATURE_MISMATCH, "The signature matches no key.")
 
@@ -139,6 +141,7 @@ def test_a_quarantined_delivery_is_kept_once_and_counted(inbox: Inbox, engine: s
     assert (row["deliveries"], row["errors"], row["body"]) == (2, errors, b"not json")
 
 
+@pytest.mark.sqlite_only
 def test_a_locked_database_is_told_as_a_store_error(
     engine: sa.Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +305,7 @@ def test_a_few_large_bodies_are_as_much_as_may_wait(engine: sa.Engine, monkeypat
         group.keep(arrival(2), size=60)
 
 
+@pytest.mark.sqlite_only
 def test_writers_of_one_file_take_turns_across_processes(engine: sa.Engine) -> None:
     path = f"{engine.url.database}-turn"
     with db.turn(engine):
@@ -312,6 +316,7 @@ def test_writers_of_one_file_take_turns_across_processes(engine: sa.Engine) -> N
     os.close(other)
 
 
+@pytest.mark.sqlite_only
 def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

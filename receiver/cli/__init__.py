@@ -8,6 +8,8 @@ import click
 from flask.cli import AppGroup
 
 from receiver.cli import installation
+from receiver.cli.bins import bins
+from receiver.cli.box import box
 from receiver.cli.database import database
 from receiver.cli.events import events
 from receiver.cli.handlers import handlers
@@ -15,6 +17,7 @@ from receiver.cli.jobs import jobs
 from receiver.cli.quarantine import quarantine
 from receiver.cli.rejected import rejected
 from receiver.cli.run import run
+from receiver.cli.sandbox import sandbox
 from receiver.cli.send import send
 from receiver.cli.worker import worker
 from receiver.errors import PatternError, SignalboxError
@@ -62,5 +65,5 @@ def cli() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, database):
+for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, database, sandbox):
     cli.add_command(command)

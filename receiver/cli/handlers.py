@@ -1,14 +1,18 @@
-"""`signalbox handlers`: what is connected to which events, and what does not import."""
+"""`signalbox handlers`: what is connected to which events, what does not import, and a pause for one that fails."""
 
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
+import click
+import sqlalchemy as sa
 from flask.cli import AppGroup
 from rich.table import Table
 from rich.text import Text
 
+from receiver import jobs, roster, words
 from receiver.cli import options, screen
-from receiver.cli.installation import load_handlers
+from receiver.cli.installation import load_handlers, open_tables
 from receiver.errors import NotFoundError
 from receiver.routing import BrokenModule, Handler, Router
 
@@ -33,6 +37,34 @@ def list_handlers(as_json: bool) -> None:
         screen.show(_table(router))
     else:
         screen.note("No handlers. A file in handlers/ with a function under @on(…) is one.")
+
+
+@handlers.command("pause")
+@click.argument("name")
+def pause_handler(name: str) -> None:
+    """Begin no job of a handler until it is resumed; what runs now runs to its end, and what comes waits."""
+    engine = _open_tables_with(name)
+    waiting = jobs.pause_handler(engine, name, datetime.now(UTC))
+    click.echo(f"{name} is paused; {words.count(waiting, 'job')} waited for it.")
+
+
+@handlers.command("resume")
+@click.argument("name")
+def resume_handler(name: str) -> None:
+    """Run the jobs of a paused handler again, at once where they waited for it."""
+    engine = _open_tables_with(name)
+    woken = jobs.resume_handler(engine, name, datetime.now(UTC))
+    click.echo(f"{name} is resumed; {words.count(woken, 'job')} waited for it.")
+
+
+def _open_tables_with(name: str) -> sa.Engine:
+    """Give the engine, once it is certain that a handler of this name is here, or was."""
+    engine = open_tables()
+    try:
+        roster.show_handler(engine, name)
+    except NotFoundError:
+        require_handler(name)
+    return engine
 
 
 def require_handler(name: str) -> None:

@@ -2,15 +2,24 @@
 
 import signal
 import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 import click
+import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
+from receiver import pruning, roster
+from receiver.box_webhooks import Sentinel, account_of
 from receiver.cli.installation import load_handlers, open_tables
+from receiver.errors import StoreError
 from receiver.logs import log
-from receiver.worker import Worker
+from receiver.routing import Router
+from receiver.worker import Worker, utc_now
 
 
 @click.command(short_help="Route events and run jobs.")
@@ -25,18 +34,54 @@ def worker() -> None:
     router = load_handlers()
     for broken in router.broken.values():
         log.error("handlers", module=broken.name, error=broken.error, mend="signalbox handlers list shows where")
-    stop = threading.Event()
-    _set_on_signal(stop)
+    sign_in(engine, router)
+    stop, one = threading.Event(), worker_of(engine, router, settings)
+    sentinel = sentinel_of(engine, settings)
+    _stop_on_signal(stop, one)
     log.info("worker", state="started", handlers=len(router.handlers()), threads=settings["WORKER_THREADS"])
-    Worker(engine, router, threads=settings["WORKER_THREADS"], lease=settings["LEASE"]).run(stop)
+    with prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
+        one.run(stop)
     log.info("worker", state="stopped")
 
 
-def _set_on_signal(stop: threading.Event) -> None:
+def worker_of(engine: sa.Engine, router: Router, settings: Mapping[str, Any]) -> Worker:
+    """Give the worker that runs jobs itself, or the one that hands them to Celery."""
+    url = settings["CELERY_BROKER_URL"]
+    if not url:
+        return Worker(engine, router, threads=settings["WORKER_THREADS"], lease=settings["LEASE"])
+    from receiver.tasks import Dispatcher, make_celery
+
+    return Dispatcher(engine, router, make_celery(url), lease=settings["LEASE"])
+
+
+def sentinel_of(engine: sa.Engine, settings: Mapping[str, Any]) -> Sentinel:
+    """Give what watches for webhooks that Box removes; SettingsError where it is to speak to Box and cannot."""
+    account = account_of(settings) if settings["AUTO_REREGISTER"] else None
+    return Sentinel(engine, clock=utc_now, account=account)
+
+
+def sign_in(engine: sa.Engine, router: Router) -> None:
+    """Say what this worker has loaded; it works all the same where that cannot be written down."""
+    try:
+        roster.sign_in(engine, router, datetime.now(UTC))
+    except StoreError as error:
+        log.warning("worker", state="not signed in", error=str(error))
+
+
+@contextmanager
+def prune_hourly(engine: sa.Engine, keep: timedelta) -> Iterator[None]:
+    if timedelta(0) < keep < pruning.AT_LEAST:
+        log.warning("worker", RETENTION_DAYS=keep.days, mind=pruning.TOO_SHORT)
+    with pruning.hourly(engine, keep):
+        yield
+
+
+def _stop_on_signal(stop: threading.Event, worker: Worker) -> None:
     def heed(_number: int, _frame: FrameType | None) -> None:
         for one in (signal.SIGTERM, signal.SIGINT):
             signal.signal(one, signal.SIG_DFL)
         stop.set()
+        worker.wake()
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, heed)

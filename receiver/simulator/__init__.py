@@ -15,6 +15,8 @@ from receiver.sources.wire import read_object
 _SIMULATED: Mapping[str, ModuleType] = {"box": box, "filestack": filestack}
 _MAX_NUMBER = 10**8
 
+Lines = list[tuple[str, str]]
+
 
 def names(source: str) -> list[str]:
     """Give every provider name that has a sample of its own; other names get one of their family."""
@@ -45,7 +47,7 @@ def forge(
     at: datetime,
     number: int | None = None,
     delivery_id: str = "",
-) -> tuple[bytes, list[tuple[str, str]]]:
+) -> tuple[bytes, Lines]:
     """Give the body and the header lines of a delivery, signed at a time with the keys of our own receiver.
 
     Without a number every call is another event. A retry by Box is the same number (or payload) once more: the
@@ -55,8 +57,18 @@ def forge(
     if isinstance(payload, str):
         payload = sample(source, payload, at=at, number=secrets.randbelow(_MAX_NUMBER) if number is None else number)
     body = encode(source, payload)
+    return body, signed(source, body, keys, at=at, delivery_id=delivery_id)
+
+
+def signed(source: str, body: bytes, keys: Mapping[str, str], *, at: datetime, delivery_id: str = "") -> Lines:
+    """Give the header lines that the source would send with these bytes, whatever they are."""
     headers = SOURCES[source].sign(body, keys, at=_simulated(source).local(at), delivery_id=delivery_id)
-    return body, [("Content-Type", "application/json"), *headers]
+    return [("Content-Type", "application/json"), *headers]
+
+
+def renewed(source: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a payload that tells of another event: the same but for its id, where it has one."""
+    return {**payload, **_simulated(source).new_identity(payload, number=secrets.randbelow(_MAX_NUMBER))}
 
 
 def tampered(body: bytes) -> bytes:

@@ -68,6 +68,8 @@ def test_the_lines_of_the_procfile_work_with_the_requirements_alone(slug: Path, 
         bin_folder=commands,
         ENV="production",
         SECRET_KEY="a-secret-key-of-the-tests",
+        ADMIN_PASSWORD="a-password-of-the-tests",
+        API_TOKEN="a-token-of-the-tests",
         DATABASE_URL=re.sub("^postgresql:", "postgres:", postgres),
         PYTHONPATH="",
     )

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,13 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from receiver import simulator
-from receiver.app import create_app
 from receiver.sources import SOURCES
 from receiver.tables import events, quarantined, rejected
-from tests.installation import BOX_KEYS, KEYS, settings
+from tests.installation import BOX_KEYS, KEYS
 
+pytestmark = pytest.mark.both_databases
+
+ClientWith = Callable[..., FlaskClient]
 EVERY_NAME = [(source, name) for source in SOURCES for name in simulator.names(source)]
 
 
@@ -160,9 +163,8 @@ def test_an_unknown_source_is_not_found_and_the_answer_names_those_that_are(clie
     assert "box, filestack" in response.get_json()["detail"]
 
 
-def test_a_source_without_a_key_is_off_and_the_answer_names_the_setting(database_url: str) -> None:
-    client = create_app(settings(database_url, FILESTACK_SECRETS=())).test_client()
-    response = client.post("/hooks/filestack", data=b"{}")
+def test_a_source_without_a_key_is_off_and_the_answer_names_the_setting(client_with: ClientWith) -> None:
+    response = client_with(FILESTACK_SECRETS=()).post("/hooks/filestack", data=b"{}")
     assert response.status_code == 404
     assert "FILESTACK_SECRETS" in response.get_json()["detail"]
 
@@ -178,8 +180,8 @@ def test_a_slash_at_the_end_of_the_address_does_no_harm(client: FlaskClient) -> 
     assert client.post("/hooks/box/", data=body, headers=headers).status_code == 200
 
 
-def test_a_body_at_the_limit_is_taken_and_one_over_it_is_not(database_url: str) -> None:
-    client = create_app(settings(database_url, MAX_BODY_BYTES=2000)).test_client()
+def test_a_body_at_the_limit_is_taken_and_one_over_it_is_not(client_with: ClientWith) -> None:
+    client = client_with(MAX_BODY_BYTES=2000)
     body = b'{"trigger": "A", "x": "%s"}'
     fits = body % (b"x" * (2000 - len(body) + 2))
     assert post(client, "box", fits, sign("box", fits)).status_code == 200
@@ -200,9 +202,8 @@ def test_a_chunked_body_is_taken(client: FlaskClient) -> None:
     assert chunked(client, "box", *forge()).status_code == 200
 
 
-def test_a_chunked_body_over_the_limit_is_refused(database_url: str) -> None:
-    client = create_app(settings(database_url, MAX_BODY_BYTES=100)).test_client()
-    assert chunked(client, "box", *forge()).status_code == 413
+def test_a_chunked_body_over_the_limit_is_refused(client_with: ClientWith) -> None:
+    assert chunked(client_with(MAX_BODY_BYTES=100), "box", *forge()).status_code == 413
 
 
 def test_a_client_that_stops_half_way_leaves_nothing_behind(app: Flask, client: FlaskClient) -> None:
@@ -233,7 +234,7 @@ def test_the_content_type_does_not_matter(client: FlaskClient, kind: str) -> Non
 
 def test_a_database_that_is_away_is_answered_503_with_a_time_to_come_back(app: Flask, client: FlaskClient) -> None:
     with app.extensions["signalbox.engine"].begin() as connection:
-        connection.exec_driver_sql("DROP TABLE events")
+        connection.exec_driver_sql("ALTER TABLE events RENAME TO elsewhere")
     response = post(client, "box", *forge())
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
     assert "events" not in response.text

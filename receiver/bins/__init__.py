@@ -1,0 +1,35 @@
+"""Bins, which record any request, and what they recorded: the only writer of both, and their JSON."""
+
+from receiver.bins.captures import Capture, Request, captures_after, list_captures, read_capture, show_capture
+from receiver.bins.names import is_name, suggest
+from receiver.bins.recording import MOST_AUTO_BINS, Reply, Secret, record, secret_of
+from receiver.bins.setup import SERVERS_OWN, STANDARD_BODY, Changes
+from receiver.bins.store import Item, Page, change, clear, create, delete, list_bins, prune, show_bin
+
+__all__ = [
+    "MOST_AUTO_BINS",
+    "SERVERS_OWN",
+    "STANDARD_BODY",
+    "Capture",
+    "Changes",
+    "Item",
+    "Page",
+    "Reply",
+    "Request",
+    "Secret",
+    "captures_after",
+    "change",
+    "clear",
+    "create",
+    "delete",
+    "is_name",
+    "list_bins",
+    "list_captures",
+    "prune",
+    "read_capture",
+    "record",
+    "secret_of",
+    "show_bin",
+    "show_capture",
+    "suggest",
+]

@@ -1,0 +1,107 @@
+"""Dead letters by handler, type and time: the newest, how many there are, and all of them run again."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from receiver import db, jobs, search
+from receiver.routing import matches
+from receiver.tables import events, is_dead
+from receiver.tables import jobs as table
+
+COUNTED = 10_000
+PATIENCE_SECONDS = 1.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """What dead letters are narrowed to; None leaves everything in.
+
+    `type` is a pattern as handlers write it (PatternError for what can be none); the event came at `since` or later,
+    and before `until`.
+    """
+
+    handler: str | None = None
+    type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.type is not None:
+            search.check_pattern(self.type)
+
+    def takes(self, row: sa.Row[Any]) -> bool:
+        """Say whether a job is among them, from the type, source, name and `received_at` of its event."""
+        if self.type is not None and not (
+            matches(self.type, row.type) or matches(self.type, f"{row.source}:{row.name}")
+        ):
+            return False
+        return (self.since is None or row.received_at >= self.since) and (
+            self.until is None or row.received_at < self.until
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are; where counting was ended early (not `is_whole`), there may be more."""
+
+    number: int
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The ids of dead jobs, newest first, and the place that older ones follow after; None where these are all."""
+
+    ids: list[int]
+    next: int | None
+
+
+def newest(engine: sa.Engine, handler: str, which: Which, *, limit: int, before: int | None = None) -> Newest:
+    """Give the newest dead letters of a handler, below a place; it looks for two seconds at most."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    dead = _dead().where(table.c.handler == handler)
+    if before is not None:
+        dead = dead.where(table.c.id < before)
+    ids: list[int] = []
+    for rows in db.walk(engine, dead, (table.c.handler, table.c.id), backwards=True):
+        ids += [row.id for row in rows if which.takes(row)]
+        if len(ids) > limit:
+            return Newest(ids[:limit], ids[limit - 1])
+        if rows and time.monotonic() > deadline:
+            return Newest(ids, rows[-1].id)
+    return Newest(ids, None)
+
+
+def count(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Count:
+    """Count dead letters, up to a limit and for two seconds at most."""
+    number, deadline = 0, time.monotonic() + PATIENCE_SECONDS
+    for ids in _steps(engine, which):
+        number += len(ids)
+        if number > limit or time.monotonic() > deadline:
+            return Count(min(number, limit), is_whole=False)
+    return Count(number, is_whole=True)
+
+
+def replay(engine: sa.Engine, which: Which, *, now: datetime) -> int:
+    """Run dead letters again, each with a fresh budget of attempts; give how many.
+
+    Each is met once: one that dies again meanwhile stays dead.
+    """
+    return sum(jobs.replay_dead_jobs(engine, ids, now=now) for ids in _steps(engine, which) if ids)
+
+
+def _steps(engine: sa.Engine, which: Which) -> Iterator[list[int]]:
+    dead = _dead() if which.handler is None else _dead().where(table.c.handler == which.handler)
+    for rows in db.walk(engine, dead, (table.c.handler, table.c.id)):
+        yield [row.id for row in rows if which.takes(row)]
+
+
+def _dead() -> sa.Select[Any]:
+    of_the_event = (events.c.type, events.c.source, events.c.name, events.c.received_at)
+    dead = sa.select(table.c.id, table.c.handler, *of_the_event)
+    return dead.join(events, events.c.id == table.c.event_id).where(is_dead)

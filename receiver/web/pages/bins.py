@@ -1,0 +1,226 @@
+"""Bins: made in a click, each with what it recorded, live, and the answer that it gives."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, current_app, flash, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
+from werkzeug.wrappers import Response as AnyResponse
+
+from receiver import bins as store
+from receiver import words
+from receiver.errors import BinError, ForwardError
+from receiver.web import as_curl, forward
+from receiver.web import live as streams
+from receiver.web.live import MOST_AT_ONCE, Look, Message
+from receiver.web.pages import bin_form, engine, now, wants_part
+from receiver.web.pages.event import pane
+
+bins = Blueprint("bins", __name__)
+
+_NO_JSON = object()
+
+
+@bins.get("/bins")
+def list_bins() -> str:
+    return _list({}, {})
+
+
+@bins.post("/bins")
+def create() -> AnyResponse | tuple[str, int]:
+    name = request.form.get("name", "").strip()
+    try:
+        made = store.create(engine(), name=name or None, now=now())
+    except BinError as error:
+        return _list(error.problems, {"name": name}), 422
+    return redirect(url_for("bins.show", name=made["name"]), 303)
+
+
+def _list(problems: Mapping[str, Any], given: Mapping[str, str]) -> str:
+    page = store.list_bins(engine(), cursor=request.args.get("cursor"))
+    return render_template("bins.html", page=page, base=_base(), problems=problems, given=given)
+
+
+@bins.get("/bins/<name>")
+def show(name: str) -> Response:
+    store.prune(engine(), now=now(), name=name)
+    if wants_part("older"):
+        return make_response(render_template("_captures.html", **_captures(name)))
+    return _show_setup(store.show_bin(engine(), name), is_selected=False)
+
+
+@bins.get("/bins/<name>/setup")
+def setup(name: str) -> Response:
+    return _show_setup(store.show_bin(engine(), name))
+
+
+@bins.post("/bins/<name>/setup")
+def change(name: str) -> AnyResponse:
+    before = store.show_bin(engine(), name)
+    try:
+        store.change(engine(), name, bin_form.read(request.form, before))
+    except BinError as error:
+        return _show_setup(before, given=request.form, problems=error.problems)
+    flash("Saved: the next request is answered like this.")
+    return redirect(url_for("bins.setup", name=name), 303)
+
+
+@bins.post("/bins/<name>/clear")
+def clear(name: str) -> AnyResponse:
+    flash(f"{_captures_in_words(store.clear(engine(), name))} deleted.")
+    return redirect(url_for("bins.show", name=name), 303)
+
+
+@bins.post("/bins/<name>/delete")
+def delete(name: str) -> AnyResponse:
+    gone = store.delete(engine(), name)
+    flash(f"The bin {name} is deleted, with {_captures_in_words(gone)}.")
+    return redirect(url_for("bins.list_bins"), 303)
+
+
+def _captures_in_words(count: int) -> str:
+    return "1 capture" if count == 1 else f"{count:,} captures"
+
+
+@bins.get("/bins/<name>/captures/<id>")
+def show_capture(name: str, id: str) -> Response:
+    return _show_capture(store.show_capture(engine(), name, id))
+
+
+@bins.get("/bins/<name>/captures/<id>/body")
+def body(name: str, id: str) -> Response:
+    found = store.read_capture(engine(), name, id)
+    return pane.download(found.id, found.request.body)
+
+
+@bins.get("/bins/<name>/captures/<id>/curl")
+def curl(name: str, id: str) -> Response:
+    found = store.read_capture(engine(), name, id)
+    return Response(as_curl.write(found.request, f"{_base()}/b/{found.bin}"), mimetype="text/plain")
+
+
+@bins.post("/bins/<name>/captures/<id>/forward")
+def send_on(name: str, id: str) -> Response:
+    """Send a capture to a source or to a URL, and show the answer or why there is none."""
+    found = store.read_capture(engine(), name, id)
+    try:
+        answered = _send_on(found.request)
+        facts = {"answered": answered, "raw": pane.raw(answered.body), "took": words.span(answered.took)}
+    except ForwardError as error:
+        facts = {"problem": str(error)}
+    part = Markup(render_template("_forwarded.html", **facts))  # noqa: S704 - our template, which escapes
+    if wants_part("forwarded"):
+        return make_response(part)
+    return _show_capture(store.show_capture(engine(), name, id), forwarded=part)
+
+
+def _send_on(came: store.Request) -> forward.Answered:
+    source = request.form.get("source")
+    if source is not None:
+        if source not in _sources():
+            raise ForwardError("There is no such source, or it is off.")
+        return forward.to_source(current_app._get_current_object(), source, came)  # type: ignore[attr-defined]
+    return forward.to_url(
+        came,
+        request.form.get("url", ""),
+        allow_private=current_app.config["ENV"] != "production",
+        keep_secrets="secrets" in request.form,
+    )
+
+
+@bins.get("/bins/<name>/live")
+def live(name: str) -> Response:
+    """Send each capture as a line of the list; `more` where they are too many for that."""
+    item = store.show_bin(engine(), name)
+    source = engine()
+
+    def look(after: int) -> Look:
+        found = store.captures_after(source, item["name"], after, limit=MOST_AT_ONCE + 1)
+        if len(found) > MOST_AT_ONCE:
+            newest = store.list_captures(source, item["name"], limit=1)["items"][0]["number"]
+            return Look([Message("more", "", newest)], newest)
+        lines = [Message("came", render_template("_captured.html", line=line), line["number"]) for line in found]
+        return Look(lines, found[-1]["number"] if found else after)
+
+    return streams.stream(("bin", name), look, streams.cursor())
+
+
+def _show_setup(
+    item: store.Item,
+    *,
+    is_selected: bool = True,
+    given: Mapping[str, str] | None = None,
+    problems: Mapping[str, Any] | None = None,
+) -> Response:
+    return _show(
+        "_bin.html",
+        item,
+        "setup" if is_selected else None,
+        form=bin_form.filled(item) if given is None else {**bin_form.filled(item), **given},
+        problems=problems or {},
+        has_binary_body=bin_form.has_binary_body(item),
+        status=422 if problems else 200,
+    )
+
+
+def _show_capture(item: store.Item, forwarded: Markup = Markup()) -> Response:  # noqa: B008 - it cannot be changed
+    whole = pane.body_of(item)
+    value = _json(whole)
+    tree = value is not _NO_JSON and request.args.get("as") not in ("text", "hex")
+    return _show(
+        "_capture.html",
+        store.show_bin(engine(), item["bin"]),
+        item["id"],
+        capture=item,
+        is_json=value is not _NO_JSON,
+        steps=pane.drawn(value) if tree else None,
+        raw=pane.raw(whole),
+        sources=_sources(),
+        forwarded=forwarded,
+    )
+
+
+def _json(body: bytes) -> Any:
+    if body.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return _NO_JSON
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_slowly(body)
+
+
+def _read_slowly(body: bytes) -> Any:
+    # Python's own reader takes more: lone surrogates, NaN, a byte order mark.
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _show(template: str, item: store.Item, selected: str | None, *, status: int = 200, **facts: Any) -> Response:
+    """Give a detail: alone to htmx, which knows the rest of the page, and in the whole page to a browser."""
+    facts |= {"bin": item, "url": f"{_base()}{item['path']}", "path": f"/bins/{item['name']}"}
+    detail = Markup(render_template(template, address=pane.address, **facts))  # noqa: S704 - our template, which escapes
+    if wants_part("detail"):
+        return make_response(Markup("<title>{} · Signalbox</title>{}").format(item["name"], detail), status)
+    page = render_template("bin.html", detail=detail, selected=selected, **facts, **_captures(item["name"]))
+    return make_response(page, status)
+
+
+def _captures(name: str) -> dict[str, Any]:
+    page = store.list_captures(engine(), name, cursor=request.args.get("cursor"))
+    return {
+        "lines": page["items"],
+        "older": url_for("bins.show", name=name, cursor=page["next"]) if page["next"] else None,
+        "cursor": request.args.get("cursor"),
+    }
+
+
+def _sources() -> list[str]:
+    return [name for name, gate in current_app.extensions["signalbox.gates"].items() if gate.keys]
+
+
+def _base() -> str:
+    return request.host_url.rstrip("/")

@@ -1,0 +1,180 @@
+"""The event page: payload, raw bytes, headers, deliveries and jobs; the same to copy and to download."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, abort, make_response, render_template, request
+
+from receiver import listing, roster, words
+from receiver.about import about
+from receiver.listing import Item
+from receiver.web import copy_as
+from receiver.web.pages import engine, now
+from receiver.web.pages.event import pane
+
+shown = Blueprint("shown", __name__)
+
+TABS = ("payload", "raw", "headers", "deliveries", "jobs")
+SOON = timedelta(minutes=1)
+_NO_CONTENT = 204
+
+
+@shown.get("/events/<given>")
+def show(given: str) -> Response:
+    return show_event(listing.show_event(engine(), given))
+
+
+def show_event(item: Item) -> Response:
+    """Give an event under the tab that the address asks for."""
+    body, tab = pane.body_of(item), pane.tab(TABS)
+    return pane.show(
+        "_event.html",
+        selected=item["id"],
+        kind="events",
+        title=item["type"],
+        item=item,
+        tab=tab,
+        about=about(item["payload"]),
+        key=pane.key_in_words(item["source"], item["verified_by"]),
+        raw=pane.raw(body) if tab == "raw" else None,
+        steps=pane.drawn(item["payload"]) if tab == "payload" else (),
+        deliveries=_deliveries(item) if tab == "deliveries" else (),
+        handlers=known_handlers(item),
+        forms=copy_as.NAMES,
+        jobs=_jobs_facts(item, "whole" if tab == "jobs" else "summary"),
+        history=_history(item),
+    )
+
+
+@shown.get("/events/<given>/jobs")
+def jobs(given: str) -> tuple[str, int] | Response:
+    """Give the part of the page that says how the jobs stand; nothing where that is what the page shows already."""
+    facts = _jobs_facts(listing.show_fate(engine(), given), request.args.get("view", "summary"))
+    if request.args.get("seen") == facts["seen"]:
+        return "", _NO_CONTENT
+    return make_response(render_template("_jobs.html", address=pane.address, jobs=facts))
+
+
+def _jobs_facts(item: Item, view: str) -> Item:
+    """Give what _jobs.html draws: the jobs, those in trouble first, and after how many seconds to look again."""
+    order = ("dead", "running", "waiting", "done")
+    again = _look_again_seconds(item, now())
+    said = json.dumps([item["state"], item["jobs"], again])
+    return {
+        "event": item["id"],
+        "view": view if view == "whole" else "summary",
+        "is_routed": item["state"] == "routed",
+        "is_late": now() - words.parse(item["received_at"]) > SOON,
+        "jobs": sorted(({**job, **_in_words(job)} for job in item["jobs"]), key=lambda job: order.index(job["state"])),
+        "again_seconds": again,
+        "seen": hashlib.sha256(said.encode()).hexdigest()[:12],
+    }
+
+
+def _look_again_seconds(item: Item, at: datetime) -> int | None:
+    """Say how soon the page looks again: at once while something is about to change, None once all is settled."""
+    states = {job["state"] for job in item["jobs"]}
+    if item["state"] == "routed" and not states & {"waiting", "running"}:
+        return None
+    awaited = [job["next_attempt_at"] for job in item["jobs"]] + [item["received_at"]]
+    is_soon = any(one and abs(at - words.parse(one)) < SOON for one in awaited)
+    return 1 if "running" in states or is_soon else 5
+
+
+def _in_words(job: Item) -> Item:
+    """Say how a job stands: what its last attempt came to, and each attempt with how long it took."""
+    attempts = [_attempt_in_words(number, one) for number, one in enumerate(job["attempts"], 1)]
+    last = attempts[-1] if attempts else None
+    error = last["last_line"] if last else ""
+    reason = _last_line(job["reason"])
+    return {"attempts": attempts, "last": last, "error": error, "why": reason if reason != error else ""}
+
+
+def _attempt_in_words(number: int, attempt: Item) -> Item:
+    took = words.parse(attempt["finished_at"]) - words.parse(attempt["started_at"])
+    is_traceback = "\n" in (attempt["error"] or "").strip()
+    return {
+        **attempt,
+        "number": number,
+        "took": words.span(took),
+        "last_line": _last_line(attempt["error"]),
+        "traceback": attempt["error"] if is_traceback else "",
+    }
+
+
+def _last_line(text: str | None) -> str:
+    """Give the line of an error that says what it was: of a traceback, the exception."""
+    lines = (text or "").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _deliveries(item: Item) -> Sequence[Item]:
+    """Give the deliveries of an event in their order, each with how far along the timeline it stands, in percent."""
+    first = {**item, "body_differs": False, "after": ""}
+    again = [{**one, "after": pane.span_after(item["received_at"], one["received_at"])} for one in item["repeats"]]
+    every = [first, *again]
+    times = [words.parse(one["received_at"]) for one in every]
+    whole = max(times) - min(times)
+    return [
+        {
+            **one,
+            "number": number,
+            "place": round(100 * ((at - min(times)) / whole), 2) if whole else 0,
+            "key": pane.key_in_words(item["source"], one["verified_by"]),
+            "named": _delivery_id(one["headers"]),
+        }
+        for number, (one, at) in enumerate(zip(every, times, strict=True), 1)
+    ]
+
+
+def _delivery_id(headers: Sequence[Sequence[str]]) -> str:
+    return next((value for name, value in headers if name.lower() == "box-delivery-id"), "")
+
+
+def known_handlers(item: Item) -> Sequence[str]:
+    """Give the handlers that an event can be replayed to: those that had it, and those that the workers have."""
+    had = {job["handler"] for job in item["jobs"]}
+    return sorted(had | {one["name"] for one in roster.list_handlers(engine()) if one["trouble"] is None})
+
+
+def _history(item: Item) -> dict[str, str]:
+    """Give what to search for beside a path: the same file's other events."""
+    if item["source"] == "box":
+        file_id = item["payload"].get("source", {}) if isinstance(item["payload"].get("source"), dict) else {}
+        return {"source.id": file_id["id"]} if isinstance(file_id.get("id"), str) else {}
+    text = item["payload"].get("text")
+    url = text.get("url") if isinstance(text, dict) else None
+    handle = url.rpartition("/")[2] if isinstance(url, str) else ""
+    return {"text.url": handle} if handle else {}
+
+
+@shown.get("/events/<given>/body")
+def body(given: str) -> Response:
+    item = listing.show_event(engine(), given)
+    return pane.download(item["id"], pane.body_of(item))
+
+
+@shown.get("/events/<given>/copy/<form>")
+def copy(given: str, form: str) -> Response:
+    item = listing.show_event(engine(), given)
+    return written(item, form, f"{item['type']}, event {item['id']}")
+
+
+def written(item: Item, form: str, title: str) -> Response:
+    """Give a delivery as something to paste, as plain text."""
+    write = copy_as.FORMS.get(form)
+    if write is None:
+        abort(404, f"There is no such form. The forms are: {', '.join(copy_as.FORMS)}.")
+    return Response(write(_copied(item, title)), mimetype="text/plain")
+
+
+def _copied(item: Item, title: str) -> copy_as.Copied:
+    facts: dict[str, Any] = {
+        "source": item["source"],
+        "headers": item["headers"],
+        "received_at": words.parse(item["received_at"]),
+    }
+    return copy_as.Copied(title=title, body=pane.body_of(item), url=request.host_url.rstrip("/"), **facts)

@@ -1,0 +1,205 @@
+"""Handlers: what wants which events and how it fares; pause, resume, dead letters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from math import floor
+from operator import attrgetter
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from receiver import dead_letters, jobs, listing, metrics, roster, words
+from receiver.dead_letters import Count, Which
+from receiver.errors import PatternError
+from receiver.metrics import HandlerStats
+from receiver.web.pages import engine, now
+
+WINDOWS = {"1h": "the last hour", "24h": "the last 24 hours"}
+FILTERS = ("type", "since", "until")
+LETTERS_SHOWN = 50
+
+handlers = Blueprint("handlers", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A handler as the page shows it: what it is, its jobs by state, and how its attempts went lately, if any did."""
+
+    name: str
+    item: Mapping[str, Any]
+    counts: Mapping[str, Count]
+    lately: HandlerStats | None
+
+    @property
+    def is_failing(self) -> bool:
+        return self.counts["dead"].number > 0 or self.success < 1
+
+    @property
+    def success(self) -> float:
+        return self.lately["success_rate"] if self.lately else 1.0
+
+    @property
+    def percent(self) -> str:
+        """The share of attempts that were done; 100 % is said of all of them only."""
+        return f"{floor(self.success * 1000) / 10:g} %"
+
+    @property
+    def took(self) -> tuple[str | None, str | None]:
+        """How long half of the attempts took at most, and how long 99 of 100 did."""
+        return (_length(self.lately["p50_ms"]), _length(self.lately["p99_ms"])) if self.lately else (None, None)
+
+    @property
+    def rank(self) -> tuple[bool, float, int, str]:
+        """Failing ones first, the worst of them before the others."""
+        return not self.is_failing, self.success, -self.counts["dead"].number, self.name
+
+    @property
+    def sign(self) -> tuple[str, str]:
+        """Give the mark that it is shown with, and what that says."""
+        if self.item["paused_at"]:
+            return "waiting", "paused"
+        if self.item["loaded_at"] is None:
+            return "none", "no worker has loaded it"
+        if self.is_failing:
+            return "dead", "failing"
+        return ("done", "all well") if self.lately else ("none", "nothing to do lately")
+
+
+@handlers.get("/handlers")
+def every() -> str:
+    window = _window()
+    known = roster.list_handlers(engine())
+    standing = _standing([item for item in known if not item["trouble"]], window)
+    return render_template(
+        "handlers.html",
+        broken=[item for item in known if item["trouble"]],
+        standing=sorted(standing, key=attrgetter("rank")),
+        windows=WINDOWS,
+        window=window,
+    )
+
+
+@handlers.get("/handlers/<name>")
+def one(name: str) -> str:
+    window = _window()
+    item = roster.show_handler(engine(), name)
+    (standing,) = _standing([item], window)
+    given = {field: request.args.get(field, "").strip() for field in FILTERS}
+    which, problems = _which(name, given)
+    before = request.args.get("before", "")
+    found = dead_letters.newest(
+        engine(), name, which, limit=LETTERS_SHOWN, before=int(before) if _is_number(before) else None
+    )
+    return render_template(
+        "handler.html",
+        one=standing,
+        windows=WINDOWS,
+        window=window,
+        given=given,
+        which=which,
+        problems=problems,
+        count=dead_letters.count(engine(), which),
+        letters=[_letter(job) for job in listing.pick_jobs(engine(), found.ids)],
+        older=_address(name, given, before=found.next) if found.next else None,
+        failures=[_with_last_line(failure) for failure in roster.list_failures(engine(), name)],
+        told=_told(),
+    )
+
+
+@handlers.post("/handlers/<name>/pause")
+def pause(name: str) -> Response:
+    roster.show_handler(engine(), name)
+    jobs.pause_handler(engine(), name, now())
+    return _back(name)
+
+
+@handlers.post("/handlers/<name>/resume")
+def resume(name: str) -> Response:
+    roster.show_handler(engine(), name)
+    return _back(name, resumed=jobs.resume_handler(engine(), name, now()))
+
+
+@handlers.post("/handlers/<name>/replay")
+def replay(name: str) -> Response:
+    """Run the dead letters again that the form names; what it says and makes no sense would be all of them: nothing."""
+    roster.show_handler(engine(), name)
+    given = {field: request.form.get(field, "").strip() for field in FILTERS}
+    which, problems = _which(name, given)
+    if problems:
+        return redirect(_address(name, given))
+    return _back(name, replayed=dead_letters.replay(engine(), which, now=now()))
+
+
+def _length(milliseconds: float | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return words.span(timedelta(milliseconds=milliseconds)) if milliseconds >= 1 else "< 1 ms"
+
+
+def _window() -> str:
+    given = request.args.get("window", "")
+    return given if given in WINDOWS else "1h"
+
+
+def _standing(items: list[listing.Item], window: str) -> list[Standing]:
+    lately = {one["handler"]: one for one in metrics.read_handlers(engine(), **metrics.window(window, now()))}
+    counts = roster.job_counts(engine(), [item["name"] for item in items])
+    return [Standing(item["name"], item, counts[item["name"]], lately.get(item["name"])) for item in items]
+
+
+def _which(name: str, given: Mapping[str, str]) -> tuple[Which, dict[str, str]]:
+    """Read filters; those that make no sense are left out, and explained by name."""
+    read: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for field in ("since", "until"):
+        try:
+            if given[field]:
+                read[field] = words.read_time(given[field], now())
+        except (ValueError, OverflowError):
+            problems[field] = "Write 15m, 2h or 3d for so long ago, or a time in UTC such as 2026-05-04T12:00."
+    try:
+        return Which(handler=name, type=given["type"] or None, **read), problems
+    except PatternError as error:
+        return Which(handler=name, **read), problems | {"type": f"{error}."}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
+def _address(name: str, given: Mapping[str, str], **more: object) -> str:
+    query = {key: value for key, value in {**given, **more}.items() if value}
+    return url_for("handlers.one", name=name) + (f"?{urlencode(query)}" if query else "")
+
+
+def _letter(job: listing.Item) -> listing.Item:
+    last = job["last_attempt"] or {}
+    return job | {"died_at": last.get("finished_at"), "last_line": _last_line(last.get("error"))}
+
+
+def _with_last_line(failure: listing.Item) -> listing.Item:
+    return failure | {"last_line": _last_line(failure["error"])}
+
+
+def _last_line(error: str | None) -> str:
+    return (error or "").rstrip().rpartition("\n")[2].strip()
+
+
+def _back(name: str, **done: int) -> Response:
+    """Go back to where the button was: the list, or this handler's page with what was done."""
+    if request.form.get("from") == "list":
+        return redirect(url_for("handlers.every"), 303)
+    return redirect(_address(name, {}, **{key: str(value) for key, value in done.items()}), 303)
+
+
+def _told() -> str | None:
+    """Say what the button that led here did."""
+    for key, text in (("replayed", "dead job"), ("resumed", "waiting job")):
+        given = request.args.get(key, "")
+        if _is_number(given):
+            ran = words.count(int(given), text)
+            return f"{ran} {'runs' if int(given) == 1 else 'run'} again." if int(given) else "Nothing was to run again."
+    return None

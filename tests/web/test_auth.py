@@ -1,0 +1,164 @@
+"""Who may see the pages and the API."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from receiver.app import create_app
+from receiver.web.auth import OPEN, Throttle
+from tests.installation import settings
+
+PASSWORD = "open-sesame-of-the-tests"
+TOKEN = "token-of-the-tests-of-signalbox"
+REASONS_TO_BE_OPEN = {
+    "hooks.receive": "providers deliver here; the signature is the login",
+    "capture.record": "anybody may be recorded in a bin",
+    "health.alive": "a platform asks",
+    "health.ready": "a platform asks",
+    "auth.login": "where one logs in",
+    "static": "style sheets and scripts of the login page",
+}
+
+
+@pytest.fixture
+def production(database_url: str) -> Iterator[Flask]:
+    app = create_app(settings(database_url, ENV="production", ADMIN_PASSWORD=PASSWORD, API_TOKEN=TOKEN))
+    yield app
+    app.extensions["signalbox.engine"].dispose()
+
+
+@pytest.fixture
+def outside(production: Flask) -> FlaskClient:
+    return production.test_client()
+
+
+def addresses(app: Flask) -> list[tuple[str, str, str]]:
+    """Give every route as its endpoint, a method, and an address with something in each variable."""
+    return [
+        (rule.endpoint, method, re.sub(r"<[^>]+>", "1", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+def test_every_route_needs_a_login_or_is_on_the_short_list(production: Flask, outside: FlaskClient) -> None:
+    assert set(REASONS_TO_BE_OPEN) == OPEN
+    for endpoint, method, address in addresses(production):
+        if endpoint in OPEN:
+            continue
+        answer = outside.open(address, method=method)
+        assert answer.status_code == 401 or answer.headers["Location"].startswith("/login"), (endpoint, method)
+        assert answer.status_code in (302, 401), (endpoint, method)
+
+
+def test_what_is_on_the_list_exists(app: Flask) -> None:
+    assert {rule.endpoint for rule in app.url_map.iter_rules()} >= OPEN
+
+
+def log_in(client: FlaskClient, password: str = PASSWORD, **more: Any) -> Any:
+    return client.post("/login", data={"password": password, **more}, base_url="https://localhost")
+
+
+def test_the_password_opens_the_pages_and_logging_out_closes_them(outside: FlaskClient) -> None:
+    answer = log_in(outside, next="/stats?window=1h")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/stats?window=1h")
+    cookie = answer.headers["Set-Cookie"]
+    assert all(word in cookie for word in ("HttpOnly", "Secure", "SameSite=Lax"))
+    assert PASSWORD not in cookie
+    assert outside.get("/", base_url="https://localhost").status_code == 200
+    outside.post("/logout", base_url="https://localhost")
+    assert outside.get("/", base_url="https://localhost").headers["Location"].startswith("/login")
+
+
+@pytest.mark.parametrize("password", ["", "wrong", PASSWORD + "x", "pässword", PASSWORD[:-1]])
+def test_a_wrong_password_opens_nothing(outside: FlaskClient, password: str) -> None:
+    assert log_in(outside, password).status_code == 401
+    assert outside.get("/", base_url="https://localhost").status_code == 302
+
+
+def test_after_five_wrong_passwords_the_right_one_has_to_wait_too(outside: FlaskClient) -> None:
+    for _ in range(Throttle.PER_ADDRESS):
+        assert log_in(outside, "wrong").status_code == 401
+    answer = log_in(outside)
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["Retry-After"]) <= 61
+
+
+def test_the_throttle_forgets_after_a_minute_and_tells_addresses_apart() -> None:
+    throttle = Throttle()
+    for _ in range(Throttle.PER_ADDRESS):
+        throttle.failed("192.0.2.1", 100.0)
+    assert throttle.wait_seconds("192.0.2.1", 110.0) == 51
+    assert throttle.wait_seconds("192.0.2.2", 110.0) == 0
+    assert throttle.wait_seconds("192.0.2.1", 160.0) == 0
+
+
+def test_the_throttle_holds_against_many_addresses_at_once() -> None:
+    throttle = Throttle()
+    for number in range(Throttle.IN_ALL):
+        throttle.failed(f"192.0.2.{number}", 100.0)
+    assert throttle.wait_seconds("198.51.100.1", 101.0) > 0
+
+
+@pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "/\n/x", "", None])
+def test_the_login_leads_nowhere_else(outside: FlaskClient, following: str | None) -> None:
+    answer = log_in(outside, **({"next": following} if following is not None else {}))
+    assert answer.headers["Location"] == "/"
+
+
+def test_the_token_opens_the_api_and_a_wrong_one_does_not(outside: FlaskClient) -> None:
+    assert outside.get("/api/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for header in (f"Bearer {TOKEN}x", "Bearer ", "Bearer", f"Basic {TOKEN}", TOKEN, "Bearer \xe9"):
+        answer = outside.get("/api/openapi.json", headers={"Authorization": header})
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None:
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ):
+        assert client.post("/logout", headers=headers).status_code == 403, headers
+        assert client.post("/login", headers=headers).status_code == 403, headers
+    for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://localhost"}, {}):
+        assert client.post("/logout", headers=headers).status_code == 302, headers
+
+
+def test_development_is_open_on_this_machine_and_refused_elsewhere(client: FlaskClient) -> None:
+    assert client.get("/").status_code == 200
+    elsewhere: list[dict[str, Any]] = [
+        {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}},
+        {"headers": {"Host": "rebound.example"}},
+        {"headers": {"X-Forwarded-For": "192.0.2.7"}},
+        {"headers": {"Forwarded": "for=192.0.2.7"}},
+    ]
+    for request in elsewhere:
+        answer = client.get("/", **request)
+        assert answer.status_code == 403
+        assert "ADMIN_PASSWORD" in answer.text
+
+
+def test_development_elsewhere_opens_by_password_where_there_is_one(database_url: str) -> None:
+    app = create_app(settings(database_url, ADMIN_PASSWORD=PASSWORD))
+    tunnelled = {"headers": {"X-Forwarded-For": "192.0.2.7"}}
+    client = app.test_client()
+    assert client.get("/", **tunnelled).headers["Location"].startswith("/login")
+    client.post("/login", data={"password": PASSWORD}, **tunnelled)
+    assert client.get("/", **tunnelled).status_code == 200
+    app.extensions["signalbox.engine"].dispose()
+
+
+def test_pages_are_shielded(client: FlaskClient) -> None:
+    headers = client.get("/").headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"

@@ -1,0 +1,159 @@
+"""The shapes of what came: events, rejected and quarantined deliveries."""
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from receiver.events import Reason
+from receiver.search import STATES, Filters
+from receiver.sources import SOURCES
+from receiver.web.schemas.fields import (
+    Since,
+    body_base64,
+    counts,
+    header_lines,
+    identifier,
+    moment,
+    number,
+    says,
+    source_name,
+    text,
+    type_pattern,
+    verified_by,
+)
+from receiver.web.schemas.jobs import MAX_HANDLER, EventJob
+from receiver.web.schemas.shape import Asked, PageAsked, Shape
+
+MAX_TEXT = 200
+
+
+class ReceivedAsked(PageAsked):
+    source = fields.String(validate=validate.OneOf(list(SOURCES)), metadata=says("Only of this source."))
+    since = Since("Received then or later: a time, a day (UTC), or so long ago: 10m, 2h, 3d.", "2h")
+    until = Since("Received before then.", "2026-05-04T12:00:00Z")
+    q = fields.String(
+        validate=validate.Length(1, MAX_TEXT),
+        metadata=says("Only with this text in the body or the headers, capitals and all.", "report.pdf"),
+    )
+
+
+class EventsAsked(ReceivedAsked):
+    type = type_pattern("Only these types, as handlers write them: box:FILE.UPLOADED, box:FILE.*, box:*.")
+    state = fields.String(
+        validate=validate.OneOf(STATES),
+        metadata=says("Only in this state, with a job in this state, or with drift."),
+    )
+
+
+class EventReplayAsked(Asked):
+    handler = fields.String(
+        validate=validate.Length(1, MAX_HANDLER),
+        metadata=says(
+            "Only for this handler, whether or not it had the event before.", "handlers.box_journal.note_upload"
+        ),
+    )
+
+
+def filters(asked: dict[str, Any]) -> Filters:
+    """Give what a listing of deliveries is narrowed to, of all that was asked for."""
+    return Filters(**{name: value for name, value in asked.items() if name not in ("limit", "cursor")})
+
+
+class Drift(Shape):
+    class Meta:
+        description = "A place where the payload differs from the schema that we know."
+
+    path = text("Where in the payload.", "source.size")
+    problem = text("What is odd there.", "Unknown field.")
+
+
+class EventLine(Shape):
+    class Meta:
+        description = "What a source says happened, once, however often it was delivered."
+
+    id = identifier("the event")
+    source = source_name()
+    type = text("What happened, as handlers write it.", "box:FILE.UPLOADED")
+    name = text("The source's own word for it.", "FILE.UPLOADED")
+    state = text("`accepted`: kept; `routed`: its handlers have their jobs.", "routed")
+    received_at = moment("When the first delivery came.")
+    occurred_at = moment("When it happened, where the source says so.", "2026-05-04T11:59:58Z", allow_none=True)
+    deliveries = number("How often it was delivered.", 1, least=1)
+    verified_by = verified_by()
+    drift = fields.List(fields.Nested(Drift), metadata=says("Where the payload differs from what we know."))
+    payload = fields.Dict(keys=fields.String(), metadata=says("The JSON object that came.", {"type": "webhook_event"}))
+    job_counts = counts("How many jobs are in which state.", {"done": 1})
+
+
+class Repeat(Shape):
+    class Meta:
+        description = "A second or later delivery of the same event."
+
+    received_at = moment("When it came.")
+    verified_by = verified_by()
+    headers = header_lines()
+    body_differs = fields.Boolean(metadata=says("Whether its bytes were not those of the first.", False))
+
+
+class Event(EventLine):
+    class Meta:
+        description = "An event with its bytes, its deliveries and every attempt of its jobs."
+
+    headers = header_lines()
+    body_base64 = body_base64()
+    repeats = fields.List(fields.Nested(Repeat), metadata=says("Its repeated deliveries, the first hundred."))
+    jobs = fields.List(fields.Nested(EventJob), metadata=says("Its jobs, one for each handler."))
+
+
+class Replayed(Shape):
+    class Meta:
+        description = "What will run again."
+
+    event = identifier("the event")
+    handler = text("The one handler that was asked for.", allow_none=True)
+    jobs = number("How many jobs run again; handlers that came later get the event besides.", 1)
+
+
+class RejectedLine(Shape):
+    class Meta:
+        description = "A delivery whose signature did not verify."
+
+    id = identifier("the rejected delivery")
+    source = text("Where it was sent to.", "box")
+    received_at = moment("When it came.")
+    reason = text("Why it was refused, as a code.", "signature_mismatch", validate=validate.OneOf([*Reason]))
+    detail = text("Why it was refused, as a sentence.", "The signature matches none of the keys.")
+    body_bytes = number("How long its body is.", 312)
+
+
+class Rejected(RejectedLine):
+    class Meta:
+        description = "A delivery whose signature did not verify, with its bytes."
+
+    headers = header_lines()
+    body_base64 = body_base64()
+
+
+class QuarantinedLine(Shape):
+    class Meta:
+        description = "A delivery that did verify and cannot be read."
+
+    id = identifier("the quarantined delivery")
+    source = source_name()
+    received_at = moment("When it came first.")
+    deliveries = number("How often the same bytes came.", 1, least=1)
+    verified_by = verified_by()
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata=says("What is wrong with each field.", {"trigger": ["Missing data."]}),
+    )
+    body_bytes = number("How long its body is.", 312)
+
+
+class Quarantined(QuarantinedLine):
+    class Meta:
+        description = "A delivery that did verify and cannot be read, with its bytes."
+
+    headers = header_lines()
+    body_base64 = body_base64()

@@ -42,6 +42,11 @@ def local(at: datetime) -> datetime:
     return at.astimezone(_PACIFIC)
 
 
+def new_identity(payload: Mapping[str, Any], *, number: int) -> dict[str, Any]:
+    """Give what has to change in a payload for it to be another event."""
+    return {"id": _Numbers("new", number).uuid()} if "id" in payload else {}
+
+
 def sample(name: str, *, at: datetime, number: int) -> dict[str, Any]:
     """Give a payload for any trigger; one that nobody knows looks like its family, or like a file's."""
     ids = _Numbers(name, number)

@@ -20,6 +20,12 @@ def local(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
+def new_identity(payload: Mapping[str, Any], *, number: int) -> dict[str, Any]:
+    """Give what has to change in a payload for it to be another event; a transcoding callback has a uuid."""
+    fresh = {"id": _FIRST_ID + number, "uuid": hashlib.sha256(f"uuid {number}".encode()).hexdigest()[:32]}
+    return {name: value for name, value in fresh.items() if name in payload}
+
+
 def sample(name: str, *, at: datetime, number: int) -> dict[str, Any]:
     """Give a payload for any action; one that nobody knows gets a `text` of a link only."""
     if name == "transcode":

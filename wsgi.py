@@ -1,8 +1,9 @@
-"""Where gunicorn and the `signalbox` command start: settings in, application out."""
+"""Where gunicorn, Celery and the `signalbox` command start: settings in, application out."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from flask.cli import ScriptInfo
@@ -20,18 +21,34 @@ def build() -> Flask:
         sys.exit(str(error))
 
 
-def __getattr__(name: str) -> Flask:
-    # `wsgi:app` is made when a server asks for it, so that `signalbox --help` works whatever the settings are.
-    if name != "app":
+def build_celery() -> Any:
+    """Give the Celery application of this installation: `celery -A wsgi.celery worker`."""
+    from receiver.cli.installation import start_celery
+
+    _find_handlers_here()
+    try:
+        return start_celery(build())
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+def __getattr__(name: str) -> Any:
+    # Made when a server asks for it, so that `signalbox --help` works whatever the settings are.
+    makers = {"app": build, "celery": build_celery}
+    if name not in makers:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()["app"] = app = build()
-    return app
+    globals()[name] = made = makers[name]()
+    return made
+
+
+def _find_handlers_here() -> None:
+    # As `python wsgi.py` does by itself: packages of handlers beside this file are found by the installed command too.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 def main() -> None:
     """Run the `signalbox` command."""
-    # As `python wsgi.py` does by itself: packages of handlers beside this file are found by the installed command too.
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    _find_handlers_here()
     from receiver.cli import cli
 
     cli.main(prog_name="signalbox", obj=ScriptInfo(create_app=build))

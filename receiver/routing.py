@@ -7,7 +7,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from blinker import ANY, Namespace
@@ -19,6 +20,7 @@ from receiver.retry import DEFAULT_ATTEMPTS, Policy
 HandlerFunction = Callable[[Event], object]
 F = TypeVar("F", bound=HandlerFunction)
 
+_QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*:(\*|[^\s*:]+|[^\s*:]+\.\*)")
 
 
@@ -30,6 +32,8 @@ class Handler:
     function: HandlerFunction
     patterns: tuple[str, ...]
     policy: Policy
+    queue: str | None = None
+    time_limit: timedelta | None = None
 
     @property
     def module(self) -> str:
@@ -74,10 +78,17 @@ class Router:
         self.broken: dict[str, BrokenModule] = {}
         self._connected: dict[str, Handler] = {}
 
-    def on(self, *patterns: str, attempts: int = DEFAULT_ATTEMPTS) -> Callable[[F], F]:
+    def on(
+        self,
+        *patterns: str,
+        attempts: int = DEFAULT_ATTEMPTS,
+        queue: str | None = None,
+        time_limit: timedelta | None = None,
+    ) -> Callable[[F], F]:
         """Connect the function below to the events of these patterns, and give each event `attempts` runs at most.
 
         A pattern is a type (`box:FILE.UPLOADED`), a family (`box:FILE.*`), a source (`box:*`) or everything (`*`).
+        `queue` and `time_limit` are for Celery: a queue of its own, and how long a run may take before it is ended.
 
             @on("box:FILE.UPLOADED", attempts=8)
             def index_file(event: Event) -> None:
@@ -90,15 +101,19 @@ class Router:
                 raise PatternError(f"{pattern!r} is no pattern: write source:NAME, source:FAMILY.*, source:* or *")
         if attempts < 1:
             raise HandlerError(f"attempts={attempts}: a handler needs one attempt at least")
+        if queue is not None and not _QUEUE.fullmatch(queue):
+            raise HandlerError(f"queue={queue!r}: write letters, digits, dots, - and _")
+        if time_limit is not None and (not isinstance(time_limit, timedelta) or time_limit < timedelta(seconds=1)):
+            raise HandlerError(f"time_limit={time_limit!r}: a timedelta of one second or more")
 
         def connect(function: F) -> F:
             if inspect.iscoroutinefunction(function):
                 raise HandlerError(f"{name_of(function)} is async: a handler is a plain function, run in a thread")
             known = self._connected.get(name_of(function))
-            handler = Handler(name_of(function), function, patterns, Policy(attempts=attempts))
+            handler = Handler(name_of(function), function, patterns, Policy(attempts=attempts), queue, time_limit)
             if known is not None:
                 _refuse_double(known.function, function)
-                handler = Handler(handler.name, function, (*known.patterns, *patterns), handler.policy)
+                handler = replace(handler, patterns=(*known.patterns, *patterns))
             self._connected[handler.name] = handler
             for pattern in patterns:
                 self.signal(pattern).connect(function, weak=False)
@@ -177,7 +192,7 @@ class Router:
             known = Handler(name, function, (pattern,), Policy())
         _refuse_double(known.function, function)
         if pattern not in known.patterns:
-            known = Handler(name, function, (*known.patterns, pattern), known.policy)
+            known = replace(known, patterns=(*known.patterns, pattern))
         wanted[name] = known
 
 

@@ -7,12 +7,18 @@ from contextlib import redirect_stdout
 from os.path import relpath
 from pathlib import Path
 from shutil import which
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from flask import current_app
+from flask import Flask, current_app
 
-from receiver import db
+from receiver import db, metrics
+from receiver.errors import SettingsError
+from receiver.logs import LINES
 from receiver.routing import Router, router
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 ROOT = Path(__file__).resolve().parents[2]
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, and where that is reached
@@ -30,6 +36,34 @@ def load_handlers() -> Router:
     with redirect_stdout(sys.stderr):
         router.load(current_app.config["HANDLERS"])
     return router
+
+
+def start_celery(app: Flask) -> "Celery":
+    """Give the Celery application, which loads the handlers when a worker of its own starts, before its pool forks."""
+    # Imported where it is used: Celery takes a quarter of a second, and most commands do without it.
+    from celery.signals import worker_init, worker_process_shutdown
+
+    from receiver import tasks
+
+    url = app.config["CELERY_BROKER_URL"]
+    if not url:
+        raise SettingsError({"CELERY_BROKER_URL": ["must be set where Celery runs the jobs: redis://localhost:6379/0"]})
+    engine, lease = app.extensions["signalbox.engine"], app.config["LEASE"]
+    celery = tasks.make_celery(url)
+    tasks.serve(celery, lambda: tasks.Runner(engine, router, lease=lease))
+
+    def prepare(**_: object) -> None:
+        with app.app_context():
+            load_handlers()
+
+    def write_last(**_: object) -> None:
+        # A process of the pool ends without what Python does at an exit.
+        LINES.write_out()
+        metrics.write_last()
+
+    worker_init.connect(prepare, weak=False)
+    worker_process_shutdown.connect(write_last, weak=False)
+    return celery
 
 
 def address(host: str, port: int) -> str:

@@ -1,0 +1,73 @@
+"""Jobs on their way through a broker: handed over, taken by a process of Celery's, or brought back.
+
+A job that is handed over stays *waiting*, with a time at which it is due again. So whatever the broker loses comes back
+by itself, and what it delivers twice or late is taken once: a message names the attempt that it is for.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from receiver import db
+from receiver import jobs as store
+from receiver.jobs import Claim
+from receiver.tables import jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A job that goes to the broker, and how many attempts it had when it went."""
+
+    job_id: int
+    handler: str
+    attempt: int
+
+
+def hand_over(
+    engine: sa.Engine, *, limit: int, now: datetime, until: datetime, of: sa.ColumnElement[bool]
+) -> list[Handed]:
+    """Take up to `limit` due jobs for the broker, the longest due first; they are due again at `until`."""
+    due = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.state == "waiting", jobs.c.due_at <= now, of)
+        .order_by(jobs.c.due_at, jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    given = sa.update(jobs).where(jobs.c.id.in_(due.scalar_subquery())).values(due_at=until)
+    with db.writing(engine) as connection:
+        rows = connection.execute(given.returning(jobs.c.id, jobs.c.handler, jobs.c.attempt)).all()
+    return sorted((Handed(*row) for row in rows), key=lambda one: one.job_id)
+
+
+def of_handlers(names: Collection[str]) -> sa.ColumnElement[bool]:
+    return jobs.c.handler.in_(names)
+
+
+def of_no_handler(names: Collection[str]) -> sa.ColumnElement[bool]:
+    return jobs.c.handler.not_in(names)
+
+
+def untaken(engine: sa.Engine, handed: Sequence[Handed]) -> set[int]:
+    """Give the ids of those that nobody has taken yet."""
+    attempts = {one.job_id: one.attempt for one in handed}
+    waiting = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(attempts), jobs.c.state == "waiting")
+    with db.reading(engine) as connection:
+        return {row.id for row in connection.execute(waiting) if row.attempt == attempts[row.id]}
+
+
+def bring_back(engine: sa.Engine, handed: Sequence[Handed], now: datetime) -> None:
+    """Make due again at once what the broker did not take."""
+    store.hasten(engine, sa.tuple_(jobs.c.id, jobs.c.attempt).in_([(one.job_id, one.attempt) for one in handed]), now)
+
+
+def take(engine: sa.Engine, handed: Mapping[int, int], *, worker: str, now: datetime, lease: timedelta) -> list[Claim]:
+    """Take jobs to run them, given as their ids with the attempts that they had when they were handed over.
+
+    Those that are not given back are somebody else's: the message is late or a double, or the handler was paused.
+    """
+    attempts = sa.tuple_(jobs.c.id, jobs.c.attempt).in_(handed.items())
+    waiting = sa.and_(jobs.c.state == "waiting", jobs.c.due_at.is_not(None))
+    return store.take(engine, attempts & waiting, worker=worker, now=now, lease=lease)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import hardships, peers, phases
+from bench import big_store, hardships, live, peers, phases
 from bench.deliveries import Deliveries, forge, write
 from bench.driver import compile_driver
 from bench.figures import Row, keep, markdown, show
@@ -33,7 +33,8 @@ PHASES: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "verification": phases.verification,
     "burst": hardships.burst,
     "memory": hardships.memory,
-    "big-store": hardships.big_store,
+    "big-store": big_store.big_store,
+    "live": live.live,
     "peers": peers.peers,
 }
 say = partial(Console(stderr=True, highlight=False).print, soft_wrap=True)
@@ -66,7 +67,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a run of less than two minutes")
+    parser.add_argument("--quick", action="store_true", help="a run of less than three minutes")
     parser.add_argument("--only", type=_names, metavar="NAME,…", help=f"some of {', '.join(PHASES)}")
     parser.add_argument("--deliveries", type=int, metavar="N", help="how many different ones to prepare")
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/performance.md has it, too")

@@ -25,6 +25,10 @@ class Run:
     max_ms: float
     statuses: dict[str, int]
 
+    def others(self) -> dict[str, int]:
+        """Give how many were answered otherwise than by 200; status 0 is no answer."""
+        return {status: count for status, count in self.statuses.items() if status != "200"}
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

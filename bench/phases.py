@@ -33,7 +33,8 @@ def ingest(stage: Stage) -> Iterator[Row]:
     """As fast as 32 and 128 connections go: requests a second, and processor time for each."""
     with stage.sides() as (view, ours):
         for connections in (32, 128):
-            measure = partial(_ingest, stage, load=Load(connections=connections, seconds=stage.plan.seconds))
+            load = Load(connections=connections, seconds=stage.plan.seconds)
+            measure = partial(take_in, load=load, note=partial(stage.note, "ingest"))
             rounds = in_turns(everyone(view, ours), stage.plan.rounds, measure)
             speeds = {name: [one.per_second for one in found] for name, found in rounds.items()}
             costs = {name: [one.cpu_microseconds for one in found] for name, found in rounds.items()}
@@ -46,11 +47,11 @@ def ingest(stage: Stage) -> Iterator[Row]:
             stage.check("ingest", one)
 
 
-def _ingest(stage: Stage, site: Site, *, load: Load) -> Ingest:
+def take_in(site: Site, *, load: Load, note: Callable[[Site, Run], None]) -> Ingest:
     before = cpu_seconds(site.web)
     run = site.drive(load)
     spent = cpu_seconds(site.web) - before
-    stage.note("ingest", site, run)
+    note(site, run)
     return Ingest(run.per_second, spent / max(run.answered, 1) * MILLION)
 
 

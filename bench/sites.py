@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +24,11 @@ from receiver.tables import attempts, is_unrouted, jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 WEB = "gunicorn --config config/gunicorn.py"
+API_TOKEN = "token-of-the-bench"  # noqa: S105 - opens nothing else
+LOGIN = {"Authorization": f"Bearer {API_TOKEN}"}  # opens the pages as well, in production too
 PATIENCE_SECONDS = 40
 FEWEST_LEFT = 1000
+WARM_UP = 500
 
 
 class BenchError(Exception):
@@ -61,6 +65,20 @@ def megabytes(pid: int) -> float:
     return float(sum(one.memory_info().rss for one in family(pid))) / 2**20
 
 
+def connections(pid: int) -> int:
+    """Give how many connections a process and all below it have open to somebody."""
+    return sum(bool(found.raddr) for one in family(pid) for found in one.net_connections("tcp"))
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What a page was answered with, and how long that took from connecting to its last byte."""
+
+    status: int
+    body: bytes
+    milliseconds: float
+
+
 class Site:
     """One side: its processes run in a folder of their own, each in a process group of its own, and end with it."""
 
@@ -83,6 +101,8 @@ class Site:
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "SECRET_KEY": "secret-key-of-the-bench",
+            "ADMIN_PASSWORD": "password-of-the-bench",
+            "API_TOKEN": API_TOKEN,
             "BOX_PRIMARY_KEY": KEYS["primary"],
             "BOX_SECONDARY_KEY": KEYS["secondary"],
             "BOX_MAX_AGE_SECONDS": "86400",
@@ -108,14 +128,30 @@ class Site:
             raise BenchError(f"{self.name} did not start: {(self.folder / 'web.log').read_text()[-2000:]}")
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        return self._status() != 0
+
+    def _status(self) -> int:
+        """Give what GET /healthz is answered; 0 for nothing."""
         try:
-            connection.request("GET", "/healthz")
-            return bool(connection.getresponse().status)
+            return self.get("/healthz").status
         except OSError:
-            return False
+            return 0
+
+    def get(self, path: str) -> Got:
+        """Ask for a page as somebody who may see it, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        began = time.perf_counter()
+        try:
+            connection.request("GET", path, headers=LOGIN)
+            answer = connection.getresponse()
+            body = answer.read()
         finally:
             connection.close()
+        return Got(answer.status, body, (time.perf_counter() - began) * 1000)
+
+    def warm_up(self) -> None:
+        """Send the first requests, which import and connect."""
+        self.drive(Load(connections=32, seconds=0.5, count=WARM_UP))
 
     def drive(self, load: Load) -> Run:
         """Send the deliveries that this side has not had yet."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -14,9 +15,8 @@ from bench.driver import Load, Run
 from bench.sites import Empty, Signalbox, Site
 from bench.verify import Verdict
 
-WARM_UP = 500
-
 T = TypeVar("T")
+SomeSite = TypeVar("SomeSite", bound=Site)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,9 @@ class Stage:
     _opened: int = 0
 
     @contextmanager
-    def sides(self, *, empty: bool = True, postgres: bool = True) -> Iterator[tuple[Empty | None, list[Signalbox]]]:
+    def sides(
+        self, *, empty: bool = True, postgres: bool = True, warm: bool = True
+    ) -> Iterator[tuple[Empty | None, list[Signalbox]]]:
         """Give the empty view, if wanted, and Signalbox over each database, all fresh and serving."""
         names = ["SQLite", *(["PostgreSQL"] if postgres and self.postgres else [])]
         view = Empty("empty", self.room(), self.driver, self.deliveries) if empty else None
@@ -67,7 +69,8 @@ class Stage:
                 one.open()
             for one in everyone:
                 one.wait_serving()
-                one.drive(Load(connections=32, seconds=0.5, count=WARM_UP))  # the first requests import and connect
+                if warm:
+                    one.warm_up()
             yield view, ours
         finally:
             for one in everyone:
@@ -101,9 +104,13 @@ class Stage:
 
     def note(self, phase: str, site: Site, run: Run) -> None:
         """Remember what was answered otherwise than by 200."""
-        others = {status: count for status, count in run.statuses.items() if status != "200"}
-        if others:
+        if others := run.others():
             self.remarks.append(f"{phase}, {site.name}: answered otherwise than by 200: {others}")
+
+    def insist(self, phase: str, site: Site, run: Run) -> None:
+        """Make the whole run fail where anything was answered otherwise than by 200."""
+        if others := run.others():
+            self.broken.append(f"{phase}, {site.name}: answered otherwise than by 200: {others}")
 
     def capacity(self) -> Mapping[str, float]:
         """Give each side's requests/s with 32 connections, from the phase that measured it or by a look of its own."""
@@ -119,10 +126,15 @@ def everyone(view: Empty | None, ours: Sequence[Signalbox]) -> list[Site]:
     return [*([view] if view else []), *ours]
 
 
-def in_turns(sites: Sequence[Site], rounds: int, measure: Callable[[Site], T]) -> dict[str, list[T]]:
+def in_turns(sites: Sequence[SomeSite], rounds: int, measure: Callable[[SomeSite], T]) -> dict[str, list[T]]:
     """Measure all sides in each round, every other round from the last to the first."""
-    found: dict[str, list[T]] = {site.name: [] for site in sites}
+    return take_turns({site.name: partial(measure, site) for site in sites}, rounds)
+
+
+def take_turns(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Take all measures in each round, every other round from the last to the first."""
+    found: dict[str, list[T]] = {name: [] for name in measures}
     for number in range(rounds):
-        for site in sites if number % 2 == 0 else reversed(sites):
-            found[site.name].append(measure(site))
+        for name in measures if number % 2 == 0 else reversed(list(measures)):
+            found[name].append(measures[name]())
     return found

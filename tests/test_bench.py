@@ -1,5 +1,7 @@
 """The benchmark's own parts: it would notice a lost event, and its driver sends what was prepared."""
 
+import itertools
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -7,11 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from bench import deliveries, driver, figures, verify
+from bench import big_store, deliveries, driver, figures, peers, streams, verify
 from bench.driver import Answered, Load
+from bench.sites import FEWEST_LEFT, until
+from bench.stage import QUICK, Stage, take_turns
+from receiver.listing import list_events
 
 SENT = {0: b"first", 1: b"second"}
+MESSAGE = b"id: 71\nevent: came\ndata: <li>\ndata: an event</li>\n\n"
+
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+needs_node_red = pytest.mark.skipif(not shutil.which("node-red"), reason="Node-RED is not installed")
 
 
 @pytest.fixture
@@ -21,7 +31,7 @@ def bodies() -> list[bytes]:
 
 @pytest.fixture
 def port(bodies: list[bytes]) -> Iterator[int]:
-    """A server that remembers bodies and answers with an event id."""
+    """A server that remembers bodies and answers with an event id; who asks for a stream gets one message of it."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -34,6 +44,14 @@ def port(bodies: list[bytes]) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(answer)
 
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Authorization"] == "Bearer x" else 401)
+            self.end_headers()
+            self.wfile.write(b": begins\n\n" + MESSAGE[:5])
+            self.wfile.flush()
+            self.wfile.write(MESSAGE[5:])
+            self.close_connection = self.path != "/kept-open"
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -45,7 +63,7 @@ def port(bodies: list[bytes]) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+@needs_gcc
 def test_the_driver_sends_what_was_prepared_and_writes_down_every_answer(
     tmp_path: Path, port: int, bodies: list[bytes]
 ) -> None:
@@ -117,3 +135,57 @@ def test_ratios_are_taken_within_a_round_so_that_a_slow_minute_slows_both_sides(
     row = figures.row_of_rounds("ingest", "x", "requests/s", {"empty": [100, 10, 200], "SQLite": [50, 5, 100]})
     assert row.ratios == {"SQLite": 0.5}
     assert row.values == {"empty": 100, "SQLite": 50}
+
+
+def test_turns_are_taken_forth_and_back() -> None:
+    numbers = itertools.count()
+    found = take_turns({"A": lambda: next(numbers), "B": lambda: next(numbers)}, 3)
+    assert found == {"A": [0, 3, 4], "B": [1, 2, 5]}
+
+
+def test_open_pages_are_read_until_they_are_closed(port: int) -> None:
+    with streams.opened(port, "/kept-open", {"Authorization": "Bearer x"}, count=3) as pages:
+        until(lambda: all(page.messages for page in pages), "each page has its message")
+        assert [(page.status, page.messages, page.place, page.is_over) for page in pages] == [(200, 1, 71, False)] * 3
+
+
+def test_a_page_that_the_server_ends_is_noticed(port: int) -> None:
+    with streams.opened(port, "/", {"Authorization": "Bearer y"}, count=1) as (page,):
+        until(lambda: page.is_over, "the page is over")
+        assert (page.status, page.messages) == (401, 1)
+
+
+def test_the_big_store_holds_a_month_of_events_each_with_its_job_done(engine: sa.Engine) -> None:
+    big_store.prefill(engine, 3)
+    items = list_events(engine)["items"]
+    assert [item["job_counts"] for item in items] == [{"done": 1}] * 3
+    assert [item["state"] for item in items] == ["routed"] * 3
+    assert items == sorted(items, key=lambda item: item["received_at"], reverse=True)
+
+
+@needs_gcc
+@needs_node_red
+def test_node_red_has_written_what_it_answers_200(tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    deliveries.write(requests, deliveries.forge(FEWEST_LEFT))
+    prepared = deliveries.Deliveries(requests)
+    site = peers.NodeRed("Node-RED", tmp_path / "node-red", driver.compile_driver(tmp_path), prepared)
+    try:
+        site.open()
+        site.wait_serving()
+        run = site.drive(Load(connections=1, seconds=10, count=20))
+        kept = [json.loads(line) for line in site.kept.read_text().splitlines()]
+    finally:
+        site.stop()
+    assert run.statuses == {"200": 20}
+    assert kept == [json.loads(prepared.body(index)) for index in range(20)]
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    requests = tmp_path / "requests"
+    deliveries.write(requests, deliveries.forge(1))
+    prepared = deliveries.Deliveries(requests)
+    stage = Stage(plan=QUICK, folder=tmp_path, driver=tmp_path / "drive", deliveries=prepared, postgres=None)
+    assert list(peers.peers(stage)) == []
+    assert stage.remarks == ["adnanh/webhook: not installed, left out", "Node-RED: not installed, left out"]

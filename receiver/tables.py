@@ -98,7 +98,8 @@ quarantined = sa.Table(
 )
 
 # `due_at` is the one clock of a job: when a waiting one is to run, when the lease of a running one ends, and nothing
-# once it is done or dead. `spent_before` counts the attempts made before the last replay: they spend no budget.
+# once it is done or dead, or waits for a paused handler. `spent_before` counts the attempts made before the last
+# replay: they spend no budget.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -122,6 +123,11 @@ sa.Index(
     sqlite_where=jobs.c.due_at.is_not(None),
     postgresql_where=jobs.c.due_at.is_not(None),
 )
+is_dead = jobs.c.state == sa.literal("dead", literal_execute=True)
+sa.Index("ix_jobs_dead", jobs.c.handler, jobs.c.id, sqlite_where=is_dead, postgresql_where=is_dead)
+# The jobs of a paused handler wait without a time to run at (docs/decisions/0012).
+is_held = sa.and_(jobs.c.state == sa.literal("waiting", literal_execute=True), jobs.c.due_at.is_(None))
+sa.Index("ix_jobs_held", jobs.c.handler, jobs.c.id, sqlite_where=is_held, postgresql_where=is_held)
 
 attempts = sa.Table(
     "attempts",
@@ -141,4 +147,102 @@ pulse = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", Moment, nullable=False),
+)
+
+# What the workers have loaded, as they said when they started; `paused_at` keeps a handler's jobs from running.
+handlers = sa.Table(
+    "handlers",
+    metadata,
+    sa.Column("name", sa.String(250), primary_key=True),
+    sa.Column("module", sa.String(250), nullable=False),
+    sa.Column("patterns", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("trouble", sa.Text),  # the traceback of a module that does not import
+    sa.Column("loaded_at", Moment, nullable=False),
+    sa.Column("paused_at", Moment),
+)
+
+# URLs that record any request, each with the answer that it gives. `captured` counts all that ever came, and numbers
+# the captures: they leave from the lowest number on only, so that the lowest that is there says how many are kept.
+bins = sa.Table(
+    "bins",
+    metadata,
+    _number(),
+    sa.Column("name", sa.String(60), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("is_auto", sa.Boolean, nullable=False, server_default=sa.false()),  # made by its first request
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("delay_ms", sa.Integer, nullable=False),
+    sa.Column("fail_every", sa.Integer, nullable=False),
+    sa.Column("fail_status", sa.Integer, nullable=False),
+    sa.Column("keep_count", sa.Integer, nullable=False),
+    sa.Column("keep_seconds", sa.Integer),
+    sa.Column("secret_digest", sa.String(64)),
+    sa.Column("captured", Number, nullable=False, server_default="0"),
+    sa.Column("captured_at", Moment),
+    sa.UniqueConstraint("name"),
+    sqlite_autoincrement=True,
+)
+
+captures = sa.Table(
+    "captures",
+    metadata,
+    _number(),
+    sa.Column("id", sa.String(26), nullable=False),
+    sa.Column("bin", sa.String(60), sa.ForeignKey("bins.name", ondelete="CASCADE"), nullable=False),
+    sa.Column("number", Number, nullable=False),
+    sa.Column("captured_at", Moment, nullable=False),
+    sa.Column("method", sa.String(40), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("client", sa.String(60), nullable=False),
+    sa.Column("answered", sa.Integer, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("headers", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("id"),
+    sa.UniqueConstraint("bin", "number"),
+    sqlite_autoincrement=True,
+)
+
+# What all processes counted together, in spans of a minute, five, twenty and two hours (`step`, in seconds), and since
+# the beginning (0): deliveries by source and attempts by handler, each by outcome. receiver/metrics writes the same
+# counts to every step, so that a long window is read from few rows.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    _number(),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("began_at", Moment, nullable=False),
+    sa.Column("subject", sa.String(250), nullable=False),
+    sa.Column("outcome", sa.String(20), nullable=False),
+    sa.Column("count", Number, nullable=False),
+    sa.Column("milliseconds", sa.Float, nullable=False),  # all of them together
+    sa.Column("spread", sa.JSON, nullable=False),  # how many fell into which bucket of time
+    sa.UniqueConstraint("step", "kind", "began_at", "subject", "outcome"),
+)
+
+# What `signalbox box apply` made at Box, or found there as the file wants it; one on each file or folder. The row is
+# written before Box is asked (`making`), and again with the webhook's id (`live`); WEBHOOK.DELETED makes it `dead`.
+registrations = sa.Table(
+    "registrations",
+    metadata,
+    _number(),
+    sa.Column("target_type", sa.String(10), nullable=False),
+    sa.Column("target_id", sa.String(20), nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("triggers", sa.JSON, nullable=False),
+    sa.Column("webhook_id", sa.String(40)),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("is_ours", sa.Boolean, nullable=False),  # made here: `apply` may delete it
+    sa.Column("noted_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment),  # when Box last told of it whole
+    sa.Column("died_at", Moment),
+    sa.Column("reason", sa.String(100)),  # why it died, as Box says
+    sa.Column("tried_at", Moment),  # when AUTO_REREGISTER last tried to make it again
+    sa.UniqueConstraint("target_type", "target_id"),
 )

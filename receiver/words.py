@@ -1,5 +1,6 @@
-"""Times as people say them: `3 min ago`, `in 25 s`, `2nd`."""
+"""Times and sizes as people say them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 _UNITS = (
@@ -8,6 +9,9 @@ _UNITS = (
     (timedelta(minutes=100), timedelta(minutes=1), "min"),
     (timedelta(hours=48), timedelta(hours=1), "h"),
 )
+
+_BEFORE_NOW = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def span(length: timedelta) -> str:
@@ -20,7 +24,9 @@ def span(length: timedelta) -> str:
 
 
 def ago(at: datetime, now: datetime) -> str:
-    return "just now" if abs(now - at) < timedelta(seconds=1) else f"{span(now - at)} {'ago' if at < now else 'ahead'}"
+    if abs(now - at) < timedelta(seconds=1):
+        return "just now"
+    return f"{span(now - at)} ago" if at < now else f"in {span(now - at)}"
 
 
 def ordinal(number: int) -> str:
@@ -37,9 +43,30 @@ def parse(moment: str) -> datetime:
     return datetime.fromisoformat(moment)
 
 
+def read_time(text: str, now: datetime) -> datetime:
+    """Read a time as people write it: `2026-05-04T12:00`, in UTC unless it says otherwise, or `10m`, `2h`, `3d` ago.
+
+    ValueError or OverflowError for anything else.
+    """
+    if found := _BEFORE_NOW.fullmatch(text):
+        return now - timedelta(**{_LENGTHS[found[2]]: int(found[1])})
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 def full(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def clock(at: datetime) -> str:
     return f"{at.astimezone(UTC):%H:%M:%S}"
+
+
+def size(count: int) -> str:
+    """Say how long bytes are: `512 bytes`, `2.4 kB`, `13 MB`."""
+    if count < 1000:
+        return "1 byte" if count == 1 else f"{count} bytes"
+    amount, unit = count / 1000, "kB"
+    if amount >= 999.5:
+        amount, unit = amount / 1000, "MB"
+    return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"

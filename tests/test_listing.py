@@ -20,6 +20,8 @@ from receiver.sources import SOURCES
 from receiver.worker import Worker
 from tests.installation import Clock, delivery
 
+pytestmark = pytest.mark.both_databases
+
 TYPES = ("box:FILE.UPLOADED", "box:FOLDER.CREATED", "filestack:fp.upload", "filestack:fp.conversion")
 
 Accept = Callable[..., str]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver.cli import words
+from receiver import words
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def test_a_span_is_said_in_one_unit(length: timedelta, said: str) -> None:
 
 def test_a_time_is_said_from_now() -> None:
     said = [words.ago(NOW - timedelta(seconds=seconds), NOW) for seconds in (0, 30, -30)]
-    assert said == ["just now", "30 s ago", "30 s ahead"]
+    assert said == ["just now", "30 s ago", "in 30 s"]
 
 
 def test_ordinals_end_as_they_should() -> None:
@@ -39,3 +39,23 @@ def test_ordinals_end_as_they_should() -> None:
 
 def test_times_are_shown_in_utc() -> None:
     assert words.full(words.parse("2026-05-04T14:00:00.5+02:00")) == "2026-05-04 12:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("15m", datetime(2026, 5, 4, 11, 45, tzinfo=UTC)),
+        ("7d", datetime(2026, 4, 27, 12, tzinfo=UTC)),
+        ("2026-05-04", datetime(2026, 5, 4, tzinfo=UTC)),
+        ("2026-05-04T12:00", datetime(2026, 5, 4, 12, tzinfo=UTC)),
+        ("2026-05-04T12:00+02:00", datetime(2026, 5, 4, 10, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_as_people_write_it(text: str, wanted: datetime) -> None:
+    assert words.read_time(text, datetime(2026, 5, 4, 12, tzinfo=UTC)) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "m", "15", "-1h", "1y", "yesterday", "999999w", "2026-13-01"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        words.read_time(text, datetime(2026, 5, 4, 12, tzinfo=UTC))

@@ -20,6 +20,8 @@ from receiver.tables import jobs as jobs_table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def worker(engine: sa.Engine, router: Router, clock: Clock) -> Worker:

@@ -2,13 +2,14 @@
 
 import base64
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from receiver.cli import screen
+from receiver.web.hexdump import hex_lines
 
 _DUMPED_BYTES = 4096
 _SHOWN_CHARACTERS = 20_000
@@ -41,11 +42,3 @@ def body_lines(body: bytes) -> list[RenderableType]:
 
 def _rest(size: int) -> list[RenderableType]:
     return [Text(f"… and {size:,} bytes more: --raw writes all of it", style="dim")] if size > 0 else []
-
-
-def hex_lines(data: bytes) -> Iterator[str]:
-    """Give sixteen bytes a line: where they are, what they are, and what of it is ASCII."""
-    for start in range(0, len(data), 16):
-        row = data[start : start + 16]
-        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        yield f"{start:08x}  {row[:8].hex(' '):<23}  {row[8:].hex(' '):<23}  |{letters}|"

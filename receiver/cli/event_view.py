@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from receiver.cli import as_it_came, job_view, screen, words
+from receiver import words
+from receiver.cli import as_it_came, job_view, screen
 from receiver.listing import Item
 
 HOW_TO_GET_ONE = "No events yet. This sends one: signalbox send box FILE.UPLOADED"

@@ -9,8 +9,8 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import jobs, listing
-from receiver.cli import event_view, options, screen, words
+from receiver import jobs, listing, words
+from receiver.cli import event_view, options, screen
 from receiver.cli.handlers import require_handler
 from receiver.cli.installation import open_tables
 from receiver.listing import Filters, Item

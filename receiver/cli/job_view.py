@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from receiver.cli import screen, words
+from receiver import words
+from receiver.cli import screen
 from receiver.listing import Item
 
 STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red"}

@@ -1,18 +1,16 @@
 """The options that several commands share, and the times and numbers that they take."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 
+from receiver import words
 from receiver.sources import SOURCES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _JOB_STATES = ("waiting", "running", "done", "dead")
 
 
@@ -23,16 +21,9 @@ class Moment(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            return _moment(value, datetime.now(UTC))
+            return words.read_time(value, datetime.now(UTC))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
-
-
-def _moment(text: str, now: datetime) -> datetime:
-    if span := _SPAN.fullmatch(text):
-        return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 JOB_ID = click.IntRange(1, 2**63 - 1)

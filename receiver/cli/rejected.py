@@ -6,8 +6,8 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from receiver import listing
-from receiver.cli import as_it_came, options, screen, words
+from receiver import listing, words
+from receiver.cli import as_it_came, options, screen
 from receiver.cli.installation import open_tables
 from receiver.listing import Filters
 

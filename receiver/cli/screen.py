@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
@@ -78,6 +79,17 @@ def note(text: Cell) -> None:
     _write(sys.stderr, [text if isinstance(text, Text) else styled(text, "dim")])
 
 
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Give what to tell how far something has come: one line at the bottom of a terminal, and nothing elsewhere."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield lambda _words: None
+        return
+    with console.status("") as status:
+        yield lambda words: status.update(styled(words))
+
+
 def show_json(document: Any, *, indent: int | None = 2) -> None:
     """Print one JSON document, in ASCII: any payload can be piped on."""
     sys.stdout.write(json.dumps(document, indent=indent) + "\n")
@@ -86,11 +98,14 @@ def show_json(document: Any, *, indent: int | None = 2) -> None:
 
 def show_page(page: Any, grid: Table, *, nothing: str) -> None:
     """Print a page of a listing, and how to get at the next."""
-    if not page["items"]:
+    stopped_at = page.get("searched_to")
+    if page["items"]:
+        show(grid)
+    elif not stopped_at:
         note(nothing)
-        return
-    show(grid)
-    if page["next"]:
+    if stopped_at:
+        note(f"Searched back to {stopped_at}. To search on: the same with --cursor {page['next']}")
+    elif page["next"]:
         note(f"Older ones: the same with --cursor {page['next']}")
 
 

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException, NotFound
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
+
+from receiver.errors import NotFoundError, PatternError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
+
+FOR_PROGRAMS = ("/hooks/", "/b/", "/api/", "/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,31 @@ class Answer:
 
 
 def explain(error: HTTPException) -> Response:
-    """Give an error of the framework (404, 405, 413, …) in our form, with the headers that belong to it."""
+    """Give an error (404, 405, 413, …) with the headers that belong to it: as a page to who reads pages, else JSON."""
     headers = {
         name: value for name, value in error.get_headers() if name.lower() not in ("content-type", "content-length")
     }
     lost = error.code == 404 and error.description == NotFound.description
-    detail = "Nothing is here. Providers post to /hooks/box and /hooks/filestack." if lost else error.description
+    detail = _nothing_here() if lost else error.description
+    if _wants_page():
+        page = render_template("error.html", code=error.code or 500, name=error.name, detail=detail)
+        return Response(page, error.code or 500, headers)
     said = {"status": "error", "detail": detail or error.name}
     return Answer(error.code or 500, said, headers).response()
 
 
+def _nothing_here() -> str:
+    if request.path.startswith("/api/"):
+        return "Nothing is here. /api/docs lists every address of the API."
+    return "Nothing is here. Providers post to /hooks/box and /hooks/filestack."
+
+
+def _wants_page() -> bool:
+    # Who names HTML is a browser; who takes anything is a program.
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith(FOR_PROGRAMS)
+
+
 def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, explain)
+    app.register_error_handler(NotFoundError, lambda error: explain(NotFound(str(error))))
+    app.register_error_handler(PatternError, lambda error: explain(BadRequest(str(error))))

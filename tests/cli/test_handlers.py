@@ -1,15 +1,19 @@
-"""`signalbox handlers list`: the handlers, and first what does not import."""
+"""`signalbox handlers`: the handlers, and first what does not import; one that fails is paused and resumed."""
 
 import json
 import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from receiver import jobs, roster
 from receiver.cli import installation
+from receiver.jobs import Routing
 from receiver.routing import Router
-from tests.cli.conftest import Signalbox
+from tests.cli.conftest import Keep, Signalbox
+from tests.installation import Clock
 
 
 @pytest.fixture
@@ -46,3 +50,19 @@ def test_what_a_module_prints_does_not_spoil_the_json(signalbox: Signalbox, brok
     result = signalbox("handlers", "list", "--json")
     assert [one["module"] for one in json.loads(result.stdout)["broken"]] == [broken]
     assert "loading" in result.stderr
+
+
+def test_a_handler_is_paused_and_resumed(signalbox: Signalbox, engine: sa.Engine, keep: Keep) -> None:
+    name = "handlers.log.log_event"
+    jobs.route(engine, [Routing(keep(), [name])], Clock()())
+    assert signalbox("handlers", "pause", name).stdout == f"{name} is paused; 1 job waited for it.\n"
+    assert roster.show_handler(engine, name)["paused_at"]
+    assert signalbox("handlers", "resume", name).stdout == f"{name} is resumed; 1 job waited for it.\n"
+    assert roster.show_handler(engine, name)["paused_at"] is None
+
+
+@pytest.mark.parametrize("act", ["pause", "resume"])
+def test_a_name_that_is_nearly_right_is_refused_with_a_hint(signalbox: Signalbox, engine: sa.Engine, act: str) -> None:
+    result = signalbox("handlers", act, "handlers.log.log_evnt")
+    assert (result.exit_code, "did you mean handlers.log.log_event?" in result.stderr) == (1, True)
+    assert roster.list_handlers(engine) == []

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from receiver.cli.as_it_came import hex_lines
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
+from receiver.web.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 
 BODY = b'{"\xff": \x00\x1b[31m}\r\n'

@@ -59,3 +59,10 @@ def test_on_a_terminal_ids_are_never_folded(
 def test_notes_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
     screen.note("by the way")
     assert capsys.readouterr() == ("", "by the way\n")
+
+
+def test_a_search_that_stopped_early_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    page = {"items": [], "next": "7", "searched_to": "2026-05-04T12:00:00Z"}
+    screen.show_page(page, screen.table(["ID"], []), nothing="Nothing.")
+    said = "Searched back to 2026-05-04T12:00:00Z. To search on: the same with --cursor 7\n"
+    assert capsys.readouterr() == ("", said)

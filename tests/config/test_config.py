@@ -15,7 +15,12 @@ from config import ROOT, load
 from receiver.errors import SettingsError
 
 NOWHERE = Path("/nonexistent/.env")
-PRODUCTION = {"ENV": "production", "SECRET_KEY": "0123456789abcdef"}
+PRODUCTION = {
+    "ENV": "production",
+    "SECRET_KEY": "0123456789abcdef",
+    "ADMIN_PASSWORD": "01234567",
+    "API_TOKEN": "fedcba9876543210",
+}
 
 
 def settings_for(**environ: str) -> dict[str, Any]:
@@ -37,6 +42,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         "WORKER_THREADS": 8,
         "DATABASE_URL": f"sqlite:///{ROOT}/var/signalbox.db",
         "SECRET_KEY": None,
+        "ADMIN_PASSWORD": None,
+        "API_TOKEN": None,
         "BOX_PRIMARY_KEY": None,
         "BOX_SECONDARY_KEY": None,
         "FILESTACK_SECRETS": (),
@@ -44,9 +51,21 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         "FILESTACK_MAX_AGE": timedelta(days=1),
         "CLOCK_SKEW": timedelta(minutes=1),
         "MAX_BODY_BYTES": 1024 * 1024,
+        "AUTO_BINS": True,
+        "RETENTION": timedelta(days=30),
         "REJECTED_MAX_COUNT": 10_000,
         "REJECTED_MAX_BYTES": 256 * 1024 * 1024,
+        "PUBLIC_URL": None,
+        "BOX_API_URL": "https://api.box.com",
+        "BOX_CLIENT_ID": None,
+        "BOX_CLIENT_SECRET": None,
+        "BOX_ENTERPRISE_ID": None,
+        "BOX_USER_ID": None,
+        "BOX_JWT_CONFIG": None,
+        "BOX_DEVELOPER_TOKEN": None,
+        "AUTO_REREGISTER": False,
         "HANDLERS": ("handlers",),
+        "CELERY_BROKER_URL": None,
         "LEASE": timedelta(seconds=30),
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "console",
@@ -117,10 +136,16 @@ def test_the_message_names_each_setting_and_what_would_be_right() -> None:
         ("FILESTACK_MAX_AGE_SECONDS", "31536001"),
         ("CLOCK_SKEW_SECONDS", "-1"),
         ("LEASE_SECONDS", "30s"),
+        ("RETENTION_DAYS", "-1"),
+        ("RETENTION_DAYS", "1.5"),
         ("REJECTED_MAX_COUNT", "-1"),
         ("BOX_PRIMARY_KEY", "broken\nin two"),
         ("BOX_SECONDARY_KEY", "zero\u200bwidth"),
         ("FILESTACK_SECRETS", "one,zero\u200bwidth"),
+        ("BOX_API_URL", "api.box.com"),
+        ("PUBLIC_URL", "https://user@signalbox.example.com"),
+        ("BOX_ENTERPRISE_ID", "acme"),
+        ("AUTO_REREGISTER", "sometimes"),
         ("HANDLERS", "./handlers"),
         ("HANDLERS", "acme.class"),
         ("SENTRY_DSN", "sentry.example.com"),
@@ -180,15 +205,22 @@ def test_a_database_that_would_not_keep_is_refused(url: str) -> None:
     }
 
 
-@pytest.mark.parametrize("key", ["", "fifteen letters"])
-def test_production_does_not_start_without_a_long_secret_key(key: str) -> None:
-    problems = problems_of(ENV="production", SECRET_KEY=key)
-    assert list(problems) == ["SECRET_KEY"]
-    assert problems["SECRET_KEY"][0].startswith("must be set in production, to 16 random characters or more")
+@pytest.mark.parametrize(("name", "length"), [("SECRET_KEY", 16), ("ADMIN_PASSWORD", 8), ("API_TOKEN", 16)])
+@pytest.mark.parametrize("is_set", [True, False])
+def test_production_does_not_start_without_long_secrets(name: str, length: int, is_set: bool) -> None:
+    problems = problems_of(**PRODUCTION | {name: "x" * (length - 1) if is_set else ""})
+    assert list(problems) == [name]
+    assert problems[name][0].startswith(f"must be set in production, to {length} random characters or more")
 
 
-def test_production_logs_json() -> None:
-    assert settings_for(**PRODUCTION)["LOG_FORMAT"] == "json"
+def test_a_password_is_of_no_use_without_a_key_to_sign_cookies_with() -> None:
+    assert list(problems_of(ADMIN_PASSWORD="01234567")) == ["SECRET_KEY"]
+
+
+def test_production_logs_json_and_makes_no_bin_by_itself() -> None:
+    settings = settings_for(**PRODUCTION)
+    assert settings["LOG_FORMAT"] == "json"
+    assert settings["AUTO_BINS"] is False
 
 
 def test_a_given_log_format_wins_in_production() -> None:

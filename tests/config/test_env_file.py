@@ -13,6 +13,7 @@ from config.__main__ import write_env_file
 from receiver.errors import SettingsError
 
 EXAMPLE = ROOT / ".env.example"
+LONG = "0123456789abcdef"
 GENERATED = ["SECRET_KEY", "BOX_PRIMARY_KEY", "BOX_SECONDARY_KEY", "FILESTACK_SECRETS"]
 
 
@@ -38,12 +39,12 @@ def test_an_empty_variable_hides_the_one_in_the_file(env_file: Path) -> None:
 
 def test_production_does_not_read_the_file(env_file: Path) -> None:
     env_file.write_text("PORT=8123\n")
-    environ = {"ENV": "production", "SECRET_KEY": "0123456789abcdef"}
+    environ = {"ENV": "production", "SECRET_KEY": LONG, "ADMIN_PASSWORD": LONG, "API_TOKEN": LONG}
     assert load(environ, env_file=env_file)["PORT"] == 8000
 
 
 def test_the_file_may_say_production_itself(env_file: Path) -> None:
-    env_file.write_text("ENV=production\nSECRET_KEY=0123456789abcdef\n")
+    env_file.write_text(f"ENV=production\nSECRET_KEY={LONG}\nADMIN_PASSWORD={LONG}\nAPI_TOKEN={LONG}\n")
     assert load({}, env_file=env_file)["LOG_FORMAT"] == "json"
 
 

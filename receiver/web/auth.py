@@ -1,0 +1,206 @@
+"""Who may see the pages and the API: who knows the password or the token, or, in development, this very machine."""
+
+import hmac
+import re
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import timedelta
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
+from werkzeug.exceptions import TooManyRequests
+from werkzeug.wrappers import Response as AnyResponse
+
+from receiver.web.answers import Answer
+
+# What answers without a login, and why: providers deliver to hooks, anybody may be recorded in a bin, a platform asks
+# for health, and the login needs its page. tests/web/test_auth.py compares this list with every route there is.
+OPEN = frozenset({"hooks.receive", "capture.record", "health.alive", "health.ready", "auth.login", "static"})
+
+SESSION_LASTS = timedelta(days=7)
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Cf-Connecting-Ip")
+FOR_PROGRAMS = ("/api/", "/metrics")
+
+# Everything comes from this host, and nothing in a page runs or styles by itself: what came over the wire stays text.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src {static}; style-src {static}; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+
+auth = Blueprint("auth", __name__)
+
+
+class Throttle:
+    """Lets a few failures through, for each address and for all together, and then none until they are a minute old.
+
+    Each process counts for itself, so that `WEB_CONCURRENCY` times as many come through.
+    """
+
+    PER_ADDRESS = 5
+    IN_ALL = 50
+    WINDOW_SECONDS = 60.0
+
+    def __init__(self) -> None:
+        self._failures: deque[tuple[float, str]] = deque()
+
+    def wait_seconds(self, address: str, now: float) -> int:
+        """Give how long this address has to wait; 0 when it may try now."""
+        while self._failures and self._failures[0][0] <= now - self.WINDOW_SECONDS:
+            self._failures.popleft()
+        its = [at for at, failed in self._failures if failed == address]
+        for failures, limit in ((its, self.PER_ADDRESS), ([at for at, _ in self._failures], self.IN_ALL)):
+            if len(failures) >= limit:
+                return int(failures[-limit] + self.WINDOW_SECONDS - now) + 1
+        return 0
+
+    def failed(self, address: str, now: float) -> None:
+        self._failures.append((now, address))
+
+
+def register(app: Flask, settings: Mapping[str, Any]) -> None:
+    """Put a guard before every route that is not in OPEN, and the headers that keep pages to themselves on all."""
+    app.secret_key = settings["SECRET_KEY"]
+    app.config.from_mapping(
+        SESSION_COOKIE_NAME="signalbox",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings["ENV"] == "production",
+        PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
+    )
+    app.extensions["signalbox.throttle"] = Throttle()
+    app.register_blueprint(auth)
+    app.before_request(guard)
+    app.after_request(_shield)
+
+
+def guard() -> AnyResponse | None:
+    """Let a request through, or answer it: 401 or the login page, and 403 for what another site's page sent."""
+    if request.endpoint in OPEN or request.endpoint is None:
+        return None
+    if _has_token():
+        return None
+    if request.method not in SAFE_METHODS and is_cross_origin():
+        abort(403, "This request came from a page of another site, and nothing was done.")
+    if session.get("admin") or _is_open_here():
+        return None
+    return _turn_away()
+
+
+def _turn_away() -> AnyResponse:
+    if current_app.config["ENV"] != "production" and not current_app.config["ADMIN_PASSWORD"]:
+        abort(403, "In development the pages open on this machine only. To open them elsewhere, set ADMIN_PASSWORD.")
+    if request.path.startswith(FOR_PROGRAMS) and request.endpoint != "documentation.docs":
+        said = "Send the API_TOKEN of this installation: Authorization: Bearer …"
+        return Answer(401, {"status": "error", "detail": said}, _CHALLENGE).response()
+    login = url_for("auth.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
+    if request.headers.get("HX-Request"):
+        return Response(status=401, headers={"HX-Redirect": login})
+    return redirect(login)
+
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
+
+
+def _has_token() -> bool:
+    token: str | None = current_app.config["API_TOKEN"]
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return bool(token) and scheme.lower() == "bearer" and _same(given.strip(), token or "")
+
+
+def _same(given: str, wanted: str) -> bool:
+    """Compare in constant time, whatever the lengths and letters."""
+    return hmac.compare_digest(*(sha256(text.encode("utf-8", "surrogateescape")).digest() for text in (given, wanted)))
+
+
+def is_cross_origin() -> bool:
+    """Say whether a browser sent this on behalf of another site's page.
+
+    Browsers say so themselves (Sec-Fetch-Site since 2020-23, Origin before); a program sends neither header, and has
+    no cookie that somebody else could use. The same check as Go's http.CrossOriginProtection (1.25).
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def _is_open_here() -> bool:
+    """Say whether this is a browser on our own machine, in development; a tunnel or proxy is somebody else."""
+    if current_app.config["ENV"] == "production" or any(name in request.headers for name in FORWARDED):
+        return False
+    return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    # By name as well: a page of another site may have its own name point here (DNS rebinding), but not this one.
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@auth.route("/login", methods=["GET", "POST"])
+def login() -> AnyResponse | tuple[str, int]:
+    """Ask for ADMIN_PASSWORD, and remember who knew it."""
+    if request.method == "GET":
+        return render_template("login.html", next=local_path(request.args.get("next")), problem=None), 200
+    if is_cross_origin():
+        abort(403, "This request came from a page of another site, and nothing was done.")
+    throttle: Throttle = current_app.extensions["signalbox.throttle"]
+    address, now = _client(), time.monotonic()
+    wait = throttle.wait_seconds(address, now)
+    if wait:
+        raise TooManyRequests(f"Too many wrong passwords. Try again in {wait} seconds.", retry_after=wait)
+    password: str | None = current_app.config["ADMIN_PASSWORD"]
+    following = local_path(request.form.get("next"))
+    if not password or not _same(request.form.get("password", ""), password):
+        throttle.failed(address, now)
+        return render_template("login.html", next=following, problem="That is not the password."), 401
+    session.clear()
+    session["admin"] = True
+    session.permanent = True
+    return redirect(following)
+
+
+@auth.post("/logout")
+def logout() -> AnyResponse:
+    session.clear()
+    return redirect(url_for("auth.login"))
+
+
+def _client() -> str:
+    # Behind a platform's router the last entry is the one that the router itself wrote.
+    return request.access_route[-1] if request.access_route else ""
+
+
+def local_path(given: str | None) -> str:
+    """Give a path of ours to go on to; whatever could lead elsewhere is the inbox."""
+    if not given or not given.startswith("/") or given.startswith(("//", "/\\")) or not given.isprintable():
+        return "/"
+    return given
+
+
+def _shield(response: Response) -> Response:
+    if request.endpoint in ("hooks.receive", "capture.record"):
+        return response
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY.format(static=_static_files()))
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _static_files() -> str:
+    """Name our own static files alone: a bin answers from this host too, with whatever it was told to."""
+    return f"{request.host}/static/" if _PLAIN_HOST.fullmatch(request.host) else "'self'"

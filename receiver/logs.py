@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import sys
 import threading
 import time
@@ -58,7 +59,15 @@ class Lines:
             self._some.wait()
             time.sleep(self.PAUSE_SECONDS)
             self._some.clear()
-            self.write_out()
+            # Where the disk is full these lines are gone; the next ones need not be.
+            with suppress(OSError):
+                self.write_out()
+
+    def begin_anew(self) -> None:
+        """In a process that was just forked: what waits is its parent's to write, and so is the thread."""
+        self._waiting.clear()
+        self._some = threading.Event()
+        self._writer = None
 
     def write_out(self) -> None:
         """Write what is waiting, now."""
@@ -83,6 +92,7 @@ def _for_people(lines: list[Line]) -> str:
 _ENCODER = msgspec.json.Encoder(enc_hook=repr)
 LINES = Lines()
 atexit.register(LINES.write_out)
+os.register_at_fork(after_in_child=LINES.begin_anew)
 
 
 def configure(*, level: str = "info", form: str = "console") -> None:
@@ -143,6 +153,18 @@ def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
 
 
+def _died(_sender: object, **told: Any) -> None:
+    log.error("registration", state="dead", **told, mend="signalbox box plan")
+
+
+def _revived(_sender: object, **told: Any) -> None:
+    log.warning("registration", state="made again", **told)
+
+
+def _unrevived(_sender: object, *, error: Exception, **told: Any) -> None:
+    log.error("registration", state="not made again", **told, error=str(error))
+
+
 def error_name(error: str) -> str:
     """Give the name of the exception that a stored error ends with, without its message."""
     last = error.strip().splitlines()[-1] if error.strip() else ""
@@ -167,4 +189,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,
     signals.worker_troubled: _troubled,
+    signals.registration_died: _died,
+    signals.registration_revived: _revived,
+    signals.registration_unrevived: _unrevived,
 }

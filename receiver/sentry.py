@@ -1,4 +1,4 @@
-"""Tells Sentry of unhandled errors and dead jobs, by event, type and handler: no payload, header or key leaves."""
+"""Tells Sentry of unhandled errors, dead jobs and dead registrations, by their names: no payload or key leaves."""
 
 from typing import Any
 
@@ -28,6 +28,7 @@ def start(dsn: str, *, environment: str, transport: Any = None) -> None:
     )
     got_request_exception.connect(_unhandled, weak=False)
     signals.job_buried.connect(_buried, weak=False)
+    signals.registration_died.connect(_died, weak=False)
 
 
 def scrub(event: SentryEvent, _hint: dict[str, Any]) -> SentryEvent:
@@ -55,3 +56,12 @@ def _buried(_worker: object, *, cause: BaseException | None, **told: Any) -> Non
             scope.capture_exception(cause)
         else:
             scope.capture_message(f"dead job of {told['handler']} ({told['outcome']})", level="error")
+
+
+def _died(_sender: object, *, event_id: str, webhook_id: str, target: str | None) -> None:
+    with sentry_sdk.new_scope() as scope:
+        scope.set_tag("event_id", event_id)
+        scope.set_tag("source", "box")
+        scope.set_tag("webhook_id", webhook_id)
+        scope.set_tag("target", target or "not from here")
+        scope.capture_message("Box removed a webhook: nothing more comes from it", level="error")

@@ -39,6 +39,7 @@ def told() -> Iterator[list[Envelope]]:
     yield CAPTURED
     got_request_exception.disconnect(sentry._unhandled)
     signals.job_buried.disconnect(sentry._buried)
+    signals.registration_died.disconnect(sentry._died)
     sentry_sdk.init()
 
 
@@ -127,3 +128,10 @@ def test_an_unhandled_error_of_a_request_is_told_without_the_request(told: list[
     assert event["exception"]["values"][-1]["type"] == "RuntimeError"
     assert "PAYLOAD" not in event["exception"]["values"][-1]["value"]
     assert not {"request", "user", "breadcrumbs", "extra"} & set(event)
+
+
+def test_a_webhook_that_box_removed_is_told_by_its_names(told: list[Envelope]) -> None:
+    signals.registration_died.send(None, event_id="01EVENT", webhook_id="77", target="folder:1200")
+    event, _ = sent(told)
+    assert event["message"] == "Box removed a webhook: nothing more comes from it"
+    assert event["tags"] == {"event_id": "01EVENT", "source": "box", "webhook_id": "77", "target": "folder:1200"}

@@ -14,7 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from receiver import pruning, roster
-from receiver.box_webhooks import Sentinel, account_of
+from receiver.box_webhooks import Kind, Sentinel, account_of
 from receiver.cli.installation import load_handlers, open_tables
 from receiver.errors import StoreError
 from receiver.logs import log
@@ -57,6 +57,8 @@ def worker_of(engine: sa.Engine, router: Router, settings: Mapping[str, Any]) ->
 def sentinel_of(engine: sa.Engine, settings: Mapping[str, Any]) -> Sentinel:
     """Give what watches for webhooks that Box removes; SettingsError where it is to speak to Box and cannot."""
     account = account_of(settings) if settings["AUTO_REREGISTER"] else None
+    if account is not None and account.kind is Kind.DEVELOPER_TOKEN:
+        log.warning("worker", AUTO_REREGISTER=True, mind="BOX_DEVELOPER_TOKEN dies within an hour")
     return Sentinel(engine, clock=utc_now, account=account)
 
 

@@ -1,0 +1,181 @@
+"""The five operations of Box's Webhooks API, on Box's own SDK, with its errors in words.
+
+Importing this module loads the SDK, which takes a third of a second: commands import it where they need it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, NoReturn, Self, cast
+
+import requests
+from box_sdk_gen import BaseUrls, BoxAPIError, BoxClient, BoxNetworkClient, BoxSDKError, NetworkSession
+from box_sdk_gen.managers.webhooks import (
+    CreateWebhookTarget,
+    CreateWebhookTargetTypeField,
+    CreateWebhookTriggers,
+    UpdateWebhookByIdTriggers,
+)
+
+from receiver.box_webhooks.account import Account, Kind
+from receiver.box_webhooks.refusals import plain, refusal
+from receiver.box_webhooks.rules import Content, Listed, Target, Webhook
+from receiver.box_webhooks.sign_in import Patience, Waiting, sign_in
+from receiver.errors import BoxError
+
+# Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
+ON_A_PAGE = 500
+_ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
+
+
+class Client:
+    """Speaks to Box as one account; every error is a BoxError that says what mends it, and holds no credential.
+
+    `waiting` hears of it when Box has to be asked again later; `pause` is the unit of those waits.
+    """
+
+    def __init__(
+        self, account: Account, *, waiting: Waiting | None = None, pause: timedelta = timedelta(seconds=1)
+    ) -> None:
+        self._account = account
+        self._session = requests.Session()
+        # A proxy that the environment names would be asked for a sandbox on this machine, too.
+        self._session.trust_env = not account.is_here
+        self._auth = sign_in(account)
+        self._network = NetworkSession(
+            network_client=BoxNetworkClient(self._session),
+            base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
+            retry_strategy=Patience(waiting, pause),
+        )
+        self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
+        self._has_token = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def list(self) -> Iterator[Listed]:
+        """Give every webhook of this account, page after page, in whichever way the last one says that it is the last.
+
+        Box has been seen to end with a `next_marker` of null, with an empty one, and without.
+        """
+        marker: str | None = None
+        seen: set[str] = set()
+        while True:
+            with self._in_words("list webhooks", about="list of webhooks"):
+                page = self._webhooks.get_webhooks(marker=marker, limit=ON_A_PAGE)
+                if page.entries is None:
+                    raise ValueError("no entries")
+                entries = [Listed(_id(entry), _target(entry)) for entry in page.entries]
+            yield from entries
+            marker = page.next_marker
+            if not marker:
+                return
+            if marker in seen:
+                raise BoxError("Box gives the same pages of webhooks again and again.")
+            seen.add(marker)
+
+    def get(self, webhook_id: str) -> Webhook:
+        """Give one webhook whole."""
+        with self._in_words(f"show webhook {webhook_id}", about=f"webhook {webhook_id}"):
+            return _whole(self._webhooks.get_webhook_by_id(webhook_id))
+
+    def create(self, target: Target, content: Content) -> Webhook:
+        """Make a webhook; where the target has one already, the BoxError knows its `existing_id`."""
+        triggers = cast("list[CreateWebhookTriggers]", [*content.triggers])
+        with self._in_words(f"make a webhook on {target}", about=str(target)):
+            where = CreateWebhookTarget(id=target.id, type=CreateWebhookTargetTypeField(target.type))
+            return _whole(self._webhooks.create_webhook(where, content.address, triggers))
+
+    def update(self, webhook_id: str, *, address: str | None = None, triggers: Sequence[str] | None = None) -> Webhook:
+        """Change the address, all of the triggers, or both."""
+        asked = cast("list[UpdateWebhookByIdTriggers] | None", None if triggers is None else [*triggers])
+        with self._in_words(f"change webhook {webhook_id}", about=f"webhook {webhook_id}"):
+            return _whole(self._webhooks.update_webhook_by_id(webhook_id, address=address, triggers=asked))
+
+    def delete(self, webhook_id: str) -> None:
+        with self._in_words(f"delete webhook {webhook_id}", about=f"webhook {webhook_id}"):
+            self._webhooks.delete_webhook_by_id(webhook_id)
+
+    @contextmanager
+    def _in_words(self, wish: str, *, about: str) -> Iterator[None]:
+        if not self._has_token:
+            self._get_token()
+        try:
+            yield
+        except BoxAPIError as error:
+            answer = error.response_info
+            raise refusal(answer.status_code, answer.body or {}, wish=wish, about=about) from None
+        except BoxSDKError as error:
+            self._give_up(error)
+        except _ODD:
+            raise self._no_api() from None
+
+    def _get_token(self) -> None:
+        """Sign in by itself first: an error of signing in is told apart from one of the call."""
+        kind = self._account.kind
+        try:
+            self._auth.retrieve_token(network_session=self._network)
+        except BoxAPIError as error:
+            status, said = error.response_info.status_code, plain((error.response_info.body or {}).get("error"))
+            message = (
+                f"Box does not take the {kind.value} ({f'{status}, {said}' if said else status}). Compare them with "
+                "the developer console, and see that an admin has authorised the application."
+            )
+            raise BoxError(message, status=status) from None
+        except BoxSDKError as error:
+            self._give_up(error)
+        except _ODD:
+            if kind is not Kind.JWT:
+                raise self._no_api() from None
+            raise BoxError("BOX_JWT_CONFIG has a private key, or a passphrase, that cannot be used.") from None
+        self._has_token = True
+
+    def _give_up(self, error: BoxSDKError) -> NoReturn:
+        if isinstance(error.error, requests.RequestException):
+            why = type(error.error).__name__
+            message = f"Box cannot be reached at {self._account.api_url} ({why}). BOX_API_URL says where it is."
+            raise BoxError(message) from None
+        if self._account.kind is Kind.DEVELOPER_TOKEN:
+            message = (
+                "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "
+                "set BOX_DEVELOPER_TOKEN; or set BOX_CLIENT_ID and BOX_CLIENT_SECRET, which last."
+            )
+            raise BoxError(message, status=401) from None
+        if self._account.kind is Kind.SANDBOX:
+            message = "This sandbox takes listed tokens only: set BOX_DEVELOPER_TOKEN to one of them."
+            raise BoxError(message, status=401) from None
+        raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
+
+    def _no_api(self) -> BoxError:
+        return BoxError(f"What answers at {self._account.api_url} is not Box's API. BOX_API_URL says where it is.")
+
+
+def _whole(webhook: Any) -> Webhook:
+    return Webhook(
+        id=_id(webhook),
+        target=_target(webhook),
+        content=Content.of(str(webhook.address or ""), [_word(trigger) for trigger in webhook.triggers or ()]),
+        created_at=webhook.created_at if isinstance(webhook.created_at, datetime) else None,
+        created_by=getattr(webhook.created_by, "login", None),
+    )
+
+
+def _id(webhook: Any) -> str:
+    if not webhook.id:
+        raise ValueError("no id")
+    return str(webhook.id)
+
+
+def _target(webhook: Any) -> Target:
+    return Target(_word(webhook.target.type), str(webhook.target.id))
+
+
+def _word(value: Any) -> str:
+    """Give the text of what the SDK makes an enum of where it knows it, and leaves as it is where not."""
+    return str(getattr(value, "value", value))

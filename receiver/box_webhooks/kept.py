@@ -1,0 +1,141 @@
+"""What is known here of the registrations at Box: the only writer of the table `registrations`.
+
+A row is written before Box is asked to make a webhook, and again with its id. So whatever ends in between, the next
+`apply` knows that a webhook on this target may be its own.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from receiver import db
+from receiver.box_webhooks.rules import Content, Target
+from receiver.tables import registrations as table
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One row: `making` (asked for, no id yet), `live`, or `dead` (Box removed it)."""
+
+    target: Target
+    content: Content
+    webhook_id: str | None
+    state: str
+    is_ours: bool
+    seen_at: datetime | None
+    died_at: datetime | None
+    reason: str | None
+
+
+def list_kept(engine: sa.Engine) -> dict[Target, Kept]:
+    """Give every row, by its target."""
+    with db.reading(engine) as connection:
+        rows = connection.execute(sa.select(table).order_by(table.c.seq)).all()
+    return {row.target: row for row in map(_kept, rows)}
+
+
+def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime) -> None:
+    """Note that a webhook is about to be made; a dead one stays dead until there is another."""
+    noted = _row(target, content) | {"state": "making", "webhook_id": None, "is_ours": False, "noted_at": now}
+    with db.writing(engine) as connection:
+        connection.execute(
+            db.insert(connection, table)
+            .values(**noted)
+            .on_conflict_do_update(
+                index_elements=["target_type", "target_id"],
+                set_=_row(target, content)
+                | {
+                    "state": sa.case((table.c.state == "dead", "dead"), else_="making"),
+                    "webhook_id": sa.case((table.c.state == "dead", table.c.webhook_id), else_=None),
+                    "noted_at": now,
+                },
+            )
+        )
+
+
+def note(
+    engine: sa.Engine,
+    target: Target,
+    content: Content,
+    *,
+    webhook_id: str,
+    is_ours: bool,
+    now: datetime,
+    was_seen: bool = True,
+) -> None:
+    """Note that Box has this webhook; `was_seen` says that Box just told of it whole."""
+    noted = _row(target, content) | {
+        "webhook_id": webhook_id,
+        "state": "live",
+        "is_ours": is_ours,
+        "noted_at": now,
+        "died_at": None,
+        "reason": None,
+    }
+    seen = {"seen_at": now} if was_seen else {}
+    with db.writing(engine) as connection:
+        connection.execute(
+            db.insert(connection, table)
+            .values(**noted, **seen)
+            .on_conflict_do_update(index_elements=["target_type", "target_id"], set_=noted | seen)
+        )
+
+
+def forget(engine: sa.Engine, target: Target) -> None:
+    """Let go of a target that the file does not name any more."""
+    with db.writing(engine) as connection:
+        connection.execute(sa.delete(table).where(_is(target)))
+
+
+def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetime) -> Target | None:
+    """Mark the registration with this id dead, and give its target; None where there is none, or none that lives."""
+    ours = sa.update(table).where(table.c.webhook_id == webhook_id, table.c.state == "live")
+    with db.writing(engine) as connection:
+        row = connection.execute(
+            ours.values(state="dead", died_at=now, reason=reason).returning(table.c.target_type, table.c.target_id)
+        ).one_or_none()
+    return None if row is None else Target(row.target_type, row.target_id)
+
+
+def take_dead(engine: sa.Engine, *, now: datetime, pause: timedelta) -> list[Kept]:
+    """Give the dead registrations that nobody tried to make again within `pause`, and note that they are tried now.
+
+    Each goes to one caller only, whichever process asks.
+    """
+    due = sa.or_(table.c.tried_at.is_(None), table.c.tried_at <= now - pause)
+    taken = sa.update(table).where(table.c.state == "dead", due).values(tried_at=now).returning(*table.c)
+    with db.writing(engine) as connection:
+        return sorted(map(_kept, connection.execute(taken)), key=lambda one: one.target)
+
+
+def has_dead(engine: sa.Engine) -> bool:
+    with db.reading(engine) as connection:
+        return connection.execute(sa.select(sa.exists().where(table.c.state == "dead"))).scalar_one()
+
+
+def _row(target: Target, content: Content) -> dict[str, Any]:
+    return {
+        "target_type": target.type,
+        "target_id": target.id,
+        "address": content.address,
+        "triggers": list(content.triggers),
+    }
+
+
+def _is(target: Target) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.target_type == target.type, table.c.target_id == target.id)
+
+
+def _kept(row: sa.Row[Any]) -> Kept:
+    return Kept(
+        target=Target(row.target_type, row.target_id),
+        content=Content.of(row.address, row.triggers),
+        webhook_id=row.webhook_id,
+        state=row.state,
+        is_ours=row.is_ours,
+        seen_at=row.seen_at,
+        died_at=row.died_at,
+        reason=row.reason,
+    )

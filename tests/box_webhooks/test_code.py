@@ -1,0 +1,338 @@
+"""Plan and apply against the stand-in: what is done, what is left alone, and what an interruption leaves behind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sa
+from requests.adapters import HTTPAdapter
+
+from receiver.box_webhooks import LOOKED_INTO, Kept, Plan, Wanted, doing, kept, list_kept, make
+from receiver.box_webhooks.client import Client
+from receiver.box_webhooks.rules import MOST_REGISTRATIONS, Content, Listed, Target
+from receiver.errors import BoxError, RegistrationError
+from receiver.tables import registrations
+from tests.box_webhooks.stand_in import ADDRESS, ELSEWHERE, RENAMED, UPLOADED, StandIn, folder
+from tests.installation import Clock
+
+
+class Interrupted(BaseException):
+    """What Ctrl-C is to a process."""
+
+
+@dataclass
+class Office:
+    """Plans and applies, with a database and a client of its own."""
+
+    engine: sa.Engine
+    client: Client
+    clock: Clock
+
+    def plan(self, wanted: Sequence[Wanted], *, prune: bool = False, looked_into: int | None = LOOKED_INTO) -> Plan:
+        look = partial(doing.look_at, self.client)
+        listed, rows = list(self.client.list()), list_kept(self.engine)
+        return make(wanted, listed, rows, look, prune=prune, looked_into=looked_into)
+
+    def apply(self, wanted: Sequence[Wanted], *, prune: bool = False) -> list[str]:
+        """Make it so, and say what was done: `created folder:1`, or `failed`."""
+        done = doing.carry_out(
+            self.client, self.engine, self.plan(wanted, prune=prune), clock=self.clock, told=lambda _: None
+        )
+        return [f"{'failed' if one.error else one.step.do} {one.step.target}" for one in done]
+
+    def rows(self) -> dict[Target, Kept]:
+        return list_kept(self.engine)
+
+
+@pytest.fixture
+def office(engine: sa.Engine, client: Client, clock: Clock) -> Office:
+    return Office(engine, client, clock)
+
+
+def wanted(**contents: Content) -> list[Wanted]:
+    """`wanted(f1=UPLOADED)` wants that of folder 1."""
+    return [Wanted(folder(int(name[1:])), content) for name, content in contents.items()]
+
+
+def steps_of(plan: Plan) -> list[tuple[str, str, str]]:
+    return [(step.do, str(step.target), step.why.name) for step in plan.steps]
+
+
+def test_what_is_new_is_created(office: Office, box: StandIn) -> None:
+    new = wanted(f1=UPLOADED, f2=RENAMED)
+    assert steps_of(office.plan(new)) == [("create", "folder:1", "NEW"), ("create", "folder:2", "NEW")]
+    assert office.apply(new) == ["create folder:1", "create folder:2"]
+    assert box.content() == {"folder:1": UPLOADED, "folder:2": RENAMED}
+
+
+def test_done_once_there_is_nothing_to_do(office: Office, box: StandIn) -> None:
+    new = wanted(f1=UPLOADED, f2=RENAMED)
+    office.apply(new)
+    box.calls.clear()
+    assert office.apply(new) == []
+    assert {call.split()[0] for call in box.calls} == {"GET"}
+
+
+def test_a_plan_changes_nothing(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    before = box.content(), office.rows()
+    office.plan(wanted(f2=UPLOADED), prune=True)
+    assert (box.content(), office.rows()) == before
+
+
+def test_what_the_file_changes_is_changed(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    id_ = box.ids()["folder:1"]
+    assert steps_of(office.plan(wanted(f1=RENAMED))) == [("change", "folder:1", "FILE")]
+    office.apply(wanted(f1=RENAMED))
+    assert (box.content(), box.ids()) == ({"folder:1": RENAMED}, {"folder:1": id_})
+
+
+def test_what_somebody_changed_at_box_is_drift_and_is_put_right(office: Office, box: StandIn, client: Client) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    client.update(box.ids()["folder:1"], address=ELSEWHERE, triggers=["FILE.TRASHED"])
+    plan = office.plan(wanted(f1=UPLOADED))
+    assert steps_of(plan) == [("change", "folder:1", "DRIFT")]
+    assert plan.steps[0].before == Content.of(ELSEWHERE, ["FILE.TRASHED"])
+    office.apply(wanted(f1=UPLOADED))
+    assert box.content() == {"folder:1": UPLOADED}
+
+
+def test_what_was_made_from_the_file_goes_with_it(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED, f2=UPLOADED))
+    assert steps_of(office.plan(wanted(f1=UPLOADED))) == [("delete", "folder:2", "UNWANTED")]
+    office.apply(wanted(f1=UPLOADED))
+    assert box.content() == {"folder:1": UPLOADED}
+    assert set(office.rows()) == {folder(1)}
+
+
+def test_what_was_made_by_hand_is_left_alone_unless_it_is_pruned(office: Office, box: StandIn) -> None:
+    box.make(folder(7))
+    office.apply(wanted(f1=UPLOADED))
+    assert [str(one.target) for one in office.plan(wanted(f1=UPLOADED)).left_alone] == ["folder:7"]
+    assert set(box.content()) == {"folder:1", "folder:7"}
+    assert office.apply(wanted(f1=UPLOADED), prune=True) == ["delete folder:7"]
+    assert set(box.content()) == {"folder:1"}
+
+
+def test_what_was_made_by_hand_and_is_in_the_file_is_changed_and_never_deleted(office: Office, box: StandIn) -> None:
+    id_ = box.make(folder(7), RENAMED)
+    assert office.apply(wanted(f7=UPLOADED)) == ["change folder:7"]
+    assert box.ids() == {"folder:7": id_}
+    assert office.apply([]) == []
+    assert (box.content(), office.rows()) == ({"folder:7": UPLOADED}, {})
+
+
+def test_what_was_made_by_hand_on_a_target_that_was_ours_is_not_ours(
+    office: Office, box: StandIn, client: Client
+) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    client.delete(box.ids()["folder:1"])
+    box.make(folder(1))
+    assert steps_of(office.plan([])) == []
+
+
+def test_what_is_gone_from_box_is_created_again(office: Office, box: StandIn, client: Client) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    client.delete(box.ids()["folder:1"])
+    assert steps_of(office.plan(wanted(f1=UPLOADED))) == [("create", "folder:1", "GONE")]
+    office.apply(wanted(f1=UPLOADED))
+    assert box.content() == {"folder:1": UPLOADED}
+
+
+def test_what_box_does_not_list_but_has_is_found_by_its_id(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    plan = make(wanted(f1=UPLOADED), [], office.rows(), partial(doing.look_at, office.client))
+    assert (plan.steps, len(plan.right)) == ([], 1)
+
+
+def test_a_webhook_that_somebody_made_meanwhile_becomes_what_is_wanted(office: Office, box: StandIn) -> None:
+    plan = office.plan(wanted(f1=UPLOADED))
+    id_ = box.make(folder(1), Content.of(ELSEWHERE, ["FILE.TRASHED"]))
+    doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert (box.content(), box.ids()) == ({"folder:1": UPLOADED}, {"folder:1": id_})
+    assert not office.rows()[folder(1)].is_ours
+
+
+def test_a_folder_that_is_not_there_holds_up_no_other(office: Office, box: StandIn) -> None:
+    plan = office.plan(wanted(f1=UPLOADED, f2=UPLOADED))
+    box.world.plan_refusal(status=404, times=1, after=0, retry_after=None)
+    done = doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert [str(one.error) for one in done] == ["Box has no folder:1 that this account can see.", "None"]
+    assert office.apply(wanted(f2=UPLOADED)) == []
+    assert set(office.rows()) == {folder(2)}
+
+
+def test_what_would_fail_for_all_ends_it(office: Office, box: StandIn) -> None:
+    plan = office.plan(wanted(f1=UPLOADED, f2=UPLOADED))
+    box.world.plan_refusal(status=403, times=9, after=0, retry_after=None)
+    with pytest.raises(BoxError, match="Manage webhooks"):
+        doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert len(box.calls) == 2
+
+
+def test_deleting_comes_first_and_makes_room(office: Office, box: StandIn) -> None:
+    for number in range(1, MOST_REGISTRATIONS):
+        box.make(folder(number))
+    office.apply(wanted(f5000=UPLOADED))
+    assert office.apply(wanted(f6000=UPLOADED)) == ["delete folder:5000", "create folder:6000"]
+
+
+def test_more_than_a_thousand_are_refused_before_anything_is_changed(office: Office, box: StandIn) -> None:
+    for number in range(1, MOST_REGISTRATIONS + 1):
+        box.make(folder(number))
+    with pytest.raises(RegistrationError, match=r"There would be 1,001 webhooks.* 1,000 at Box are not in the file"):
+        office.plan(wanted(f5000=UPLOADED))
+
+
+def test_of_a_thousand_strangers_none_is_asked_about(office: Office, box: StandIn) -> None:
+    for number in range(1, 999):
+        box.make(folder(number))
+    office.apply(wanted(f5000=UPLOADED, f6000=UPLOADED))
+    box.calls.clear()
+    plan = office.plan(wanted(f5000=UPLOADED, f6000=UPLOADED))
+    assert (plan.at_box, len(plan.left_alone), plan.steps) == (1000, 998, [])
+    assert sorted(call.split("/webhooks")[1][:2] for call in box.calls) == ["", "", "/4", "/4"]
+
+
+def test_of_a_thousand_in_the_file_fifty_are_asked_about_in_turn(office: Office, box: StandIn) -> None:
+    many = [Wanted(folder(number), UPLOADED) for number in range(1, 1001)]
+    seed(office, box, many)
+    asked = []
+    for _ in range(2):
+        office.clock.pass_by(hours=1)
+        box.calls.clear()
+        assert office.apply(many) == []
+        assert len(box.calls) == 2 + LOOKED_INTO
+        asked.append(set(box.calls[2:]))
+    assert not asked[0] & asked[1]
+    assert office.plan(many).on_trust == 1000 - LOOKED_INTO
+
+
+def test_asked_to_it_asks_about_each(office: Office, box: StandIn, client: Client) -> None:
+    many = [Wanted(folder(number), UPLOADED) for number in range(1, LOOKED_INTO + 11)]
+    seed(office, box, many)
+    client.update(box.ids()[f"folder:{LOOKED_INTO + 10}"], triggers=["FILE.TRASHED"])
+    assert steps_of(office.plan(many)) == []
+    assert steps_of(office.plan(many, looked_into=None)) == [("change", f"folder:{LOOKED_INTO + 10}", "DRIFT")]
+
+
+def seed(office: Office, box: StandIn, many: Sequence[Wanted]) -> None:
+    """Have them at Box and noted here, without a call for each."""
+    rows = [
+        {
+            "target_type": one.target.type,
+            "target_id": one.target.id,
+            "address": one.content.address,
+            "triggers": list(one.content.triggers),
+            "webhook_id": box.make(one.target, one.content),
+            "state": "live",
+            "is_ours": True,
+            "noted_at": office.clock(),
+            "seen_at": office.clock() + timedelta(milliseconds=number),
+        }
+        for number, one in enumerate(many)
+    ]
+    with office.engine.begin() as connection:
+        connection.execute(sa.insert(registrations), rows)
+
+
+def scene(office: Office, box: StandIn) -> Sequence[Wanted]:
+    """Leave something of every kind to do, and give what is wanted."""
+    office.apply(wanted(f1=UPLOADED, f2=UPLOADED, f3=UPLOADED, f4=UPLOADED, f5=UPLOADED))
+    box.make(folder(6), RENAMED)
+    box.make(folder(7))
+    office.client.update(box.ids()["folder:3"], address=ELSEWHERE)
+    dead = box.ids()["folder:4"]
+    office.client.delete(dead)
+    kept.bury(office.engine, dead, reason="auto_cleanup", now=office.clock())
+    return wanted(f1=UPLOADED, f2=RENAMED, f3=UPLOADED, f4=UPLOADED, f6=UPLOADED, f8=UPLOADED, f9=RENAMED)
+
+
+def state(office: Office, box: StandIn) -> object:
+    """Give what Box has and what is noted here, but for the ids, which depend on how often was tried."""
+    rows = office.rows()
+    assert {str(target): row.webhook_id for target, row in rows.items()}.items() <= box.ids().items()
+    return box.content(), {target: (row.content, row.state, row.is_ours) for target, row in rows.items()}
+
+
+def clear(office: Office, box: StandIn) -> None:
+    for id_ in box.ids().values():
+        office.client.delete(id_)
+    with office.engine.begin() as connection:
+        connection.execute(sa.delete(registrations))
+
+
+class Cut(HTTPAdapter):
+    """Interrupts at a call: before it reaches Box, or once Box has done it."""
+
+    def __init__(self, at: int, *, when: str) -> None:
+        super().__init__()
+        self._at, self._when = at, when
+
+    def send(self, *request: Any, **options: Any) -> requests.Response:
+        self._at -= 1
+        if self._at == -1 and self._when == "before":
+            raise Interrupted
+        answer = super().send(*request, **options)
+        if self._at == -1:
+            raise Interrupted
+        return answer
+
+
+def apply_cut_short(office: Office, wish: Sequence[Wanted], at: int, *, when: str) -> bool:
+    """Apply with a client that is interrupted at a call, and say whether it came that far."""
+    session = office.client._session
+    session.mount("http://", Cut(at, when=when))
+    try:
+        office.apply(wish)
+    except Interrupted:
+        return True
+    finally:
+        session.get_adapter("http://").close()
+        session.mount("http://", HTTPAdapter())
+    return False
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_interrupted_at_any_call_the_next_apply_ends_in_the_same_state(office: Office, box: StandIn, when: str) -> None:
+    wish = scene(office, box)
+    box.calls.clear()
+    office.apply(wish)
+    whole, calls = state(office, box), len(box.calls)
+    for at in range(calls):
+        clear(office, box)
+        assert apply_cut_short(office, scene(office, box), at, when=when)
+        office.apply(wish)
+        assert state(office, box) == whole, f"interrupted {when} call {at}"
+    assert calls == 12
+
+
+def test_interrupted_and_no_longer_wanted_it_is_still_known_to_be_ours(office: Office, box: StandIn) -> None:
+    assert apply_cut_short(office, wanted(f1=UPLOADED), 1, when="after")
+    assert set(box.content()) == {"folder:1"}
+    assert office.apply([]) == ["delete folder:1"]
+    assert (box.content(), office.rows()) == ({}, {})
+
+
+def test_of_two_webhooks_on_one_item_the_one_that_is_ours_stays(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    listed = [Listed("9", folder(1)), *office.client.list()]
+    look = partial(doing.look_at, office.client)
+    plan = make(wanted(f1=UPLOADED), listed, office.rows(), look, prune=True)
+    assert [(step.do, step.webhook_id) for step in plan.steps] == [("delete", "9")]
+    doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert office.rows()[folder(1)].is_ours
+
+
+def test_the_address_says_whether_an_interrupted_create_was_ours(office: Office, box: StandIn) -> None:
+    kept.intend(office.engine, folder(1), UPLOADED, now=office.clock())
+    box.make(folder(1), Content.of(ELSEWHERE, ["FILE.UPLOADED"]))
+    assert office.apply(wanted(f1=UPLOADED)) == ["change folder:1"]
+    assert not office.rows()[folder(1)].is_ours
+    assert ADDRESS in box.content()["folder:1"].address

@@ -7,7 +7,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench format requirements clean
+.PHONY: help run test check bench faults screenshots format requirements clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,12 @@ check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contrac
 
 bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS="--only ingest,drain"); needs gcc
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+faults: $(VENV)/.dev ## kill, fill and lock what it runs on, under load: nothing may be lost (ARGS=--quick)
+	@$(VENV)/bin/python -m bench.faults $(ARGS)
+
+screenshots: $(VENV)/.dev ## take a picture of every page into docs/images (ARGS="inbox stats" for some); needs Chromium
+	@$(VENV)/bin/python -m tests.browser.screenshots $(ARGS)
 
 format: $(VENV)/.dev ## format the code and mend what can be mended
 	@$(VENV)/bin/ruff check --fix-only --quiet .

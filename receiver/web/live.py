@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 from flask import Flask, Response, abort, current_app, request
 
-from receiver.errors import StoreError
+from receiver.errors import NotFoundError, StoreError
 
 TICK_SECONDS = 0.3
 HEARTBEAT_SECONDS = 15.0

@@ -23,6 +23,8 @@ from receiver.web import capture
 from receiver.web.pages import now
 from tests.installation import settings
 
+pytestmark = pytest.mark.both_databases
+
 NAME = "brave-otter-41"
 BINARY = bytes(range(256))
 LIMIT = 4096

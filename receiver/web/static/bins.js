@@ -86,7 +86,9 @@
     else held.push(line);
     showPill();
     // Who waits for the first one wants to see it.
-    if (document.querySelector("[data-waiting]")) line.click();
+    const waiting = document.querySelector("[data-waiting]");
+    waiting?.removeAttribute("data-waiting");
+    if (waiting) line.click();
   }
 
   function showPill() {

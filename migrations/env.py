@@ -2,12 +2,18 @@
 
 from alembic import context
 
+from migrations.in_use import prepare
 from receiver.tables import metadata
 
+connection = context.config.attributes["connection"]
+prepare(connection)
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
     render_as_batch=True,
+    # Each migration is whole or not there, on SQLite too: `receiver.db` begins the transactions itself.
+    transaction_per_migration=True,
+    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()

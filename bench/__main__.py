@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import big_store, hardships, live, peers, phases
+from bench import big_store, celery_drain, hardships, live, peers, phases
 from bench.deliveries import Deliveries, forge, write
 from bench.driver import compile_driver
 from bench.figures import Row, keep, markdown, show
@@ -29,6 +29,7 @@ PHASES: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "ingest": phases.ingest,
     "latency": phases.latency,
     "drain": phases.drain,
+    "celery": celery_drain.celery,
     "handler": phases.handler,
     "verification": phases.verification,
     "burst": hardships.burst,

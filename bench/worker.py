@@ -11,8 +11,8 @@ from pathlib import Path
 from config import load
 from receiver import Event
 from receiver.app import create_app
+from receiver.cli.worker import worker_of
 from receiver.routing import Router
-from receiver.worker import Worker
 
 
 def nothing(_event: Event) -> None:
@@ -38,7 +38,7 @@ def main(mode: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     engine = app.extensions["signalbox.engine"]
-    Worker(engine, router, threads=app.config["WORKER_THREADS"], lease=app.config["LEASE"]).run(stop)
+    worker_of(engine, router, app.config).run(stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m bench.faults [--quick] [--only redis,disk]`: do all faults, print the tables, fail where any lost a thing."""
+"""`python -m bench.faults [--quick] [--only redis,disk]`: do every fault, print what each cost, fail where one lost."""
 
 import argparse
 import random
@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.faults import account, clock
 from bench.faults.catalogue import FAULTS, Fault
 from bench.faults.installation import HANDLERS, Installation, Shape
-from bench.faults.provider import Published
+from bench.faults.provider import USUAL, Published
 from bench.sites import BenchError
 from receiver import logs
 
@@ -61,7 +61,7 @@ def _seconds(value: float | None) -> str:
 
 def main() -> int:
     given = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that all that was started is ended
+    signal.signal(signal.SIGTERM, _end)
     logs.configure(level="critical")
     began, rng = time.monotonic(), random.Random(given.seed)
     say(f"{given.rate:.0f} events a second, leases of {given.lease} s, seed {given.seed}")
@@ -73,15 +73,20 @@ def main() -> int:
     return 1 if wrong or not rows else 0
 
 
+def _end(*_: object) -> None:
+    """Leave in order, so that all that was started is ended; a second signal must not come between."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit("told to stop")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few of them, in less than a minute")
     parser.add_argument("--only", type=_names, metavar="NAME,…", help=f"some of {', '.join([*FAULTS, CLOCK])}")
-    parser.add_argument("--on", metavar="WORDS", default="", help='"SQLite", "PostgreSQL, Celery", …: there only')
-    parser.add_argument("--rate", type=float, default=50, help="events a second (50)")
+    parser.add_argument("--on", metavar="WORDS", default="", help='"SQLite", "PostgreSQL and Celery", …: there only')
+    parser.add_argument("--rate", type=float, default=20, help="events a second (20)")
     parser.add_argument("--lease", type=int, metavar="SECONDS", help="LEASE_SECONDS of the installations (5; quick: 2)")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="for the moments, to repeat a run")
-    parser.add_argument("--keep", metavar="FOLDER", help="copy the logs there where something is lost")
     parser.add_argument("--markdown", action="store_true", help="print the tables as docs/reliability.md has them, too")
     given = parser.parse_args()
     given.lease = given.lease or (2 if given.quick else 5)
@@ -107,7 +112,7 @@ def _play(
 ) -> Iterator[Row]:
     faults = [FAULTS[name] for name in names if name in FAULTS and FAULTS[name].applies(shape)]
     if faults:
-        site = Installation(shape, folder / str(shape), rate=given.rate, lease=given.lease)
+        site = Installation(shape, folder / _plain(str(shape)), rate=given.rate, lease=given.lease)
         try:
             site.open()
             for fault in faults:
@@ -118,7 +123,11 @@ def _play(
         finally:
             site.close()
     if CLOCK in names:
-        yield _timed(f"{shape}: clock", lambda: _clock_row(shape, folder / f"{shape}, clock", given.rate, rng))
+        yield _timed(f"{shape}: clock", lambda: _clock_row(shape, folder / _plain(f"{shape} clock"), given.rate, rng))
+
+
+def _plain(name: str) -> str:
+    return name.replace(" ", "-").lower()
 
 
 def _timed(name: str, play: Callable[[], Row]) -> Row:
@@ -135,18 +144,21 @@ def _row(site: Installation, fault: Fault, rng: random.Random) -> Row:
     """Do one fault at a moment of chance, wait until everything is handled, and settle the account."""
     first = len(site.provider.published)
     time.sleep(rng.uniform(1, 3))
-    wrong = []
-    over = datetime.now(UTC)
+    broken = []
     try:
         fault.does(site, rng)
-        over = datetime.now(UTC)
-        time.sleep(AFTER_SECONDS)
-        end = len(site.provider.published)
+    except BenchError as error:
+        broken.append(str(error))
+    over = datetime.now(UTC)
+    time.sleep(AFTER_SECONDS)
+    end = len(site.provider.published)
+    try:
         site.wait_settled(first, end)
     except BenchError as error:
-        wrong.append(str(error))
-        end = len(site.provider.published)
-    return _examine(site, fault, site.provider.published[first:end], over, wrong)
+        # What is on its way cannot be judged: it is as good as lost.
+        published = site.provider.published[first:end]
+        return Row(shape=site.shape, fault=fault.name, events=len(published), wrong=[*broken, str(error)])
+    return _examine(site, fault, site.provider.published[first:end], over, broken)
 
 
 def _examine(site: Installation, fault: Fault, published: list[Published], over: datetime, wrong: list[str]) -> Row:
@@ -159,8 +171,8 @@ def _examine(site: Installation, fault: Fault, published: list[Published], over:
     if fault.is_graceful and (ran_again or unanswered):
         wrong.append(f"{ran_again} attempts were cut off, {unanswered} deliveries were kept and not answered")
     answered = sorted(one.answered_at for one in published if one.answered_at)
-    usual = [one for one in published if one.name == "FILE.UPLOADED"]
-    own = [one for one in published if one.name != "FILE.UPLOADED"]
+    usual = [one for one in published if one.name == USUAL]
+    own = [one for one in published if one.name != USUAL]
     return Row(
         shape=site.shape,
         fault=fault.name,

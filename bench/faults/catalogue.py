@@ -145,6 +145,13 @@ def stop_web(site: Installation, _rng: random.Random) -> None:
     _tell(site, "web")
 
 
+def reload_web(site: Installation, _rng: random.Random) -> None:
+    """Have gunicorn replace its workers while it goes on to listen."""
+    before = set(site.processes["web"].children())
+    site.processes["web"].signal(signal.SIGHUP)
+    until(lambda: before.isdisjoint(site.processes["web"].children()), "the workers are new ones")
+
+
 def stop_runner(site: Installation, _rng: random.Random) -> None:
     _tell(site, site.runner)
 
@@ -169,6 +176,7 @@ FAULTS = {
     "hang": Fault(name="handlers that hang", does=hang),
     "memory": Fault(name="handlers that take all memory", does=swell),
     "stop-web": Fault(name="SIGTERM of web", does=stop_web, is_graceful=True),
+    "reload-web": Fault(name="SIGHUP of web", does=reload_web, is_graceful=True),
     "stop-worker": Fault(name="SIGTERM of the worker", does=stop_worker, is_graceful=True),
     "stop-celery": Fault(name="SIGTERM of Celery", does=stop_runner, applies=WITH_CELERY, is_graceful=True),
 }

@@ -16,7 +16,7 @@ def write_down(word: str, event: Event) -> None:
     os.write(_notes, f"{word} {event.id} {event.attempt}\n".encode())
 
 
-@on("box:FILE.UPLOADED")
+@on("box:FILE.DOWNLOADED")
 def note(event: Event) -> None:
     """Note that it begins, take a moment in which it can be killed, note that it ends."""
     write_down("begin", event)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Shape:
 
     def __str__(self) -> str:
         database = "PostgreSQL" if self.is_postgres else "SQLite"
-        return f"{database}, Celery" if self.has_celery else database
+        return f"{database} and Celery" if self.has_celery else database
 
 
 class Installation:
@@ -46,12 +46,23 @@ class Installation:
         self.port = free_port()
         folder.mkdir()
         self.disk = Disk(folder / "disk")
-        self.postgres = Postgres(self.disk.folder / "postgres") if shape.is_postgres else None
+        self._closing = ExitStack()
+        self._closing.callback(self.disk.remove)
+        self.postgres = self._open_postgres() if shape.is_postgres else None
         url = self.postgres.url if self.postgres else f"sqlite:///{self.disk.folder}/signalbox.db"
         self.url = resolve_database_url(url)
         self.engine = db.open_engine(self.url)
         self.processes = Supervisor(folder, self._environ(url, free_port()))
         self.provider = Provider(self.port, rate=rate)
+
+    def _open_postgres(self) -> Postgres:
+        try:
+            server = Postgres(self.disk.folder / "postgres")
+        except BaseException:
+            self._closing.close()
+            raise
+        self._closing.callback(server.close)
+        return server
 
     def _environ(self, url: str, broker_port: int) -> dict[str, str]:
         self.broker_port = broker_port
@@ -135,9 +146,7 @@ class Installation:
         self.provider.stop()
         self.processes.close()
         self.engine.dispose()
-        if self.postgres:
-            self.postgres.close()
-        self.disk.remove()
+        self._closing.close()
 
 
 def _count_open(connection: sa.Connection, ids: list[str]) -> int:

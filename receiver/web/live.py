@@ -222,8 +222,8 @@ class Hub:
     def _serve(self, channel: Channel) -> None:
         try:
             channel.serve()
-        except StoreError:
-            # The database is away: what came meanwhile is found at a later look.
+        except (StoreError, NotFoundError):
+            # The database is away, or what is watched: what came meanwhile is found at a later look.
             self.failures += 1
 
     def _watched(self) -> list[Channel]:

@@ -1,0 +1,16 @@
+"""Celery of an installation with one handler that does nothing: `celery -A bench.own_celery worker`."""
+
+import os
+
+from bench.worker import nothing
+from config import load
+from receiver.app import create_app
+from receiver.routing import Router
+from receiver.tasks import Runner, make_celery, serve
+
+flask_app = create_app(load(os.environ))
+engine, lease = flask_app.extensions["signalbox.engine"], flask_app.config["LEASE"]
+router = Router()
+router.on("*")(nothing)
+app = make_celery(flask_app.config["CELERY_BROKER_URL"])
+serve(app, lambda: Runner(engine, router, lease=lease))

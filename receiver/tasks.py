@@ -29,6 +29,7 @@ LOOK_SECONDS = 0.05
 HANDED_AHEAD_SECONDS = 2.0
 LEAST_MESSAGES = 8
 MOST_IN_A_MESSAGE = 32
+MESSAGE_SECONDS = 0.1
 MOMENT_SECONDS = 0.02
 MERCY = timedelta(seconds=10)
 
@@ -141,7 +142,7 @@ class _Line:
     @property
     def at_once(self) -> int:
         """How many jobs a message carries: as many as were taken in a moment lately."""
-        return max(1, min(MOST_IN_A_MESSAGE, int(self._pace * MOMENT_SECONDS)))
+        return max(1, min(MOST_IN_A_MESSAGE, int(self._pace * MESSAGE_SECONDS)))
 
     def add(self, handed: Sequence[Handed], until: datetime) -> None:
         self._handed |= {one.job_id: (one, until) for one in handed}

@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# Two at a time: most tests wait for a process, a disk or a browser.
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
@@ -17,14 +19,14 @@ run: $(VENV)/.run ## start web and worker on http://127.0.0.1:8000 (HOST, PORT a
 	@exec $(VENV)/bin/signalbox run
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k box" for some of them)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contract, tests
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --strict
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS="--only ingest,drain"); needs gcc
 	@$(VENV)/bin/python -m bench $(ARGS)

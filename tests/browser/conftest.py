@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
@@ -47,3 +48,10 @@ def visitor(browser: Browser, service: Service) -> Iterator[Visitor]:
     assert visitor.strangers == [], "a page called another host"
     assert visitor.complaints == [], "a page complained on the console"
     assert visitor.dialogs == [], "a page opened a dialog: something that came was run"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests in one of the processes that share the suite: one browser and one service are enough."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("browser"))

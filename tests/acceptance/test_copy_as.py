@@ -11,8 +11,10 @@ import pytest
 
 from receiver import simulator
 from receiver.sources import SOURCES
-from tests.acceptance.service import Service
+from tests.acceptance.service import Service, needs
 from tests.installation import FILESTACK_KEYS, KEYS
+
+pytestmark = needs("bash", "curl", "openssl")
 
 # What a terminal would change on its way in: a tab, CRLF, quotes, what the shell itself reads, what does not show.
 ODD = '\t{"trigger": "ODD.ONE", "id": "1", "text": "it\'s $HOME `x` \ufeff \\u0000 ü"}\r\n'.encode()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.service import Service
+from tests.acceptance.service import Service, needs
 from tests.browser.visitor import Visitor
+
+pytestmark = needs("curl")
 
 EVERY_BYTE = bytes(range(256))
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -15,8 +15,6 @@ from receiver.sources import SOURCES
 from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
 
-pytestmark = pytest.mark.both_databases
-
 NASTY = "\x1b[31m\u202e[bold]x[/]\ud800"
 
 

@@ -11,8 +11,6 @@ from receiver.routing import Router
 from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
 
-pytestmark = pytest.mark.both_databases
-
 
 @pytest.fixture(autouse=True)
 def two_jobs(keep: Keep, engine: sa.Engine, router: Router) -> None:

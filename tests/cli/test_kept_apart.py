@@ -11,8 +11,6 @@ from receiver.inbox import Inbox
 from receiver.web.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 
-pytestmark = pytest.mark.both_databases
-
 BODY = b'{"\xff": \x00\x1b[31m}\r\n'
 
 Put = Callable[..., str]

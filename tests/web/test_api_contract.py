@@ -21,7 +21,7 @@ from receiver.app import create_app
 from tests.installation import Clock, settings
 from tests.stock import stock
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))
 TOKEN = "token-of-the-tests-of-signalbox"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429"]

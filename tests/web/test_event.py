@@ -20,8 +20,6 @@ from receiver.sources import SOURCES
 from receiver.tables import handlers
 from tests.installation import BOX_KEYS, Clock, arrive, delivery
 
-pytestmark = pytest.mark.both_databases
-
 PART = {"HX-Request": "true", "HX-Target": "detail"}
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\u200b\x07"
 

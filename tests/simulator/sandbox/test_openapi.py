@@ -17,7 +17,7 @@ from schemathesis.config import SchemathesisConfig
 from receiver.simulator.sandbox import Answer, Plan, create_sandbox
 from tests.simulator.sandbox.calls import ADDRESS, FOLDER
 
-EXAMPLES = int(os.environ.get("API_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))
 DESCRIPTION = Path(__file__).parents[2] / "vectors" / "box_webhooks_openapi.json"
 TOKEN = {"Authorization": "Bearer one"}
 

@@ -11,6 +11,7 @@ from receiver.cli import installation
 from receiver.cli.bins import bins
 from receiver.cli.box import box
 from receiver.cli.database import database
+from receiver.cli.doctor import doctor
 from receiver.cli.events import events
 from receiver.cli.handlers import handlers
 from receiver.cli.jobs import jobs
@@ -65,5 +66,5 @@ def cli() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, database, sandbox):
+for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, sandbox, database, doctor):
     cli.add_command(command)

@@ -38,11 +38,8 @@ class Released:
 
 def which(engine: sa.Engine, table: sa.Table, filters: Filters, *, reason: str | None = None) -> list[str]:
     """Give the ids of what is kept apart and is like that, in the order in which it came."""
-    conditions = search.conditions(engine, table, filters)
-    if reason is not None:
-        conditions.append(table.c.reason == reason)
-    wanted = sa.select(table.c.id, table.c.seq).where(*conditions)
-    return [row.id for rows in db.walk(engine, wanted, (table.c.seq,)) for row in rows]
+    also = () if reason is None else (table.c.reason == search.storable(reason),)
+    return list(search.walk_ids(engine, table, filters, *also))
 
 
 def find(engine: sa.Engine, table: sa.Table, kept_id: str) -> sa.Row[Any]:

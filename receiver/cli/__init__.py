@@ -20,6 +20,7 @@ from receiver.cli.rejected import rejected
 from receiver.cli.run import run
 from receiver.cli.sandbox import sandbox
 from receiver.cli.send import send
+from receiver.cli.trial import try_handler
 from receiver.cli.worker import worker
 from receiver.errors import PatternError, SignalboxError
 
@@ -66,5 +67,6 @@ def cli() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+handlers.add_command(try_handler)
 for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, sandbox, database, doctor):
     cli.add_command(command)

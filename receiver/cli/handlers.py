@@ -67,11 +67,11 @@ def _open_tables_with(name: str) -> sa.Engine:
     return engine
 
 
-def require_handler(name: str) -> None:
-    """Raise NotFoundError, with the names that come close, unless a handler is called so."""
+def require_handler(name: str) -> Handler:
+    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so."""
     router = load_handlers()
-    if router.find(name):
-        return
+    if found := router.find(name):
+        return found
     close = get_close_matches(name, [handler.name for handler in router.handlers()])
     hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
     raise NotFoundError(f"no handler is named {name}: {hint}")

@@ -15,6 +15,7 @@ from receiver.cli.doctor import doctor
 from receiver.cli.events import events
 from receiver.cli.handlers import handlers
 from receiver.cli.jobs import jobs
+from receiver.cli.listen import listen
 from receiver.cli.quarantine import quarantine
 from receiver.cli.rejected import rejected
 from receiver.cli.run import run
@@ -68,5 +69,11 @@ def cli() -> None:
 
 
 handlers.add_command(try_handler)
-for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, sandbox, database, doctor):
+COMMANDS: tuple[click.Command, ...] = (
+    *(run, worker, send),
+    *(events, jobs, rejected, quarantine, handlers, bins),
+    *(box, sandbox, listen),
+    *(database, doctor),
+)
+for command in COMMANDS:
     cli.add_command(command)

@@ -42,5 +42,18 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Tell the app how to find out that its process was told to end, so that open live pages do not hold it up."""
-    worker.wsgi.extensions["signalbox.ending"] = lambda: not worker.alive
+    """Tell the app how to find out that its process was told to end, and that it may answer deliveries by itself.
+
+    The latter only where nothing of gunicorn's, and no middleware, looks at answers.
+    """
+    from gunicorn.workers.base_async import ALREADY_HANDLED
+
+    from receiver.web.hooks import ShortWay
+
+    def is_ending() -> bool:
+        return not worker.alive
+
+    worker.wsgi.extensions["signalbox.ending"] = is_ending
+    short_way = worker.wsgi.wsgi_app
+    if isinstance(short_way, ShortWay) and not (worker.log.access_log_enabled or worker.cfg.statsd_host):
+        short_way.answer_past_gunicorn(ALREADY_HANDLED, is_ending=is_ending)

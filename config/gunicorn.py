@@ -44,9 +44,10 @@ control_socket_disable = True
 def post_worker_init(worker: Any) -> None:
     """Tell the app how to find out that its process was told to end, and that it may answer deliveries by itself.
 
-    The latter only where nothing of gunicorn's, and no middleware, looks at answers.
+    The latter only where the kind of process knows the sign, and nothing of gunicorn's, and no middleware, looks at
+    answers (docs/decisions/0016).
     """
-    from gunicorn.workers.base_async import ALREADY_HANDLED
+    from gunicorn.workers.base_async import ALREADY_HANDLED, AsyncWorker
 
     from receiver.web.hooks import ShortWay
 
@@ -55,5 +56,6 @@ def post_worker_init(worker: Any) -> None:
 
     worker.wsgi.extensions["signalbox.ending"] = is_ending
     short_way = worker.wsgi.wsgi_app
-    if isinstance(short_way, ShortWay) and not (worker.log.access_log_enabled or worker.cfg.statsd_host):
+    looked_at = worker.log.access_log_enabled or worker.cfg.statsd_host
+    if isinstance(worker, AsyncWorker) and isinstance(short_way, ShortWay) and not looked_at:
         short_way.answer_past_gunicorn(ALREADY_HANDLED, is_ending=is_ending)

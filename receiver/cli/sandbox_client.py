@@ -25,6 +25,7 @@ PATIENCE = timedelta(seconds=40)  # longer than the sandbox waits for a receiver
 SAID_AT_MOST = 100
 _GLANCE_SECONDS = 0.05
 _SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)([smhdw]?)", re.ASCII)
+_VERDICT = re.compile(r'\{"status": ?"(\w+)", ?"reason": ?"(\w+)"')
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -116,7 +117,7 @@ def coming(delivery: Mapping[str, Any]) -> str:
         return f"{delivery['seconds'] * 1000:.0f} ms" + (
             f", delivery {delivery['number']}" if delivery["number"] > 1 else ""
         )
-    said = delivery["answer"][:SAID_AT_MOST]
+    said = _said(delivery["answer"])
     following = delivery["number"] + 1
     if delivery["next_at"] is None:
         return f"{said}; delivery {delivery['number']} was the last"
@@ -125,6 +126,12 @@ def coming(delivery: Mapping[str, Any]) -> str:
     if delivery["next_in_seconds"] is None:
         return f"{said}; delivery {following} followed"
     return f"{said}; delivery {following} in {_span(delivery['next_in_seconds'])}"
+
+
+def _said(answer: str) -> str:
+    """Give what a receiver said: of our own the verdict and its reason, of any other the beginning."""
+    found = _VERDICT.match(answer)
+    return f"{found[1]}, {found[2]}" if found else answer[:SAID_AT_MOST]
 
 
 def _span(seconds: float) -> str:

@@ -23,6 +23,7 @@ from receiver import listing
 from receiver.cli import cli
 from receiver.cli.installation import command
 from receiver.cli.sandbox import suggestions
+from receiver.cli.sandbox_client import coming
 from receiver.simulator.sandbox import Plan, Token, World, create_sandbox, world_of
 from tests.acceptance.service import free_port, until
 from tests.cli.conftest import Signalbox
@@ -126,7 +127,7 @@ def test_an_action_can_be_spoilt(sandbox: Command, running: Running, engine: sa.
     running.register("FILE.UPLOADED")
     line = sandbox("do", "upload", "1200/é.pdf", "--reserialise", "--delay", "30s").stdout.splitlines()[1]
     assert line.startswith("✗ 401")
-    assert "signature_mismatch" in line
+    assert "  rejected, signature_mismatch; delivery 2 " in line
     assert listing.list_rejected(engine)["items"]
 
 
@@ -302,3 +303,8 @@ def test_what_it_suggests_reaches_it(app: Flask, port: int, changed: dict[str, s
         f"  signalbox sandbox{at} do upload 1200/lamp.pdf",
         f"  signalbox sandbox{at} log",
     ]
+
+
+def test_what_another_receiver_answers_is_shown_as_it_begins() -> None:
+    refused = {"delivered": False, "number": 1, "next_at": None, "state": "failed", "next_in_seconds": None}
+    assert coming({**refused, "answer": "<h1>Bad gateway</h1>"}) == "<h1>Bad gateway</h1>; delivery 1 was the last"

@@ -46,7 +46,7 @@ class Client:
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
-            retry_strategy=Patience(waiting, pause),
+            retry_strategy=Patience(waiting, pause, is_here=account.is_here),
         )
         self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
         self._has_token = False
@@ -139,8 +139,7 @@ class Client:
     def _give_up(self, error: BoxSDKError) -> NoReturn:
         if isinstance(error.error, requests.RequestException):
             why = type(error.error).__name__
-            message = f"Box cannot be reached at {self._account.api_url} ({why}). BOX_API_URL says where it is."
-            raise BoxError(message) from None
+            raise BoxError(self._unreachable(why)) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
                 "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "
@@ -151,6 +150,15 @@ class Client:
             message = "This sandbox takes listed tokens only: set BOX_DEVELOPER_TOKEN to one of them."
             raise BoxError(message, status=401) from None
         raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
+
+    def _unreachable(self, why: str) -> str:
+        url = self._account.api_url
+        if self._account.kind is Kind.SANDBOX:
+            return (
+                f"No sandbox answers at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL says where it is. "
+                "For Box itself, set its credentials: BOX_CLIENT_ID, or BOX_JWT_CONFIG (docs/registrations.md)."
+            )
+        return f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is."
 
     def _no_api(self) -> BoxError:
         return BoxError(f"What answers at {self._account.api_url} is not Box's API. BOX_API_URL says where it is.")

@@ -13,18 +13,19 @@ import httpx
 from flask.cli import ScriptInfo
 from rich.text import Text
 
+from receiver.box_webhooks import SANDBOX_URL
 from receiver.cli import screen
 from receiver.cli.installation import address
 from receiver.errors import SignalboxError
 from receiver.simulator.sandbox.rules import is_loopback
 
-HOST = "127.0.0.1"
-PORT = 8100
+HOST, PORT = str(urlsplit(SANDBOX_URL).hostname), int(urlsplit(SANDBOX_URL).port or 0)
 PLACE = "signalbox.sandbox"  # in the context's meta: where the sandbox is
 PATIENCE = timedelta(seconds=40)  # longer than the sandbox waits for a receiver
 SAID_AT_MOST = 100
 _GLANCE_SECONDS = 0.05
 _SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)([smhdw]?)", re.ASCII)
+_VERDICT = re.compile(r'\{"status": ?"(\w+)", ?"reason": ?"(\w+)"')
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -36,12 +37,16 @@ class Place:
     port: int | None
 
     def url(self) -> str:
-        """Give it as said; else as BOX_API_URL says, where that is on this machine; else the usual place."""
+        return address(*self.host_and_port())
+
+    def host_and_port(self) -> tuple[str, int]:
+        """Give what was said; else what BOX_API_URL says, where that is on this machine; else the usual place."""
         if self.host is None and self.port is None:
-            told = str(click.get_current_context().ensure_object(ScriptInfo).load_app().config.get("BOX_API_URL") or "")
-            if is_loopback(urlsplit(told).hostname or ""):
-                return told.rstrip("/")
-        return address(self.host or HOST, self.port or PORT)
+            app = click.get_current_context().ensure_object(ScriptInfo).load_app()
+            told = urlsplit(app.config["BOX_API_URL"])
+            if is_loopback(told.hostname or ""):
+                return str(told.hostname), told.port or 80
+        return self.host or HOST, PORT if self.port is None else self.port
 
 
 class Span(click.ParamType[timedelta]):
@@ -112,7 +117,7 @@ def coming(delivery: Mapping[str, Any]) -> str:
         return f"{delivery['seconds'] * 1000:.0f} ms" + (
             f", delivery {delivery['number']}" if delivery["number"] > 1 else ""
         )
-    said = delivery["answer"][:SAID_AT_MOST]
+    said = _said(delivery["answer"])
     following = delivery["number"] + 1
     if delivery["next_at"] is None:
         return f"{said}; delivery {delivery['number']} was the last"
@@ -121,6 +126,12 @@ def coming(delivery: Mapping[str, Any]) -> str:
     if delivery["next_in_seconds"] is None:
         return f"{said}; delivery {following} followed"
     return f"{said}; delivery {following} in {_span(delivery['next_in_seconds'])}"
+
+
+def _said(answer: str) -> str:
+    """Give what a receiver said: of our own the verdict and its reason, of any other the beginning."""
+    found = _VERDICT.match(answer)
+    return f"{found[1]}, {found[2]}" if found else answer[:SAID_AT_MOST]
 
 
 def _span(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """A second look at what was kept apart: verified with the keys of today, read again, and let in as an event.
 
 What is let in keeps its bytes, its headers and the time that it came at; duplicates are found as for every delivery.
-docs/decisions/0016-what-is-let-in.md says why it is as it is.
+docs/decisions/0017-what-is-let-in.md says why it is as it is.
 """
 
 from collections.abc import Mapping

@@ -10,13 +10,19 @@ import sqlalchemy as sa
 from receiver import release
 from receiver.cli import options
 from receiver.cli.installation import open_tables
+from receiver.events import Reason
 from receiver.listing import Item
 from receiver.search import Filters
 from receiver.tables import rejected
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-reason = click.option("--reason", metavar="CODE", help="Only what was refused for this reason: signature_mismatch.")
+reason = click.option(
+    "--reason",
+    type=click.Choice([one.value for one in Reason]),
+    metavar="CODE",
+    help="Only what was refused for this reason: signature_mismatch.",
+)
 yes = click.option("--yes", is_flag=True, help="Do not ask before many are let in.")
 
 

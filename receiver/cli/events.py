@@ -107,7 +107,7 @@ def _write_document(items: Iterator[Item]) -> int:
     return count
 
 
-@events.command("replay")
+@events.command("replay", short_help="Give events to their handlers again, with all their attempts.")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--handler", metavar="NAME", help="Only for this handler, whether or not it had the event before.")
 def replay_events(ids: tuple[str, ...], handler: str | None) -> None:

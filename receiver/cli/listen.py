@@ -48,7 +48,7 @@ def listen(
     remembered: started again, it goes on there, and nothing that came meanwhile is missed. While the URL does not
     answer it is tried again; any answer, a 500 as well, is an answer. API_TOKEN has to be that of the other one.
 
-    \\b
+    \b
     API_TOKEN=… signalbox listen --from https://signalbox.example --to http://127.0.0.1:8000
     API_TOKEN=… signalbox listen --from https://signalbox.example --to http://127.0.0.1:3000/webhooks --type "box:*"
     """

@@ -90,10 +90,11 @@ def _show(item: Any, now: datetime) -> None:
 @choosing.yes
 @options.as_json
 def release_quarantined(ids: tuple[str, ...], name: str | None, yes: bool, as_json: bool, **which: Any) -> None:
-    """Let quarantined deliveries in as events: those that this release can read, for instance after an upgrade.
+    """Let quarantined deliveries in as events, if they can be read now.
 
-    With --as, those too that cannot be read, as long as they are JSON objects: their handlers get the object as it is,
-    and what is odd about it is drift. The rest stays. ID may be a part of six characters or more, or `last`.
+    For after an upgrade that can read more. With --as, those too that cannot be read, as long as they are JSON
+    objects: their handlers get the object as it is, and what is odd about it is drift. The rest stays. ID may be a
+    part of six characters or more, or `last`.
 
     \b
     signalbox quarantine release --all

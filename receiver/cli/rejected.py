@@ -128,11 +128,11 @@ def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which:
 def release_rejected(
     ids: tuple[str, ...], any_age: bool, unverified: bool, yes: bool, as_json: bool, **which: Any
 ) -> None:
-    """Let rejected deliveries in as events, once a key is mended: what verifies now, as if it had done so then.
+    """Let rejected deliveries in as events, if they verify with the keys that are set now.
 
-    Each keeps its bytes, its headers and the time that it came at, and goes to the handlers; one of an event that is
-    here already is counted on that. What still does not verify stays, unless --unverified says otherwise. ID may be a
-    part of six characters or more, or `last`.
+    For when a key is mended. Each keeps its bytes, its headers and the time that it came at, and goes to the
+    handlers; one of an event that is here already is counted on that. What still does not verify stays, unless
+    --unverified says otherwise. ID may be a part of six characters or more, or `last`.
 
     \b
     signalbox rejected release last

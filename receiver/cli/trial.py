@@ -40,7 +40,7 @@ def try_handler(name: str, event: str | None, sample: str | None, changes: tuple
     It is run as a worker would run it, so what it does to the world it does. EVENT is an id, a part of six characters
     or more, or `last`; without one, a sample of what the handler wants is made. Exit status 0 where it returns.
 
-    \\b
+    \b
     signalbox handlers test handlers.box_journal.note_upload last
     signalbox handlers test handlers.box_journal.note_upload --set source.name=a.pdf
     """

@@ -134,11 +134,18 @@ def test_what_waits_too_long_died_or_was_refused_is_said(
     ]
 
 
+@pytest.mark.both_databases
 def test_an_event_from_the_future_means_that_a_clock_is_wrong(app: Flask, inbox: Inbox) -> None:
+    assert [state for state, _ in states(checks.clock(app))] == ["ok"]
     early = delivery("box", "FILE.UPLOADED", at=now() + timedelta(hours=3))
     inbox.accept(early, SOURCES["box"].parse(early), Verified("primary"))
     ((state, said),) = states(checks.clock(app))
     assert (state, said.startswith("the newest event is ")) == ("fail", True)
+
+
+def test_a_clock_that_is_not_the_databases_is_said(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_off_from_database", lambda engine: timedelta(seconds=-5))
+    assert states(checks.clock(app)) == [("warn", "5 s behind the database's")]
 
 
 def test_a_disk_that_fills_up_is_said(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

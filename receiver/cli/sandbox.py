@@ -11,8 +11,8 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver.addresses import address, hook_url
 from receiver.cli import screen
-from receiver.cli.installation import address, hook_url
 from receiver.cli.sandbox_client import HOST, PLACE, PORT, Place, log_line
 from receiver.cli.sandbox_controls import CONTROLS
 from receiver.cli.sandbox_do import do, filestack

@@ -13,8 +13,8 @@ import httpx
 from flask.cli import ScriptInfo
 from rich.text import Text
 
+from receiver.addresses import address
 from receiver.cli import screen
-from receiver.cli.installation import address
 from receiver.errors import SignalboxError
 from receiver.simulator.sandbox.rules import is_loopback
 

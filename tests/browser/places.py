@@ -35,6 +35,8 @@ def places(service: Service) -> dict[str, str]:
         "send": "/send?source=box&name=FOLDER.CREATED",
         "handlers": "/handlers",
         "handler": "/handlers/office.crm.sync_access",
+        "registrations": "/registrations",
+        "registrations-asked": "/registrations?ask=box",
         "stats": "/stats",
         "api": "/api/docs",
         "error": "/events/none-of-this-name",

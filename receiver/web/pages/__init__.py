@@ -29,6 +29,7 @@ def register(app: Flask) -> None:
     from receiver.web.pages.handlers import handlers
     from receiver.web.pages.inbox import inbox
     from receiver.web.pages.live import live
+    from receiver.web.pages.registrations import registrations
     from receiver.web.pages.send import send
     from receiver.web.pages.stats import stats
 
@@ -40,7 +41,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(words.count, "counted")
     app.add_template_filter(words.ordinal, "ordinal")
     app.add_template_global(asset)
-    for page in (inbox, event, live, bins, send, handlers, stats):
+    for page in (inbox, event, live, bins, send, handlers, stats, registrations):
         app.register_blueprint(page)
 
 

@@ -19,6 +19,7 @@ from receiver.cli.sandbox_do import do, filestack
 from receiver.simulator.sandbox import LAST_PAGES, Plan, Token, create_sandbox, world_of
 from receiver.simulator.sandbox.clock import FASTEST, SLOWEST
 from receiver.simulator.sandbox.rules import check_address
+from receiver.web.sandbox import open_pages
 
 _TRAITS = ("developer", "no-scope")
 
@@ -109,6 +110,8 @@ def serve(host: str, port: int, **wish: Any) -> None:
             pass
 
     app = create_sandbox(_plan(**wish), told=_tell)
+    config = current_app.config
+    open_pages(app, host=host, inbox=address(config["HOST"], config["PORT"]) if config["PORT"] else None)
     world = world_of(app)
     try:
         server = make_server(host, port, app, threaded=True, request_handler=Quiet)
@@ -164,6 +167,7 @@ def _welcome(app: Flask, base: str) -> None:
         Text.assemble(("\nThe sandbox", "bold"), " listens on ", (base, "cyan"), f"{speed}\n"),
         screen.facts(
             [
+                ("drive", f"{base}/"),
                 ("Box's API", f"{base}/2.0"),
                 ("tokens", "as listed" if world.plan.tokens else "any; each is a user of its own"),
                 ("state", str(world.plan.state or "in memory")),

@@ -45,7 +45,7 @@ class StandIn:
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path.startswith("/sandbox"):
+        if not path.startswith("/2.0"):
             return self.app(environ, start_response)
         self.calls.append(f"{environ['REQUEST_METHOD']} {path}")
         number = len(self.calls)

@@ -10,6 +10,11 @@ import sqlalchemy as sa
 from receiver import db
 from receiver.box_webhooks import kept
 from receiver.box_webhooks.rules import Content, Target
+from receiver.simulator.sandbox import Answer
+from receiver.simulator.sandbox.actions import Order
+from receiver.simulator.sandbox.faults import Faults
+from receiver.simulator.sandbox.filestack_events import Call
+from receiver.web.sandbox import open_pages
 from tests.acceptance.service import Service
 from tests.box_webhooks.stand_in import StandIn, folder
 
@@ -39,13 +44,40 @@ triggers = ["FOLDER.CREATED"]
 """
 
 
+DRIVE = [
+    ("upload", "folder:1200/Invoice 2041.pdf", ""),
+    ("upload", "folder:1200/Plans/Site plan rev C.dwg", ""),
+    ("upload", "folder:1200/Plans/Depot Süd, north wall.jpg", ""),
+    ("upload", "folder:1300/Lease, signed.pdf", ""),
+    ("upload", "folder:77/Payroll March.csv", ""),
+    ("rename", "folder:1200", "Projects"),
+    ("rename", "folder:1300", "Contracts"),
+    ("rename", "folder:77", "Accounts"),
+    ("upload", "Projects/Plans/Site plan rev C.dwg", ""),
+    ("upload", "Projects/Old draft.docx", ""),
+    ("trash", "Projects/Old draft.docx", ""),
+    ("lock", "Accounts/Payroll March.csv", ""),
+    ("sign", "Contracts/Lease, signed.pdf", ""),
+]
+
+
+def _answer(address: str, _body: bytes, _headers: object) -> Answer:
+    """Answer as the office would, and as somebody else's server does on a bad day."""
+    if "elsewhere" in address:
+        return Answer(503, "upstream is restarting", 0.84)
+    return Answer(200, '{"status":"accepted"}', 0.006)
+
+
 @contextmanager
 def box(service: Service, port: int = 0) -> Iterator[StandIn]:
     """Let a stand-in be Box for a service that is not started yet."""
-    with StandIn(port=port).serving() as stand_in:
+    with StandIn(port=port, post=_answer, filestack_addresses=[f"{service.url}/hooks/filestack"]).serving() as stand_in:
+        open_pages(stand_in.app, inbox=service.url)
         service.environ["BOX_API_URL"] = stand_in.url
         service.environ["BOX_WEBHOOKS_FILE"] = str(_write(service.folder))
+        stand_in.world.start()
         yield stand_in
+        stand_in.world.stop()
 
 
 def _write(folder: Path) -> Path:
@@ -86,3 +118,13 @@ def _differ(engine: sa.Engine, box: StandIn, ids: Mapping[Target, str], now: dat
     kept.bury(engine, ids[folder(1400)], reason="auto_cleanup", now=now - timedelta(minutes=47))
     all_of_them.update(session, ids[Target("file", "5000")], address="https://old-tunnel.example.com/hooks/box")
     box.make(folder(77), Content.of("https://elsewhere.example.com/hooks", ["FILE.LOCKED"]))
+
+
+def work(box: StandIn) -> None:
+    """Do on the drive what was done there today."""
+    for action, item, to in DRIVE:
+        box.world.act(Order(action=action, item=item, to=to), faults=Faults())
+        box.world.courier.run_due()
+    box.world.call(Call(action="upload", way="transit"), faults=Faults())
+    box.world.courier.run_due()
+    box.world.act(Order(action="upload", item="Projects/Minutes.docx"), faults=Faults(delay=240))

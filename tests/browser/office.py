@@ -74,6 +74,7 @@ def office(folder: Path, port: int | None = None, box_port: int = 0) -> Iterator
         try:
             service.run("python -m tests.browser.working_day")
             at_box.register(service, box)
+            at_box.work(box)
             service.web()
             service.worker()
             yield service

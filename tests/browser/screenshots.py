@@ -78,6 +78,9 @@ SHOTS = [
     Shot("handler", "handler"),
     Shot("registrations", "registrations"),
     Shot("registrations-asked", "registrations-asked"),
+    Shot("sandbox", "sandbox"),
+    Shot("sandbox-filestack", "sandbox-filestack"),
+    Shot("sandbox-faults", "sandbox-faults"),
     Shot("stats", "stats"),
     Shot("api", "api", unfold_operation),
 ]

@@ -1,0 +1,27 @@
+"""What became of a delivery, in words: for the terminal and for the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SAID_AT_MOST = 100
+
+
+def coming(delivery: Mapping[str, Any]) -> str:
+    """Say what came back, and what comes next."""
+    if delivery["delivered"]:
+        return f"{delivery['seconds'] * 1000:.0f} ms" + (
+            f", delivery {delivery['number']}" if delivery["number"] > 1 else ""
+        )
+    said = delivery["answer"][:SAID_AT_MOST]
+    following = delivery["number"] + 1
+    if delivery["next_at"] is None:
+        return f"{said}; delivery {delivery['number']} was the last"
+    if delivery["state"] == "dropped":
+        return f"{said}; its webhook is gone"
+    if delivery["next_in_seconds"] is None:
+        return f"{said}; delivery {following} followed"
+    return f"{said}; delivery {following} in {span(delivery['next_in_seconds'])}"
+
+
+def span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"

@@ -1,6 +1,8 @@
 """The OpenAPI description of Box's Webhooks API, held against the sandbox: schemathesis finds nothing.
 
-tests/vectors/box_webhooks_openapi.json says itself in what it differs from Box's own.
+tests/vectors/box_webhooks_openapi.json says itself in what it differs from Box's own. More requests for each operation:
+
+    API_EXAMPLES=500 make test ARGS=tests/simulator/sandbox/test_openapi.py
 """
 
 import json

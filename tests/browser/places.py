@@ -45,7 +45,7 @@ def places(service: Service) -> dict[str, str]:
         "api": "/api/docs",
         "error": "/events/none-of-this-name",
         "sandbox": f"{sandbox}/?item=folder:1200",
-        "sandbox-drive": f"{sandbox}/",
+        "sandbox-file": f"{sandbox}/?item=file:1600000003",
         "sandbox-filestack": f"{sandbox}/?item=filestack",
         "sandbox-faults": f"{sandbox}/faults",
     }

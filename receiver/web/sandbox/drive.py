@@ -152,7 +152,7 @@ def _sent(world: World) -> Iterator[Sent]:
     for event in reversed(world.courier.first_waiting(limit=DELIVERIES_SHOWN)):
         due = at + timedelta(seconds=event["next_in_seconds"] or 0)
         to = _addressee(event["source"], event["webhook_id"])
-        yield Sent("none", None, event["name"], "", to, event["address"], "sent", due)
+        yield Sent("none", None, event["name"], "", to, event["address"], "to be sent", due)
     for one in world.courier.log(limit=DELIVERIES_SHOWN):
         yield _delivery(one, at)
 

@@ -9,7 +9,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults screenshots format requirements clean
+.PHONY: help run test check bench faults conformance screenshots format requirements clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS
 
 faults: $(VENV)/.dev ## kill, fill and lock what it runs on, under load: nothing may be lost (ARGS=--quick)
 	@$(VENV)/bin/python -m bench.faults $(ARGS)
+
+conformance: $(VENV)/.dev ## register, set off, receive and handle everything that Box and Filestack send, in the sandbox
+	@$(VENV)/bin/python -m tests.conformance
 
 screenshots: $(VENV)/.dev ## take a picture of every page into docs/images (ARGS="inbox stats" for some); needs Chromium
 	@$(VENV)/bin/python -m tests.browser.screenshots $(ARGS)

@@ -42,5 +42,20 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Tell the app how to find out that its process was told to end, so that open live pages do not hold it up."""
-    worker.wsgi.extensions["signalbox.ending"] = lambda: not worker.alive
+    """Tell the app how to find out that its process was told to end, and that it may answer deliveries by itself.
+
+    The latter only where the kind of process knows the sign, and nothing of gunicorn's, and no middleware, looks at
+    answers (docs/decisions/0016).
+    """
+    from gunicorn.workers.base_async import ALREADY_HANDLED, AsyncWorker
+
+    from receiver.web.hooks import ShortWay
+
+    def is_ending() -> bool:
+        return not worker.alive
+
+    worker.wsgi.extensions["signalbox.ending"] = is_ending
+    short_way = worker.wsgi.wsgi_app
+    looked_at = worker.log.access_log_enabled or worker.cfg.statsd_host
+    if isinstance(worker, AsyncWorker) and isinstance(short_way, ShortWay) and not looked_at:
+        short_way.answer_past_gunicorn(ALREADY_HANDLED, is_ending=is_ending)

@@ -227,7 +227,7 @@ SETTINGS = (
     Setting(
         "BOX_API_URL",
         text("an http:// or https:// address", _URL),
-        "Where Box's API is; `signalbox sandbox` stands in for it at http://127.0.0.1:8100.",
+        "Where Box's API is; in development, until credentials are set, it is the sandbox, http://127.0.0.1:8100.",
         "https://api.box.com",
     ),
     Setting(

@@ -71,6 +71,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     # The driver would begin transactions by itself, late and without the write lock: _begin_sqlite does it instead.
     connection.isolation_level = None
     cursor = connection.cursor()
+    # Heeded by a file that is made now, and by no other: three deliveries fit on a page of 8 KiB, and one on 4.
+    cursor.execute("PRAGMA page_size = 8192")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")

@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -193,7 +194,7 @@ def arrival(number: int, **changed: Any) -> Arrival:
     return plain._replace(**changed)
 
 
-def write_with(engine: sa.Engine, sizes: list[int]) -> Any:
+def write_with(engine: sa.Engine, sizes: list[int]) -> Callable[[Any], list[Receipt]]:
     def write(take: Any) -> list[Receipt]:
         with db.writing_directly(engine) as cursor:
             arrivals = take()
@@ -205,17 +206,23 @@ def write_with(engine: sa.Engine, sizes: list[int]) -> Any:
 
 def test_deliveries_that_come_together_share_a_commit(engine: sa.Engine) -> None:
     sizes: list[int] = []
-    group = Group(write_with(engine, sizes))
-    with db.turn(engine):  # somebody else writes: meanwhile they gather
+    write, somebody_writes = write_with(engine, sizes), threading.Lock()
+
+    def write_in_turn(take: Any) -> list[Receipt]:
+        with somebody_writes:
+            return write(take)
+
+    group = Group(write_in_turn)
+    with somebody_writes:  # meanwhile they gather
         pool = threading.Thread(
             target=together, args=([arrival(n) for n in range(20)], lambda one: group.keep(one, size=1))
         )
         pool.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(group._open.arrivals) < 20:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-    pool.join(20)
+    pool.join(60)
     assert sizes == [20]
     assert len(rows(engine, events)) == 20
 

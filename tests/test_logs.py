@@ -1,6 +1,9 @@
 """One line for each delivery and attempt, and nothing in it that came from outside."""
 
+import io
 import json
+import re
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -21,22 +24,70 @@ def forge(name: str = "FILE.UPLOADED") -> tuple[bytes, list[tuple[str, str]]]:
     return simulator.forge("box", name, KEYS["box"], at=datetime.now(UTC), number=1)
 
 
-def test_a_delivery_is_one_line_with_its_event_its_verdict_and_its_time(client: FlaskClient) -> None:
+def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    logs.LINES.write_out()
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_delivery_is_one_line_with_its_event_its_verdict_and_its_time(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = create_app(settings(database_url)).test_client()
     body, headers = forge()
-    with capture_logs() as lines:
-        event_id = client.post("/hooks/box", data=body, headers=headers).get_json()["event"]
-    (line,) = lines
-    assert line["ms"] >= 0
-    assert {**line, "ms": 0} == {
+    before = datetime.now(UTC)
+    event_id = client.post("/hooks/box", data=body, headers=headers).get_json()["event"]
+    (line,) = map(json.loads, written(capsys))
+    assert before <= datetime.fromisoformat(line.pop("timestamp")) <= datetime.now(UTC)
+    assert line.pop("ms") >= 0
+    assert line == {
         "event": "delivery",
-        "log_level": "info",
+        "level": "info",
         "verdict": "accepted",
         "event_id": event_id,
         "source": "box",
         "type": "box:FILE.UPLOADED",
         "verified_by": "primary",
-        "ms": 0,
     }
+
+
+def test_a_duplicate_is_a_line_of_its_own(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = create_app(settings(database_url)).test_client()
+    body, headers = forge()
+    for _ in range(2):
+        client.post("/hooks/box", data=body, headers=headers)
+    assert [json.loads(line)["verdict"] for line in written(capsys)] == ["accepted", "duplicate"]
+
+
+def test_a_level_above_info_leaves_out_what_went_well(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = create_app(settings(database_url, LOG_LEVEL="warning")).test_client()
+    body, headers = forge()
+    for sent in (body, simulator.tampered(body)):
+        client.post("/hooks/box", data=sent, headers=headers)
+    assert [json.loads(line)["verdict"] for line in written(capsys)] == ["rejected"]
+
+
+def test_lines_for_people_begin_with_the_time_of_day(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = create_app(settings(database_url, LOG_FORMAT="console")).test_client()
+    body, headers = forge()
+    client.post("/hooks/box", data=body, headers=headers)
+    (line,) = written(capsys)
+    assert re.match(r"\d\d:\d\d:\d\d \[info\] *delivery ", re.sub(r"\x1b\[[0-9;]*m", "", line))
+
+
+def test_a_stream_that_was_closed_takes_no_later_line_down(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, closed, later = logs.Lines(), io.StringIO(), io.StringIO()
+    lines.turn_to(closed, str)
+    closed.close()
+    lines.info(event="lost")
+    deadline = time.monotonic() + 30
+    while lines._waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    lines.turn_to(later, str)
+    lines.info(event="told")
+    while "told" not in later.getvalue():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_refusal_is_one_line_with_its_reason(client: FlaskClient) -> None:
@@ -50,21 +101,20 @@ def test_no_line_holds_a_body_a_header_or_a_key(database_url: str, capsys: pytes
     body, headers = forge()
     for sent in (body, simulator.tampered(body), b"MARK"):
         client.post("/hooks/box", data=sent, headers=[*headers, ("X-Mark", "MARK")])
-    logs.LINES.write_out()
-    written = capsys.readouterr().err
-    assert len(written.splitlines()) == 3
+    lines = written(capsys)
+    assert len(lines) == 3
     secrets = [
         "MARK",
         *KEYS["box"].values(),
         *(value for name, value in headers if "SIGNATURE" in name and len(value) > 20),
     ]
-    assert [secret for secret in secrets if secret in written] == []
+    assert [secret for secret in secrets if secret in str(lines)] == []
 
 
 def test_lines_for_programs_are_json(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     create_app(settings(database_url)).test_client().post("/hooks/box", data=b"{}")
-    logs.LINES.write_out()
-    assert json.loads(capsys.readouterr().err)["verdict"] == "rejected"
+    (line,) = map(json.loads, written(capsys))
+    assert (line["verdict"], line["level"]) == ("rejected", "warning")
 
 
 def test_a_failed_attempt_names_the_exception_and_not_its_words(

@@ -3,7 +3,7 @@
 `receiver.box_webhooks.client` and `.doing` speak to Box, and load Box's SDK: import them where they are needed.
 """
 
-from receiver.box_webhooks.account import Account, Kind, account_of
+from receiver.box_webhooks.account import SANDBOX_URL, Account, Kind, account_of
 from receiver.box_webhooks.arrivals import Arrivals, Heard, look_back
 from receiver.box_webhooks.checkup import Checked, Checkup, check_up
 from receiver.box_webhooks.here import reading, usual_address
@@ -15,6 +15,7 @@ from receiver.box_webhooks.wanted import Reading, Wanted, add, check, read
 
 __all__ = [
     "LOOKED_INTO",
+    "SANDBOX_URL",
     "Account",
     "Arrivals",
     "Checked",

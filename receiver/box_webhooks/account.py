@@ -1,7 +1,7 @@
 """As whom we speak to Box: which credentials are set, and at which address its API is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ _NONE_SET = (
     "must be set, with BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID, to speak to Box; or BOX_JWT_CONFIG; "
     "or, for an hour, BOX_DEVELOPER_TOKEN."
 )
+SANDBOX_URL = "http://127.0.0.1:8100"  # where `signalbox sandbox` is, unless somebody says otherwise
 _SANDBOX_TOKEN = "signalbox"  # noqa: S105 - a sandbox takes any token, and a name is easier to find in its state
 
 
@@ -37,6 +38,7 @@ class Account:
     enterprise_id: str | None = None
     user_id: str | None = None
     jwt_config: str = field(default="", repr=False)
+    is_assumed: bool = False  # a sandbox that no setting names
 
     @property
     def is_box(self) -> bool:
@@ -52,6 +54,7 @@ class Account:
 def account_of(settings: Mapping[str, Any]) -> Account:
     """Give the one account that the settings describe; SettingsError where that is none, or more than one.
 
+    In development, without any credentials, that is somebody at a sandbox on this machine; in production never.
     Webhooks belong to an application and a user: which of two would have them must not be a matter of chance.
     """
     url = settings["BOX_API_URL"].rstrip("/").removesuffix("/2.0")
@@ -65,7 +68,7 @@ def account_of(settings: Mapping[str, Any]) -> Account:
         others = " and ".join(names[kind] for kind in kinds[1:])
         raise SettingsError({names[kinds[0]]: [f"is set beside {others}: set one, so that it is clear who speaks."]})
     if not kinds:
-        return _without_credentials(url)
+        return _without_credentials(url, is_development=settings["ENV"] == "development")
     if kinds[0] is Kind.CLIENT_CREDENTIALS:
         _require_whole(settings)
     return Account(
@@ -80,8 +83,10 @@ def account_of(settings: Mapping[str, Any]) -> Account:
     )
 
 
-def _without_credentials(url: str) -> Account:
+def _without_credentials(url: str, *, is_development: bool) -> Account:
     account = Account(api_url=url, kind=Kind.SANDBOX, token=_SANDBOX_TOKEN)
+    if account.is_box and is_development:
+        return replace(account, api_url=SANDBOX_URL, is_assumed=True)
     if not account.is_here:
         raise SettingsError({"BOX_CLIENT_ID": [_NONE_SET]})
     return account

@@ -45,18 +45,18 @@ class Client:
         within: timedelta | None = None,
     ) -> None:
         self._account = account
-        hurry = None if within is None else Hurry(within)
+        self._hurry = None if within is None else Hurry(within)
         self._session = requests.Session()
-        if hurry is not None:
-            self._session.mount("https://", hurry)
-            self._session.mount("http://", hurry)
+        if self._hurry is not None:
+            self._session.mount("https://", self._hurry)
+            self._session.mount("http://", self._hurry)
         # A proxy that the environment names would be asked for a sandbox on this machine, too.
         self._session.trust_env = not account.is_here
         self._auth = sign_in(account)
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
-            retry_strategy=Patience(waiting, pause, hurry),
+            retry_strategy=Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry),
         )
         self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
         self._has_token = False
@@ -165,8 +165,15 @@ class Client:
         raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
 
     def _out_of_reach(self, error: requests.RequestException) -> BoxError:
-        why = type(error).__name__
-        return BoxError(f"Box cannot be reached at {self._account.api_url} ({why}). BOX_API_URL says where it is.")
+        if self._hurry is not None and not self._hurry.left():
+            return self._hurry.error()
+        why, url = type(error).__name__, self._account.api_url
+        if self._account.kind is Kind.SANDBOX:
+            return BoxError(
+                f"No sandbox answers at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL says where it is. "
+                "For Box itself, set its credentials: BOX_CLIENT_ID, or BOX_JWT_CONFIG (docs/registrations.md)."
+            )
+        return BoxError(f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is.")
 
     def _no_api(self) -> BoxError:
         return BoxError(f"What answers at {self._account.api_url} is not Box's API. BOX_API_URL says where it is.")

@@ -5,8 +5,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from receiver.addresses import address, hook_url
+from receiver.box_webhooks.account import account_of
 from receiver.box_webhooks.rules import is_at_box, is_loopback
 from receiver.box_webhooks.wanted import Reading
+from receiver.errors import SettingsError
 
 
 def usual_address(settings: Mapping[str, Any]) -> str | None:
@@ -29,4 +31,9 @@ def reading(settings: Mapping[str, Any], *, allow_unknown: bool = False) -> Read
 
 
 def _api_host(settings: Mapping[str, Any]) -> str:
-    return urlsplit(settings["BOX_API_URL"]).hostname or ""
+    """Give the host of whom we speak to, or would with credentials."""
+    try:
+        url = account_of(settings).api_url
+    except SettingsError:
+        url = settings["BOX_API_URL"]
+    return urlsplit(url).hostname or ""

@@ -80,10 +80,14 @@ class Hurry(HTTPAdapter):
 
 
 class Patience(BoxRetryStrategy):
-    """The SDK's own retries, which say that they wait, and understand each form of Retry-After."""
+    """The SDK's own retries, which say that they wait, and understand each form of Retry-After.
 
-    def __init__(self, waiting: Waiting | None, pause: timedelta, hurry: Hurry | None = None) -> None:
-        super().__init__(retry_base_interval=pause.total_seconds())
+    Where nothing answers on this machine (`is_here`), nothing will in a few seconds.
+    """
+
+    def __init__(self, waiting: Waiting | None, pause: timedelta, *, is_here: bool, hurry: Hurry | None = None) -> None:
+        often = 0 if is_here else 2
+        super().__init__(retry_base_interval=pause.total_seconds(), max_retries_on_exception=often)
         self._waiting = waiting
         self._hurry = hurry
 

@@ -23,8 +23,8 @@ box = AppGroup(
     signalbox box doctor   what Box says, beside what arrives here
 
     Credentials come from the environment: BOX_CLIENT_ID, BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID;
-    BOX_JWT_CONFIG; or, for an hour, BOX_DEVELOPER_TOKEN. With BOX_API_URL=http://127.0.0.1:8100 all of this
-    happens in a sandbox (signalbox sandbox).
+    BOX_JWT_CONFIG; or, for an hour, BOX_DEVELOPER_TOKEN. In development, with none of them set, all of this
+    happens in the sandbox of this machine (signalbox sandbox); elsewhere with BOX_API_URL=http://127.0.0.1:8100.
     """,
     short_help="Register webhooks at Box.",
 )

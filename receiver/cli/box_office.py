@@ -45,8 +45,11 @@ def wanting(path: Path | None) -> Path:
 
 @contextmanager
 def open_client() -> "Iterator[Client]":
-    """Speak to Box as this installation's account; warn of a token that does not last, and say where we wait."""
+    """Speak to Box as this installation's account; say so where it is a sandbox, a token does not last, or we wait."""
     account = account_of(current_app.config)
+    if account.is_here:
+        why = "no credentials of Box are set" if account.is_assumed else "BOX_API_URL says"
+        screen.note(f"This is the sandbox at {account.api_url}, as {why}.")
     if account.kind is Kind.DEVELOPER_TOKEN:
         screen.note(screen.styled(_WARNING, "bold yellow"))
     # The SDK takes a third of a second to load: other commands do without it.

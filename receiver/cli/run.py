@@ -98,7 +98,7 @@ def _suggestions(on: list[str], *, to: str) -> Text:
     tries = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
     sends = [f"send {source} {tries[source]}{to}" for source in on if source in tries][:1]
     signalbox = command()
-    lines = "\n".join(f"  {signalbox} {words}" for words in [*sends, "events list", "events show last"])
+    lines = "\n".join(f"  {signalbox} {words}" for words in [*sends, "events list", "events show last", "sandbox"])
     return Text.assemble("\nTry, in another terminal:\n", (lines, "green"), "\n")
 
 

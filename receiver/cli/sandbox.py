@@ -12,10 +12,13 @@ from flask.cli import with_appcontext
 from rich.text import Text
 
 from receiver.addresses import address, hook_url
+from receiver.box_webhooks import account_of
 from receiver.cli import screen
+from receiver.cli.installation import command
 from receiver.cli.sandbox_client import HOST, PLACE, PORT, Place, log_line
 from receiver.cli.sandbox_controls import CONTROLS
 from receiver.cli.sandbox_do import do, filestack
+from receiver.errors import SettingsError
 from receiver.simulator.sandbox import LAST_PAGES, Plan, Token, create_sandbox, world_of
 from receiver.simulator.sandbox.clock import FASTEST, SLOWEST
 from receiver.simulator.sandbox.rules import check_address
@@ -40,8 +43,10 @@ class TokenText(click.ParamType[Token]):
 
 
 @click.group(invoke_without_command=True, short_help="Stand in for Box and Filestack, and act there.")
-@click.option("--host", help=f"Address to listen on, or where the sandbox is.  [default: {HOST}]")
-@click.option("--port", type=click.IntRange(0, 65535), help=f"Port; 0 takes a free one.  [default: {PORT}]")
+@click.option("--host", help=f"Address to listen on, or where the sandbox is.  [default: BOX_API_URL's, {HOST}]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help=f"Port; 0 takes a free one.  [default: BOX_API_URL's, {PORT}]"
+)
 @click.option(
     "--speed",
     type=click.FloatRange(SLOWEST, FASTEST),
@@ -86,16 +91,19 @@ def sandbox(ctx: click.Context, /, host: str | None, port: int | None, **wish: A
 
     \b
     signalbox sandbox                              start it, here on port 8100
-    signalbox sandbox do upload Inbox/lamp.pdf     and in another shell: what Box would send of that
+    signalbox box create folder:1200 FILE.UPLOADED in another shell: a webhook on the folder with the id 1200
+    signalbox sandbox do upload 1200/lamp.pdf      what Box would send of that
     signalbox sandbox filestack upload             the same for Filestack
     signalbox sandbox log                          every delivery, with its answer and when the next is due
 
-    Box's API is at http://127.0.0.1:8100/2.0: give a client of Box's SDK the base URL http://127.0.0.1:8100.
+    Box's API is at http://127.0.0.1:8100/2.0. In development signalbox box speaks to it until credentials of Box are
+    set; a client of Box's SDK wants the base URL http://127.0.0.1:8100.
     Deliveries are signed with the keys of this installation, so that this installation accepts them.
     """
     ctx.meta[PLACE] = Place(host, port)
     if ctx.invoked_subcommand is None:
-        ctx.invoke(serve, host=host or HOST, port=PORT if port is None else port, **wish)
+        host, port = ctx.meta[PLACE].host_and_port()
+        ctx.invoke(serve, host=host, port=port, **wish)
 
 
 @with_appcontext
@@ -162,7 +170,6 @@ def _welcome(app: Flask, base: str) -> None:
     world = world_of(app)
     unsigned = [name for name, keys in world.plan.keys.items() if not keys]
     speed = f", its clock runs {world.clock.speed:g} times as fast" if world.clock.speed != 1 else ""
-    at = f"signalbox sandbox{_elsewhere(base)}"
     screen.show(
         Text.assemble(("\nThe sandbox", "bold"), " listens on ", (base, "cyan"), f"{speed}\n"),
         screen.facts(
@@ -174,20 +181,36 @@ def _welcome(app: Flask, base: str) -> None:
                 ("filestack", ", ".join(world.plan.filestack_addresses) or "to nowhere (--filestack-to)"),
             ]
         ),
-        Text.assemble("\nIn another shell:\n", (f"  {at} do upload Inbox/lamp.pdf\n  {at} log\n", "bold")),
+        Text.assemble("\nTry, in another terminal:\n", (suggestions(base), "green"), "\n"),
     )
     for name in unsigned:
         screen.note(f"No key of {name} is set here, so its deliveries go unsigned.")
 
 
-def _elsewhere(base: str) -> str:
-    port = base.rpartition(":")[2]
-    return "" if base == address(HOST, PORT) else f" --port {port}"
+def suggestions(base: str) -> str:
+    """Say what to type first: a registration, something that it is told of, and where to look."""
+    signalbox, port = command(), base.rpartition(":")[2]
+    here = "" if base == Place(None, None).url() else f" --port {port}"
+    there = "" if base == _box_as_it_is_set_up() else f"BOX_API_URL={base} "
+    lines = (
+        f"{there}{signalbox} box create folder:1200 FILE.UPLOADED",
+        f"{signalbox} sandbox{here} do upload 1200/lamp.pdf",
+        f"{signalbox} sandbox{here} log",
+    )
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _box_as_it_is_set_up() -> str | None:
+    """Give whom `signalbox box` would speak to; None where nobody."""
+    try:
+        return account_of(current_app.config).api_url
+    except SettingsError:
+        return None
 
 
 def _tell(delivery: Mapping[str, Any]) -> None:
     screen.show(log_line(delivery))
 
 
-for command in (do, filestack, *CONTROLS):
-    sandbox.add_command(command)
+for each in (do, filestack, *CONTROLS):
+    sandbox.add_command(each)

@@ -14,13 +14,13 @@ from flask.cli import ScriptInfo
 from rich.text import Text
 
 from receiver.addresses import address
+from receiver.box_webhooks import SANDBOX_URL
 from receiver.cli import screen
 from receiver.errors import SignalboxError
 from receiver.simulator.sandbox.rules import is_loopback
 from receiver.simulator.sandbox.telling import coming
 
-HOST = "127.0.0.1"
-PORT = 8100
+HOST, PORT = str(urlsplit(SANDBOX_URL).hostname), int(urlsplit(SANDBOX_URL).port or 0)
 PLACE = "signalbox.sandbox"  # in the context's meta: where the sandbox is
 PATIENCE = timedelta(seconds=40)  # longer than the sandbox waits for a receiver
 _GLANCE_SECONDS = 0.05
@@ -36,12 +36,16 @@ class Place:
     port: int | None
 
     def url(self) -> str:
-        """Give it as said; else as BOX_API_URL says, where that is on this machine; else the usual place."""
+        return address(*self.host_and_port())
+
+    def host_and_port(self) -> tuple[str, int]:
+        """Give what was said; else what BOX_API_URL says, where that is on this machine; else the usual place."""
         if self.host is None and self.port is None:
-            told = str(click.get_current_context().ensure_object(ScriptInfo).load_app().config.get("BOX_API_URL") or "")
-            if is_loopback(urlsplit(told).hostname or ""):
-                return told.rstrip("/")
-        return address(self.host or HOST, self.port or PORT)
+            app = click.get_current_context().ensure_object(ScriptInfo).load_app()
+            told = urlsplit(app.config["BOX_API_URL"])
+            if is_loopback(told.hostname or ""):
+                return str(told.hostname), told.port or 80
+        return self.host or HOST, PORT if self.port is None else self.port
 
 
 class Span(click.ParamType[timedelta]):

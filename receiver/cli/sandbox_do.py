@@ -89,7 +89,10 @@ def _add_action(name: str, action: Action) -> None:
         body = {"action": name, "item": item, "to": to, "faults": spoils, **asked}
         answer = ask("POST", "/actions", body)
         said = [f"{one['trigger']}  {_named(one['item'])}" for one in answer["set_off"]]
-        nobody = "No webhook on it, or on a folder above it, asks for that: nothing was sent."
+        nobody = (
+            "No webhook on it, or on a folder above it, asks for that, so nothing was sent: signalbox box create "
+            "makes one."
+        )
         _report(answer, said, as_json=as_json, no_wait=no_wait, nobody=nobody)
 
     command: Any = count(ROTATING(spoilt(no_wait(options.as_json(run)))))

@@ -31,9 +31,18 @@ class Answer:
     def start(self, start_response: "StartResponse") -> Iterable[bytes]:
         """Give the answer to a WSGI server."""
         body = self._body()
-        lines = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *self.headers.items()]
-        start_response(f"{self.status} {HTTP_STATUS_CODES[self.status]}", lines)
+        start_response(f"{self.status} {HTTP_STATUS_CODES[self.status]}", self._headers(body))
         return [body]
+
+    def written(self, date: str) -> bytes:
+        """Give the whole HTTP/1.1 answer, for a connection that stays open; `date` is that of its Date header."""
+        body = self._body()
+        top = f"HTTP/1.1 {self.status} {HTTP_STATUS_CODES[self.status]}\r\nDate: {date}\r\n"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers(body))
+        return f"{top}{lines}Connection: keep-alive\r\n\r\n".encode("latin-1") + body
+
+    def _headers(self, body: bytes) -> list[tuple[str, str]]:
+        return [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *self.headers.items()]
 
     def _body(self) -> bytes:
         return msgspec.json.encode(self.said) + b"\n"

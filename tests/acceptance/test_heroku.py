@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from receiver import simulator
-from tests.acceptance.service import PROCFILE, ROOT, Service, until
+from tests.acceptance.project import copy_project
+from tests.acceptance.service import PROCFILE, Service, until
 from tests.installation import KEYS
 
 
@@ -45,19 +46,7 @@ def _files_of(name: str) -> set[Path]:
 @pytest.fixture
 def slug(tmp_path: Path) -> Path:
     """The project's files, without anything that git leaves out."""
-    folder = tmp_path / "app"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-    return folder
+    return copy_project(tmp_path / "app")
 
 
 def test_the_lines_of_the_procfile_work_with_the_requirements_alone(slug: Path, postgres: str, tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ from tests.acceptance.service import Service, until
 from tests.box_webhooks.stand_in import RENAMED, UPLOADED, StandIn, folder
 
 PLAN_COMMAND = "python wsgi.py box plan --file {}"
+PRODUCTION = {
+    "SECRET_KEY": "a-secret-key-of-the-tests",
+    "ADMIN_PASSWORD": "a-password-of-the-tests",
+    "API_TOKEN": "a-token-of-the-tests",
+}
 APPLY_COMMAND = "python wsgi.py box apply --file {}"
 
 
@@ -115,7 +120,7 @@ def test_a_webhook_that_box_removed_is_made_again_by_the_worker_where_that_is_wa
 
 
 def test_a_worker_that_is_to_register_and_has_no_credentials_does_not_start(service: Service) -> None:
-    service.environ["AUTO_REREGISTER"] = "true"
+    service.environ |= {"AUTO_REREGISTER": "true", "ENV": "production", **PRODUCTION}
     done = service.run("python wsgi.py worker", check=False)
     assert (done.returncode, "BOX_CLIENT_ID: must be set" in done.stderr) == (1, True)
 

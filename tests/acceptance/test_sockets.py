@@ -3,7 +3,13 @@
 import json
 import random
 import socket
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -54,6 +60,66 @@ def test_a_chunked_body_is_taken_whole(service: Service) -> None:
     body, lines = forge()
     status, answer = talk(service, head(lines, Transfer_Encoding="chunked"), chunks(body) + b"0\r\n\r\n")
     assert (status, json.loads(answer)["status"]) == (200, "accepted")
+
+
+@contextmanager
+def kept_open(service: Service) -> Iterator[HTTPConnection]:
+    with closing(HTTPConnection("127.0.0.1", service.port, timeout=30)) as connection:
+        yield connection
+
+
+def deliver(connection: HTTPConnection, body: bytes, lines: list[tuple[str, str]]) -> tuple[int, Any, str]:
+    """Give status and body of an answer, and what it says of the connection."""
+    connection.request("POST", "/hooks/box", body, dict(lines))
+    answer = connection.getresponse()
+    assert abs(parsedate_to_datetime(answer.headers["Date"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    return answer.status, json.loads(answer.read()), answer.headers["Connection"]
+
+
+def test_a_connection_that_stays_open_is_given_one_answer_after_the_other(service: Service) -> None:
+    service.web()
+    body, lines = forge()
+    with kept_open(service) as connection:
+        answers = [deliver(connection, sent, lines) for sent in (body, body, body + b" ", b"")]
+        last = deliver(connection, body, [*lines, ("Connection", "close")])
+    assert [(status, said["status"]) for status, said, _ in answers] == [
+        (200, "accepted"),
+        (200, "duplicate"),
+        (401, "rejected"),
+        (401, "rejected"),
+    ]
+    assert {how for *_, how in answers} == {"keep-alive"}
+    assert (last[0], last[2]) == (200, "close")
+    assert "Traceback" not in service.log("web.log")
+
+
+def test_a_process_that_ends_answers_what_comes_and_closes_the_connection(service: Service) -> None:
+    web = service.web()
+    body, lines = forge()
+    with kept_open(service) as connection:
+        assert deliver(connection, body, lines)[2] == "keep-alive"
+        web.terminate()
+        deadline = time.monotonic() + 30
+        while (answer := deliver(connection, body, lines))[2] != "close":
+            assert answer[0] == 200
+            assert time.monotonic() < deadline
+    assert answer[0] == 200
+    assert web.wait(30) == 0
+
+
+def test_with_an_access_log_or_another_kind_of_process_gunicorn_gives_the_answers(service: Service) -> None:
+    log = f"--access-logfile {service.folder}/access.log"
+    for options in (log, "--worker-class gthread --threads 4"):
+        service.environ["GUNICORN_CMD_ARGS"] = options
+        web = service.web()
+        body, lines = forge()
+        with kept_open(service) as connection:
+            answers = [deliver(connection, body, lines) for _ in range(2)]
+        assert [(status, said["status"]) for status, said, _ in answers] == [(200, "accepted"), (200, "duplicate")]
+        web.terminate()
+        assert web.wait(30) == 0
+    assert service.log("access.log").count("POST /hooks/box") == 2
+    assert "Traceback" not in service.log("web.log")
 
 
 def test_broken_requests_get_a_clear_answer_or_none_and_leave_nothing(service: Service) -> None:

@@ -45,7 +45,7 @@ class StandIn:
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if not path.startswith("/2.0"):
+        if not path.startswith(("/2.0", "/oauth2")):
             return self.app(environ, start_response)
         self.calls.append(f"{environ['REQUEST_METHOD']} {path}")
         number = len(self.calls)

@@ -141,9 +141,9 @@ def test_box_in_trouble_is_asked_again_and_then_said_to_be(box: StandIn, client:
     assert "in trouble itself (502)" in str(error_of(lambda: list(client.list())))
 
 
-def test_an_answer_that_breaks_off_is_a_box_that_cannot_be_reached(box: StandIn, client: Client) -> None:
+def test_an_answer_that_breaks_off_is_none(box: StandIn, client: Client) -> None:
     box.instead = Response(iter(['{"entries": [']), headers={"Content-Length": "5000"})
-    assert "Box cannot be reached at" in str(error_of(lambda: list(client.list())))
+    assert "(ChunkedEncodingError)" in str(error_of(lambda: list(client.list())))
 
 
 def test_what_box_says_cannot_act_on_a_terminal(box: StandIn, client: Client) -> None:
@@ -222,10 +222,19 @@ def test_half_of_the_credentials_are_refused(box: StandIn) -> None:
     assert set(caught.value.problems) == {"BOX_CLIENT_SECRET", "BOX_ENTERPRISE_ID"}
 
 
-def test_box_itself_wants_credentials_and_a_sandbox_on_this_machine_does_not(box: StandIn) -> None:
+def test_a_sandbox_on_this_machine_wants_no_credentials(box: StandIn) -> None:
     assert account_for(box).kind is Kind.SANDBOX
+
+
+def test_without_credentials_development_has_the_sandbox_of_this_machine_and_production_nobody() -> None:
+    found = account_of(settings("sqlite:////tmp/none.db"))
+    assert (found.kind, found.api_url, found.is_assumed) == (Kind.SANDBOX, "http://127.0.0.1:8100", True)
     with pytest.raises(SettingsError, match="BOX_CLIENT_ID"):
-        account_of(settings("sqlite:////tmp/none.db"))
+        account_of(settings("sqlite:////tmp/none.db", ENV="production"))
+
+
+def test_with_credentials_it_is_box_in_development_too() -> None:
+    assert account_of(settings("sqlite:////tmp/none.db", **CCG)).api_url == "https://api.box.com"
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_a_sandbox(box: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from receiver.box_webhooks import account
 from receiver.box_webhooks.rules import Content
 from receiver.inbox import Inbox
+from tests.acceptance.service import free_port
 from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import ELSEWHERE, StandIn, folder
 from tests.cli.conftest import Signalbox
@@ -57,9 +59,30 @@ def outcome(result: Result) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def test_without_credentials_box_itself_is_not_asked(signalbox: Signalbox) -> None:
+def test_without_credentials_production_asks_nobody(app: Flask, signalbox: Signalbox) -> None:
+    app.config["ENV"] = "production"
     code, said = outcome(signalbox("box", "list"))
     assert (code, "BOX_CLIENT_ID: must be set" in said) == (1, True)
+
+
+def test_without_credentials_development_asks_the_sandbox_and_says_so(
+    box: StandIn, app: Flask, signalbox: Signalbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.config["BOX_API_URL"] = "https://api.box.com"
+    monkeypatch.setattr(account, "SANDBOX_URL", box.url)
+    assert outcome(signalbox("box", "create", "folder:1200", "FILE.UPLOADED")) == (
+        0,
+        f"This is the sandbox at {box.url}, as no credentials of Box are set.\n",
+    )
+    assert list(box.content()) == ["folder:1200"]
+
+
+def test_where_no_sandbox_is_the_command_that_starts_one_is_named_and_what_box_wants(
+    app: Flask, signalbox: Signalbox
+) -> None:
+    app.config["BOX_API_URL"] = f"http://127.0.0.1:{free_port()}"
+    code, said = outcome(signalbox("box", "list"))
+    assert (code, "signalbox sandbox starts one" in said, "BOX_CLIENT_ID" in said) == (1, True, True)
 
 
 def test_a_webhook_is_made_shown_changed_and_deleted(command: Command, box: StandIn) -> None:
@@ -91,7 +114,8 @@ def test_an_empty_list_says_what_makes_one(command: Command) -> None:
 
 
 def test_a_webhook_that_is_not_there_is_one_sentence(command: Command) -> None:
-    assert outcome(command("get", "12")) == (1, "Error: Box has no webhook 12 that this account can see.\n")
+    code, said = outcome(command("get", "12"))
+    assert (code, said.splitlines()[1:]) == (1, ["Error: Box has no webhook 12 that this account can see."])
 
 
 @pytest.mark.parametrize(

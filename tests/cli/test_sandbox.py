@@ -10,14 +10,21 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
+from flask import Flask
+from flask.cli import ScriptInfo
 from werkzeug.serving import make_server
 
 from receiver import listing
+from receiver.cli import cli
+from receiver.cli.installation import command
+from receiver.cli.sandbox import suggestions
 from receiver.simulator.sandbox import Plan, Token, World, create_sandbox, world_of
+from receiver.simulator.sandbox.telling import coming
 from tests.acceptance.service import free_port, until
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
@@ -120,7 +127,7 @@ def test_an_action_can_be_spoilt(sandbox: Command, running: Running, engine: sa.
     running.register("FILE.UPLOADED")
     line = sandbox("do", "upload", "1200/é.pdf", "--reserialise", "--delay", "30s").stdout.splitlines()[1]
     assert line.startswith("✗ 401")
-    assert "signature_mismatch" in line
+    assert "  rejected, signature_mismatch; delivery 2 " in line
     assert listing.list_rejected(engine)["items"]
 
 
@@ -270,3 +277,35 @@ def test_the_process_says_where_it_is_serves_and_ends_when_it_is_told(tmp_path: 
         process.send_signal(end)
         assert process.wait(20) == 0
     assert "Traceback" not in log.read_text()
+
+
+def test_the_setting_says_where_the_sandbox_is(running: Running, app: Flask, signalbox: Signalbox) -> None:
+    app.config["BOX_API_URL"] = running.url
+    assert signalbox("sandbox", "drive").exit_code == 0
+    taken = signalbox("sandbox")
+    assert (taken.exit_code, f"{running.url} cannot be used" in taken.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("port", "changed", "before", "at"),
+    [
+        (8100, {}, "", ""),
+        (8123, {}, "BOX_API_URL=http://127.0.0.1:8123 ", " --port 8123"),
+        (8123, {"BOX_API_URL": "http://127.0.0.1:8123"}, "", ""),
+        (8100, {"ENV": "production"}, "BOX_API_URL=http://127.0.0.1:8100 ", ""),
+    ],
+)
+def test_what_it_suggests_reaches_it(app: Flask, port: int, changed: dict[str, str], before: str, at: str) -> None:
+    app.config |= changed
+    with app.app_context(), click.Context(cli, obj=ScriptInfo(create_app=lambda: app)):
+        lines = suggestions(f"http://127.0.0.1:{port}").replace(command(), "signalbox").splitlines()
+    assert lines == [
+        f"  {before}signalbox box create folder:1200 FILE.UPLOADED",
+        f"  signalbox sandbox{at} do upload 1200/lamp.pdf",
+        f"  signalbox sandbox{at} log",
+    ]
+
+
+def test_what_another_receiver_answers_is_shown_as_it_begins() -> None:
+    refused = {"delivered": False, "number": 1, "next_at": None, "state": "failed", "next_in_seconds": None}
+    assert coming({**refused, "answer": "<h1>Bad gateway</h1>"}) == "<h1>Bad gateway</h1>; delivery 1 was the last"

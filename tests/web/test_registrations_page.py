@@ -64,11 +64,16 @@ def asked(client: FlaskClient, **request: Any) -> str:
     return shown(client, "/registrations?ask=box", **request)
 
 
-def test_where_nothing_is_wanted_it_says_how_to_begin_and_which_setting_is_missing(client: FlaskClient) -> None:
+def test_where_nothing_is_wanted_it_says_how_to_begin_and_whom_it_speaks_to(client: FlaskClient) -> None:
     page = shown(client)
     assert "No webhook is wanted yet" in page
     assert "signalbox box apply" in page
-    assert "BOX_CLIENT_ID must be set" in page
+    assert "http://127.0.0.1:8100 , the sandbox of this machine, as no credentials of Box are set" in page
+
+
+def test_where_box_cannot_be_asked_the_missing_setting_is_named(client_with: ClientWith) -> None:
+    page = shown(client_with(BOX_CLIENT_ID="an-app"))
+    assert "BOX_CLIENT_SECRET must be set where BOX_CLIENT_ID is" in page
     assert "set PUBLIC_URL" in page
     assert "Ask Box" not in page
 

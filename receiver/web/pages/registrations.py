@@ -139,7 +139,7 @@ def page() -> str:
         account=account,
         is_short_lived=account is not None and account.kind is Kind.DEVELOPER_TOKEN,
         is_off=not current_app.extensions["signalbox.gates"]["box"].keys,
-        api_url=current_app.config["BOX_API_URL"],
+        api_url=account.api_url if account else current_app.config["BOX_API_URL"],
         env=current_app.config["ENV"],
         file=_short(current_app.config["BOX_WEBHOOKS_FILE"]),
         usual=usual_address(current_app.config),

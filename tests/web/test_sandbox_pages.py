@@ -176,6 +176,12 @@ def test_a_delivery_that_failed_says_what_came_back_and_when_it_comes_again(
     assert re.search(r"&lt;b&gt;down&lt;/b&gt;; delivery 2 in 1[0-9]\.\d s", answer.text)
 
 
+def test_what_was_sent_is_given_alone(client: FlaskClient) -> None:
+    part = client.get("/?item=folder:1", headers={"HX-Request": "true", "HX-Target": "sent"}).text
+    assert "<html" not in part
+    assert part.count('id="sent"') == 1
+
+
 def test_what_waits_to_be_sent_is_there_with_its_time(client: FlaskClient, box: Box, world: World) -> None:
     box.register("FILE.UPLOADED")
     world.set_faults(Faults(delay=240))

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from receiver import words
 from receiver.simulator.sandbox.refusals import Refusal
 from receiver.web import pages
 from receiver.web.auth import SAFE_METHODS, is_cross_origin, shield
@@ -26,9 +25,7 @@ def open_pages(sandbox: Flask, *, host: str = "127.0.0.1", inbox: str | None = N
     sandbox.static_folder = str(_FOLDER / "static")
     sandbox.add_url_rule("/static/<path:filename>", "static", sandbox.send_static_file)
     sandbox.config["INBOX"] = inbox
-    sandbox.extensions["signalbox.sandbox.host"] = host
     pages.prepare(sandbox)
-    sandbox.add_template_filter(words.span, "span")
     sandbox.register_blueprint(drive)
     sandbox.register_blueprint(faults)
     sandbox.before_request(lambda: _guard(host, ("drive", "faults")))

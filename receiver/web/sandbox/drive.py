@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from receiver.simulator.sandbox.registrations import Registration
 from receiver.simulator.sandbox.rules import TRIGGERS, Key, fits, is_id
 from receiver.simulator.sandbox.telling import coming
 from receiver.simulator.sandbox.world import World, world_of
-from receiver.web.pages import now
+from receiver.web.pages import now, wants_part
 
 drive = Blueprint("drive", __name__)
 
@@ -62,6 +62,9 @@ def _world() -> World:
 
 @drive.get("/")
 def page() -> str:
+    """Show the drive and the item that the address names; htmx asks for what was sent alone, every second."""
+    if wants_part("sent"):
+        return render_template("sandbox/_sent.html", key=request.args.get("item", ""), sent=list(_sent(_world())))
     return _page()
 
 
@@ -88,7 +91,7 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
         triggers=sorted(one for one in TRIGGERS if _can_set_off(one, item)),
         folders=[row for row in rows if row.item.type == "folder" and row.item.key != item.key],
         kinds=KINDS,
-        faults=world.state()["faults"],
+        faults={name: value for name, value in asdict(world.faults()).items() if value},
         problem=problem,
         told=_told(),
         inbox=current_app.config["INBOX"],

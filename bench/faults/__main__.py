@@ -179,14 +179,14 @@ def _examine(site: Installation, fault: Fault, published: list[Published], over:
     unanswered = sum(one.was_kept_unanswered for one in published)
     if fault.is_graceful and (ran_again or unanswered):
         wrong.append(f"{ran_again} attempts were cut off, {unanswered} deliveries were kept and not answered")
-    answered = sorted(one.answered_at for one in published if one.answered_at)
+    answered = sorted([published[0].happened_at, *(one.answered_at for one in published)])
     usual = [one for one in published if one.name == USUAL]
     own = [one for one in published if one.name != USUAL]
     return Row(
         shape=site.shape,
         fault=fault.name,
         events=len(published),
-        silent_seconds=max((later - earlier for earlier, later in pairwise(answered)), default=0),
+        silent_seconds=max(later - earlier for earlier, later in pairwise(answered)),
         sent_again=sum(one.refusals for one in published),
         wait_seconds=_longest_wait(usual, fates),
         own_seconds=_longest_wait(own, fates) if own else None,

@@ -112,9 +112,10 @@ class Installation:
         until(lambda: self._is_settled(first, end), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
 
     def _is_settled(self, first: int, end: int) -> bool:
-        if not all(one.answered_at for one in self.provider.published[first:end]):
+        some = self.provider.published[first:end]
+        if len(some) < end - first or not all(one.answered_at for one in some):
             return False
-        ids = [one for published in self.provider.published[first:end] for one in published.event_ids]
+        ids = [one for published in some for one in published.event_ids]
         try:
             with self.engine.connect() as connection:
                 return not any(_count_open(connection, ids[at : at + 500]) for at in range(0, len(ids), 500))

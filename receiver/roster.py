@@ -1,11 +1,13 @@
-"""Which handlers there are, as the workers said when they started, and how the jobs of each stand.
+"""Which handlers there are, as the workers said when they started, whether one lives, and how the jobs stand.
 
 The web process imports no handler: what it knows of them is here.
 """
 
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,13 +15,15 @@ import sqlalchemy as sa
 
 from receiver import db
 from receiver.dead_letters import Count
-from receiver.errors import NotFoundError
+from receiver.errors import NotFoundError, StoreError
 from receiver.listing import Item, iso
 from receiver.retry import DEFAULT_ATTEMPTS
 from receiver.routing import BrokenModule, Handler, Router
-from receiver.tables import attempts, handlers, is_dead, is_held, jobs
+from receiver.tables import attempts, handlers, is_dead, is_held, jobs, pulse
 
 COUNTED = 1000
+BEAT = timedelta(seconds=10)
+OF_WORKERS = 2  # the row of `pulse` that workers write
 LOOKED_BACK = 2000
 
 
@@ -56,6 +60,40 @@ def _broken_row(broken: BrokenModule) -> Item:
         "summary": broken.error,
         "trouble": broken.traceback,
     }
+
+
+def last_sign(engine: sa.Engine) -> datetime | None:
+    """Give when a worker, whichever, last said that it lives; None where none ever did."""
+    with db.reading(engine) as connection:
+        return connection.execute(sa.select(pulse.c.at).where(pulse.c.id == OF_WORKERS)).scalar_one_or_none()
+
+
+def beat(engine: sa.Engine, at: datetime) -> None:
+    """Say that a worker lives."""
+    with db.writing(engine) as connection:
+        row = db.insert(connection, pulse).values(id=OF_WORKERS, at=at)
+        connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
+
+
+@contextmanager
+def beating(engine: sa.Engine) -> Iterator[None]:
+    """Say that a worker lives, from a thread of its own, while the block runs; where that fails, it is said again."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_beating, args=(engine, stop), name="beating", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(5)
+
+
+def _keep_beating(engine: sa.Engine, stop: threading.Event) -> None:
+    while True:
+        with suppress(StoreError, OSError):
+            beat(engine, datetime.now(UTC))
+        if stop.wait(BEAT.total_seconds()):
+            return
 
 
 def list_handlers(engine: sa.Engine) -> list[Item]:

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,6 +142,13 @@ class _Search:
         at = sa.select(self.table.c.received_at).where(seq >= high).order_by(seq).limit(1)
         with db.reading(self.engine) as connection:
             return Found(rows, str(high), connection.execute(at).scalar() or datetime.now(UTC))
+
+
+def walk_ids(engine: sa.Engine, table: sa.Table, filters: Filters, *also: sa.ColumnElement[bool]) -> Iterator[str]:
+    """Give the ids of all rows that are like that, in the order in which they were written; others get their turn."""
+    wanted = sa.select(table.c.id, table.c.seq).where(*conditions(engine, table, filters), *also)
+    for rows in db.walk(engine, wanted, (table.c.seq,)):
+        yield from (row.id for row in rows)
 
 
 def read_page(

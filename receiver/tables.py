@@ -141,7 +141,7 @@ attempts = sa.Table(
     sa.Column("error", sa.Text),
 )
 
-# One row that `/readyz` writes to show that a commit goes through.
+# A row that `/readyz` writes to show that a commit goes through (1), and one that workers write while they live (2).
 pulse = sa.Table(
     "pulse",
     metadata,

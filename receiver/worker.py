@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -212,15 +213,12 @@ class Worker:
         handler = self._router.find(claim.handler)
         if handler is None:
             return self._attempt_absent(claim)
-        try:
-            handler.function(event_of(claim.event, attempt=claim.attempt))
-        except Discard as discard:
-            return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(str(discard))), str(discard))
-        except Retry as retry:
-            return self._failed(claim, handler.policy, "retry", str(retry), after=retry.after)
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
-            return self._failed(claim, handler.policy, "failed", _traceback_of(error), cause=error)
-        return Finish(claim, "done", self._clock(), None)
+        ran = run(handler, lambda: event_of(claim.event, attempt=claim.attempt))
+        if ran.outcome == "done":
+            return Finish(claim, "done", self._clock(), None)
+        if ran.outcome == "discarded":
+            return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(ran.error)), ran.error)
+        return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
 
     def _attempt_absent(self, claim: Claim) -> Finish:
         """The job of a handler that is not here, or of a module that did not import when the event was routed."""
@@ -309,6 +307,29 @@ class Worker:
             jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
         for claim in unbegun:
             del self._running[claim.job_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How one run of a handler ended: `done`, `failed`, `retry` or `discarded`, and with which words."""
+
+    outcome: str
+    error: str = ""
+    after: timedelta | None = None
+    cause: BaseException | None = None
+
+
+def run(handler: Handler, event: Callable[[], Event]) -> Ran:
+    """Run a handler for the event that is made for it, whatever either does, and say how that went."""
+    try:
+        handler.function(event())
+    except Discard as discard:
+        return Ran("discarded", str(discard))
+    except Retry as retry:
+        return Ran("retry", str(retry), after=retry.after)
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
+        return Ran("failed", _traceback_of(error), cause=error)
+    return Ran("done")
 
 
 def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:

@@ -363,11 +363,11 @@ def test_counts_are_written_by_themselves(engine: sa.Engine, tally: Tally, monke
     monkeypatch.setattr(Tally, "EVERY_SECONDS", 0.01)
     assert [thread for thread in threading.enumerate() if thread.name == "tally"] == []
     tally.count("source", "box", "accepted", 1.0)
-    until(lambda: totals(engine), "the count is written", 20)
+    until(lambda: totals(engine), "the count is written", 60)
     (writer,) = [thread for thread in threading.enumerate() if thread.name == "tally"]
     assert writer.daemon
     tally.stop()
-    writer.join(20)
+    writer.join(60)
     assert not writer.is_alive()
 
 

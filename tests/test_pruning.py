@@ -221,7 +221,7 @@ def test_a_worker_does_not_prune_while_jobs_or_events_wait(
     thread.join(0.1)
     assert (found, rows(engine, events)) == ([], 2)
     work()
-    thread.join(20)
+    thread.join(60)
     assert found == [Pruned(events=1)]
 
 

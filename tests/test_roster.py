@@ -1,6 +1,7 @@
 """Workers say what they have loaded; what they said is there for those who load nothing."""
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -172,3 +173,15 @@ def test_the_latest_failures_of_a_handler_are_listed(engine: sa.Engine, inbox: I
     ]
     assert {one["event"] for one in failures} == {event_id}
     assert roster.list_failures(engine, "other") == []
+
+
+def test_a_worker_that_lives_says_so(engine: sa.Engine) -> None:
+    assert roster.last_sign(engine) is None
+    began = datetime.now(UTC)
+    with roster.beating(engine):
+        deadline = time.monotonic() + 60
+        while roster.last_sign(engine) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    sign = roster.last_sign(engine)
+    assert sign is not None
+    assert sign >= began.replace(microsecond=0)

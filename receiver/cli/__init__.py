@@ -11,14 +11,17 @@ from receiver.cli import installation
 from receiver.cli.bins import bins
 from receiver.cli.box import box
 from receiver.cli.database import database
+from receiver.cli.doctor import doctor
 from receiver.cli.events import events
 from receiver.cli.handlers import handlers
 from receiver.cli.jobs import jobs
+from receiver.cli.listen import listen
 from receiver.cli.quarantine import quarantine
 from receiver.cli.rejected import rejected
 from receiver.cli.run import run
 from receiver.cli.sandbox import sandbox
 from receiver.cli.send import send
+from receiver.cli.trial import try_handler
 from receiver.cli.worker import worker
 from receiver.errors import PatternError, SignalboxError
 
@@ -65,5 +68,12 @@ def cli() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (run, worker, send, events, jobs, rejected, quarantine, handlers, bins, box, database, sandbox):
+handlers.add_command(try_handler)
+COMMANDS: tuple[click.Command, ...] = (
+    *(run, worker, send),
+    *(events, jobs, rejected, quarantine, handlers, bins),
+    *(box, sandbox, listen),
+    *(database, doctor),
+)
+for command in COMMANDS:
     cli.add_command(command)

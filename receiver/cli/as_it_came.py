@@ -2,7 +2,7 @@
 
 import base64
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -42,3 +42,8 @@ def body_lines(body: bytes) -> list[RenderableType]:
 
 def _rest(size: int) -> list[RenderableType]:
     return [Text(f"… and {size:,} bytes more: --raw writes all of it", style="dim")] if size > 0 else []
+
+
+def problems(errors: Mapping[str, Sequence[str]]) -> list[str]:
+    """Give what is wrong with each field of a body that cannot be read, a line each."""
+    return [f"{field}: {' '.join(map(str, messages))}" for field, messages in errors.items()]

@@ -23,7 +23,7 @@ def upgrade() -> None:
     click.echo("The tables are those of this release now." if changed else "The tables are those of this release.")
 
 
-@database.command()
+@database.command(short_help="Delete the events that are older than they are kept.")
 @click.option("--days", type=click.IntRange(1, 36500), help="Keep events for so many.  [default: RETENTION_DAYS, 30]")
 @click.option("--dry-run", is_flag=True, help="Say how many would go, and delete nothing.")
 @options.as_json

@@ -1,7 +1,10 @@
 """`signalbox events`: what came, what became of it, and once more."""
 
+import json
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +12,11 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import jobs, listing, words
+from receiver import jobs, listing, search, tables, words
 from receiver.cli import event_view, options, screen
 from receiver.cli.handlers import require_handler
 from receiver.cli.installation import open_tables
+from receiver.errors import NotFoundError
 from receiver.listing import Filters, Item
 
 PAUSE = timedelta(milliseconds=500)
@@ -58,7 +62,52 @@ def show_event(id: str, full: bool, as_json: bool) -> None:
         screen.show(*event_view.whole(item, datetime.now(UTC), full=full))
 
 
-@events.command("replay")
+@events.command("export")
+@options.received
+@options.event_type
+@options.event_state
+@options.as_json
+def export_events(as_json: bool, **filters: Any) -> None:
+    """Write whole events to standard output, the oldest first: one JSON object a line.
+
+    Each holds the body byte for byte (`body_base64`), every delivery, every job and every attempt, as `events show
+    --json` does; credentials in headers are masked, and signatures cut. With --json it is one document.
+
+    \b
+    signalbox events export --since 7d > events.jsonl
+    signalbox events export --type "box:FILE.*" | jq -r .payload.source.name
+    """
+    items = _whole(open_tables(), Filters(**filters))
+    count = _write_document(items) if as_json else _write_lines(items)
+    screen.note(f"{words.count(count, 'event')} written.")
+
+
+def _whole(engine: sa.Engine, filters: Filters) -> Iterator[Item]:
+    for event_id in search.walk_ids(engine, tables.events, filters):
+        with suppress(NotFoundError):  # pruned meanwhile
+            yield listing.show_event(engine, event_id)
+
+
+def _write_lines(items: Iterator[Item]) -> int:
+    count = 0
+    for item in items:
+        screen.show_json(item, indent=None)
+        count += 1
+    return count
+
+
+def _write_document(items: Iterator[Item]) -> int:
+    """Write a listing's document piece by piece, however long it becomes."""
+    count = 0
+    sys.stdout.write('{"items": [')
+    for item in items:
+        sys.stdout.write(f"{',' if count else ''}\n{json.dumps(item)}")
+        count += 1
+    sys.stdout.write('\n], "next": null}\n')
+    return count
+
+
+@events.command("replay", short_help="Give events to their handlers again, with all their attempts.")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--handler", metavar="NAME", help="Only for this handler, whether or not it had the event before.")
 def replay_events(ids: tuple[str, ...], handler: str | None) -> None:

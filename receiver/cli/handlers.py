@@ -21,7 +21,7 @@ IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
 handlers = AppGroup("handlers", help="See which functions want which events.", short_help="Which functions want what.")
 
 
-@handlers.command("list")
+@handlers.command("list", short_help="List the handlers with the events that they want.")
 @options.as_json
 def list_handlers(as_json: bool) -> None:
     """List the handlers with the events that they want; first the modules that do not import, and why."""
@@ -39,7 +39,7 @@ def list_handlers(as_json: bool) -> None:
         screen.note("No handlers. A file in handlers/ with a function under @on(…) is one.")
 
 
-@handlers.command("pause")
+@handlers.command("pause", short_help="Begin no job of a handler until it is resumed.")
 @click.argument("name")
 def pause_handler(name: str) -> None:
     """Begin no job of a handler until it is resumed; what runs now runs to its end, and what comes waits."""
@@ -48,7 +48,7 @@ def pause_handler(name: str) -> None:
     click.echo(f"{name} is paused; {words.count(waiting, 'job')} waited for it.")
 
 
-@handlers.command("resume")
+@handlers.command("resume", short_help="Run the jobs of a paused handler again.")
 @click.argument("name")
 def resume_handler(name: str) -> None:
     """Run the jobs of a paused handler again, at once where they waited for it."""
@@ -67,11 +67,11 @@ def _open_tables_with(name: str) -> sa.Engine:
     return engine
 
 
-def require_handler(name: str) -> None:
-    """Raise NotFoundError, with the names that come close, unless a handler is called so."""
+def require_handler(name: str) -> Handler:
+    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so."""
     router = load_handlers()
-    if router.find(name):
-        return
+    if found := router.find(name):
+        return found
     close = get_close_matches(name, [handler.name for handler in router.handlers()])
     hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
     raise NotFoundError(f"no handler is named {name}: {hint}")

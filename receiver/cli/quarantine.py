@@ -1,18 +1,27 @@
-"""`signalbox quarantine`: the deliveries that did verify but cannot be read."""
+"""`signalbox quarantine`: the deliveries that did verify but cannot be read; read again, and let in."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from flask.cli import AppGroup
+from rich.text import Text
 
-from receiver import listing, words
-from receiver.cli import as_it_came, options, screen
+from receiver import listing, release, tables, words
+from receiver.cli import as_it_came, choosing, options, screen
+from receiver.cli.choosing import Chosen
 from receiver.cli.installation import open_tables
-from receiver.listing import Filters
+from receiver.errors import NotFoundError, UnreadableError
+from receiver.listing import Filters, Item
+
+NOTHING = "Nothing is quarantined that is like that."
 
 quarantine = AppGroup(
-    "quarantine", help="See the deliveries that did verify but cannot be read.", short_help="What could not be read."
+    "quarantine",
+    help="See the deliveries that did verify but cannot be read, read them again, and let them in.",
+    short_help="What could not be read.",
 )
 
 
@@ -32,7 +41,7 @@ def list_quarantined(limit: int, cursor: str | None, as_json: bool, **filters: A
             words.span(now - words.parse(one["received_at"])),
             one["id"],
             one["source"],
-            "; ".join(_problems(one["errors"])),
+            "; ".join(as_it_came.problems(one["errors"])),
         )
         for one in page["items"]
     ]
@@ -67,7 +76,7 @@ def _show(item: Any, now: datetime) -> None:
         screen.styled(f"A quarantined delivery to {item['source']}", "bold"),
         screen.facts(pairs),
         screen.heading("What is wrong"),
-        *(screen.styled(problem, "yellow") for problem in _problems(item["errors"])),
+        *(screen.styled(problem, "yellow") for problem in as_it_came.problems(item["errors"])),
         screen.heading("Headers"),
         as_it_came.header_lines(item["headers"]),
         screen.heading(f"Body, {item['body_bytes']:,} bytes"),
@@ -75,5 +84,55 @@ def _show(item: Any, now: datetime) -> None:
     )
 
 
-def _problems(errors: dict[str, list[str]]) -> list[str]:
-    return [f"{field}: {' '.join(map(str, messages))}" for field, messages in errors.items()]
+@quarantine.command("release")
+@choosing.several
+@click.option("--as", "name", metavar="NAME", help="As an event of this name, whatever its own is: FILE.UPLOADED.")
+@choosing.yes
+@options.as_json
+def release_quarantined(ids: tuple[str, ...], name: str | None, yes: bool, as_json: bool, **which: Any) -> None:
+    """Let quarantined deliveries in as events, if they can be read now.
+
+    For after an upgrade that can read more. With --as, those too that cannot be read, as long as they are JSON
+    objects: their handlers get the object as it is, and what is odd about it is drift. The rest stays. ID may be a
+    part of six characters or more, or `last`.
+
+    \b
+    signalbox quarantine release --all
+    signalbox quarantine release last --as FILE.UPLOADED
+    """
+    chosen = choosing.choose(tables.quarantined, listing.show_quarantined, ids, **which)
+    if chosen.ids and not chosen.one_by_one:
+        count = len(chosen.ids)
+        what = f"{count:,} quarantined {'delivery' if count == 1 else 'deliveries'}"
+        readable = "" if name else " What still cannot be read will stay."
+        choosing.ask(f"Let {what} in as events?{readable}", yes=yes, as_json=as_json)
+    items = []
+    for item in _release(chosen, name):
+        items.append(item)
+        if not as_json:
+            (screen.note if item["status"] == "quarantined" else screen.show)(_line(item))
+    if as_json:
+        screen.show_json({"items": items, "next": None})
+    elif not items:
+        screen.note(NOTHING)
+    stay = sum(item["status"] == "quarantined" for item in items)
+    if stay and (chosen.one_by_one or stay == len(items)):
+        click.get_current_context().exit(1)
+
+
+def _release(chosen: Chosen, name: str | None) -> Iterator[Item]:
+    engine = open_tables()
+    for one in chosen.ids:
+        try:
+            yield {"id": one, **asdict(release.release_quarantined(engine, one, name=name))}
+        except UnreadableError as error:
+            yield {"id": one, "status": "quarantined", "event": None, "quarantined": one, "errors": error.errors}
+        except NotFoundError:
+            continue
+
+
+def _line(item: Item) -> Text:
+    if item["status"] == "quarantined":
+        return screen.styled(f"{item['id']}  stays: {'; '.join(as_it_came.problems(item['errors']))}", "yellow")
+    style = "green" if item["status"] == "accepted" else "dim"
+    return Text.assemble(f"{item['id']}  ", (item["status"], style), f"  {item['event']}")

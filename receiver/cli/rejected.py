@@ -1,18 +1,34 @@
-"""`signalbox rejected`: the deliveries that did not verify."""
+"""`signalbox rejected`: the deliveries that did not verify; verified again, and let in."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 from flask.cli import AppGroup
+from rich.text import Text
 
-from receiver import listing, words
-from receiver.cli import as_it_came, options, screen
+from receiver import listing, tables, words
+from receiver.cli import as_it_came, choosing, options, screen
+from receiver.cli.choosing import Chosen
 from receiver.cli.installation import open_tables
-from receiver.listing import Filters
+from receiver.errors import NotFoundError
+from receiver.events import Refused, Verified
+from receiver.listing import Filters, Item
+from receiver.web import second_look
+
+Looks = Sequence[tuple[str, Verified | Refused]]
+
+NOTHING = "Nothing was rejected that is like that."
+any_age = click.option(
+    "--any-age", is_flag=True, help="The signature has to be right, its age not: the clock here was wrong."
+)
 
 rejected = AppGroup(
-    "rejected", help="See the deliveries whose signature did not verify.", short_help="What was refused."
+    "rejected",
+    help="See the deliveries whose signature did not verify, verify them again, and let them in.",
+    short_help="What was refused.",
 )
 
 
@@ -72,3 +88,139 @@ def _show(item: Any, now: datetime) -> None:
         screen.heading(f"Body, {item['body_bytes']:,} bytes"),
         *as_it_came.body_lines(as_it_came.body_of(item)),
     )
+
+
+@rejected.command("verify")
+@choosing.several
+@choosing.reason
+@any_age
+@options.as_json
+def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which: Any) -> None:
+    """Verify rejected deliveries again, with the keys that are set now. Nothing is changed by it.
+
+    How old a delivery was is judged at the time that it came at. ID may be a part of six characters or more, or `last`.
+
+    \b
+    signalbox rejected verify last
+    signalbox rejected verify --reason signature_mismatch --since 2d
+    """
+    chosen = choosing.choose(tables.rejected, listing.show_rejected, ids, **which)
+    looks = list(_look(chosen, any_age=any_age))
+    verify = sum(isinstance(verdict, Verified) for _, verdict in looks)
+    if as_json:
+        screen.show_json({"items": [_said(one, verdict) for one, verdict in looks], "next": None})
+    elif not looks:
+        screen.note(NOTHING)
+    else:
+        screen.show(screen.table(["ID", "NOW"], [(one, _verdict(verdict)) for one, verdict in looks]))
+        if verify:
+            screen.note(f"{verify} of {len(looks)} verify now. To let them in: the same with `release`.")
+    _fail_if(chosen.one_by_one and verify < len(looks))
+
+
+@rejected.command("release")
+@choosing.several
+@choosing.reason
+@any_age
+@click.option("--unverified", is_flag=True, help="Let in what does not verify, too: nobody says that it is genuine.")
+@choosing.yes
+@options.as_json
+def release_rejected(
+    ids: tuple[str, ...], any_age: bool, unverified: bool, yes: bool, as_json: bool, **which: Any
+) -> None:
+    """Let rejected deliveries in as events, if they verify with the keys that are set now.
+
+    For when a key is mended. Each keeps its bytes, its headers and the time that it came at, and goes to the
+    handlers; one of an event that is here already is counted on that. What still does not verify stays, unless
+    --unverified says otherwise. ID may be a part of six characters or more, or `last`.
+
+    \b
+    signalbox rejected release last
+    signalbox rejected release --reason signature_mismatch --since 2d
+    """
+    chosen = choosing.choose(tables.rejected, listing.show_rejected, ids, **which)
+    looks = list(_look(chosen, any_age=any_age))
+    ready = [one for one, verdict in looks if unverified or isinstance(verdict, Verified)]
+    if ready and not chosen.one_by_one:
+        choosing.ask(_question(len(ready), looks), yes=yes, as_json=as_json)
+    items = []
+    for item in _release(looks, any_age=any_age, unverified=unverified):
+        items.append(item)
+        if not as_json:
+            (screen.note if item["status"] == "rejected" else screen.show)(_line(item))
+    if as_json:
+        screen.show_json({"items": items, "next": None})
+    elif not items:
+        screen.note(NOTHING)
+    _fail_if(any(item["status"] == "rejected" for item in items) and (chosen.one_by_one or not ready))
+
+
+def _look(chosen: Chosen, *, any_age: bool) -> Iterator[tuple[str, Verified | Refused]]:
+    for one in chosen.ids:
+        try:
+            yield one, second_look.look(one, any_age=any_age)
+        except NotFoundError:
+            continue  # newer ones have pushed it out meanwhile
+
+
+def _question(ready: int, looks: Looks) -> str:
+    refused = sum(isinstance(verdict, Refused) for _, verdict in looks)
+    question = f"Let {_deliveries(ready)} in as events?"
+    if ready == len(looks) and refused:
+        return f"{question} {refused} of them {'does' if refused == 1 else 'do'} not verify."
+    if refused:
+        return f"{question} {refused} of {len(looks)} {'does' if refused == 1 else 'do'} not verify, and will stay."
+    return question
+
+
+def _deliveries(number: int) -> str:
+    return f"{number:,} rejected {'delivery' if number == 1 else 'deliveries'}"
+
+
+def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]:
+    for one, verdict in looks:
+        if isinstance(verdict, Refused) and not unverified:
+            yield {"id": one, **_STAYS, "reason": verdict.reason.value, "detail": verdict.detail}
+            continue
+        try:
+            became = second_look.let_in(one, any_age=any_age, unverified=unverified)
+        except NotFoundError:
+            continue
+        if not isinstance(became, Refused):
+            yield {"id": one, **asdict(became), "reason": None, "detail": None}
+
+
+_STAYS: Item = {"status": "rejected", "event": None, "quarantined": None, "errors": {}}
+
+
+def _said(one: str, verdict: Verified | Refused) -> Item:
+    verifies = isinstance(verdict, Verified)
+    return {
+        "id": one,
+        "verifies": verifies,
+        "verified_by": verdict.by if isinstance(verdict, Verified) else None,
+        "reason": verdict.reason.value if isinstance(verdict, Refused) else None,
+        "detail": verdict.detail if isinstance(verdict, Refused) else None,
+    }
+
+
+def _verdict(verdict: Verified | Refused) -> Text:
+    if isinstance(verdict, Verified):
+        return Text.assemble(("verifies", "green"), f", by {verdict.by}")
+    return Text.assemble((verdict.reason.value, "red"), "  ", screen.styled(verdict.detail))
+
+
+def _line(item: Item) -> Text:
+    if item["status"] == "rejected":
+        return screen.styled(f"{item['id']}  stays: {item['reason']}  {item['detail']}", "red")
+    if item["status"] == "quarantined":
+        problems = "; ".join(as_it_came.problems(item["errors"]))
+        said = f"{item['id']}  quarantined as {item['quarantined']}, for it cannot be read: {problems}"
+        return screen.styled(said, "yellow")
+    style = "green" if item["status"] == "accepted" else "dim"
+    return Text.assemble(f"{item['id']}  ", (item["status"], style), f"  {item['event']}")
+
+
+def _fail_if(failed: bool) -> None:
+    if failed:
+        click.get_current_context().exit(1)

@@ -75,7 +75,7 @@ def send(source: str | None, name: str | None, to: str | None, only_names: bool,
         return
     if source is None or name is None:
         raise click.UsageError("Say what to send: signalbox send box FILE.UPLOADED (--list shows the names).")
-    url = _target(to, source)
+    url = target(to, source) if to is not None else _own_hook(source)
     _hint_at_known(source, name)
     deliveries = _deliveries(_open_gate(source), source, name, **wish)
     answers = []
@@ -99,17 +99,20 @@ def _show_names(sources: list[str], as_json: bool) -> None:
         screen.show(screen.table(["SOURCE", "NAME"], [(one["source"], one["name"]) for one in names], whole=["NAME"]))
 
 
-def _target(to: str | None, source: str) -> str:
-    if to is None:
-        if not current_app.config["PORT"]:
-            raise click.UsageError("PORT is 0, so nobody knows where to: say it with --to http://127.0.0.1:8000")
-        return hook_url(address(current_app.config["HOST"], current_app.config["PORT"]), source)
+def _own_hook(source: str) -> str:
+    if not current_app.config["PORT"]:
+        raise click.UsageError("PORT is 0, so nobody knows where to: say it with --to http://127.0.0.1:8000")
+    return hook_url(address(current_app.config["HOST"], current_app.config["PORT"]), source)
+
+
+def target(to: str, source: str, *, hint: str = "--to") -> str:
+    """Give the URL that was asked for, or the hook of a source there where it has no path; a usage error for no URL."""
     try:
         parts = httpx.URL(to)
     except httpx.InvalidURL as error:
-        raise click.BadParameter(f"{to!r} is no URL: {error}", param_hint="--to") from error
+        raise click.BadParameter(f"{to!r} is no URL: {error}", param_hint=hint) from error
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise click.BadParameter(f"{to!r} is no URL: write http://HOST:PORT", param_hint="--to")
+        raise click.BadParameter(f"{to!r} is no URL: write http://HOST:PORT", param_hint=hint)
     return hook_url(to.rstrip("/"), source) if parts.path == "/" else to
 
 
@@ -161,7 +164,7 @@ def _forge(source: str, payload: Mapping[str, Any], keys: Mapping[str, str], at:
 
 
 def _post(url: str, deliveries: Iterator[tuple[bytes, Lines]]) -> Iterator[Answer]:
-    with httpx.Client(trust_env=not _is_here(url), timeout=PATIENCE_SECONDS) as client:
+    with httpx.Client(trust_env=not is_here(url), timeout=PATIENCE_SECONDS) as client:
         for body, headers in deliveries:
             began = time.perf_counter()
             try:
@@ -174,7 +177,8 @@ def _post(url: str, deliveries: Iterator[tuple[bytes, Lines]]) -> Iterator[Answe
             yield Answer(response.status_code, _said(response), (time.perf_counter() - began) * 1000)
 
 
-def _is_here(url: str) -> bool:
+def is_here(url: str) -> bool:
+    """Say whether a URL is on this machine."""
     # A proxy from the environment is for the world outside.
     host = httpx.URL(url).host
     try:

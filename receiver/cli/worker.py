@@ -39,7 +39,7 @@ def worker() -> None:
     sentinel = sentinel_of(engine, settings)
     _stop_on_signal(stop, one)
     log.info("worker", state="started", handlers=len(router.handlers()), threads=settings["WORKER_THREADS"])
-    with prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
+    with roster.beating(engine), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
         one.run(stop)
     log.info("worker", state="stopped")
 

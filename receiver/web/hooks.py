@@ -162,9 +162,10 @@ class ShortWay:
 
 
 def _stays_open(environ: Mapping[str, Any]) -> bool:
-    """Say whether this connection is plain HTTP/1.1 that goes on after the answer."""
+    """Say whether this connection is plain HTTP/1.1 that goes on after the answer; what we send ourselves has none."""
     asked = environ.get("HTTP_CONNECTION")
-    return environ["SERVER_PROTOCOL"] == "HTTP/1.1" and (asked is None or asked.lower() == "keep-alive")
+    is_plain = "gunicorn.socket" in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+    return is_plain and (asked is None or asked.lower() == "keep-alive")
 
 
 @lru_cache(maxsize=2)

@@ -174,7 +174,7 @@ def test_what_a_worker_routed_before_it_was_killed_is_caught_up_with(
 
 
 def wait_until_dead(engine: sa.Engine) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while list_kept(engine)[folder(1)].state != "dead":
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)

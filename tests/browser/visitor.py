@@ -4,7 +4,7 @@ import shutil
 
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request
 
-PATIENCE_MILLISECONDS = 20_000
+PATIENCE_MILLISECONDS = 45_000
 
 # What keeps it from calling home: nothing here may leave the host.
 ARGUMENTS = [

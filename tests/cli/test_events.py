@@ -160,3 +160,27 @@ def test_of_several_events_none_is_replayed_where_one_is_not_there(
     work(engine, router)
     assert signalbox("events", "replay", kept, "01AAAAAAAA").exit_code == 1
     assert listing.show_event(engine, kept)["state"] == "routed"
+
+
+def test_an_export_holds_whole_events_the_oldest_first(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
+    ids = [keep(number=number) for number in range(3)]
+    result = signalbox("events", "export")
+    items = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [item["id"] for item in items] == ids
+    assert items[0] == listing.show_event(engine, ids[0])
+    assert result.stderr == "3 events written.\n"
+
+
+def test_an_export_as_json_is_one_document(signalbox: Signalbox, keep: Keep) -> None:
+    assert json.loads(signalbox("events", "export", "--json").stdout) == {"items": [], "next": None}
+    ids = [keep(number=number) for number in range(2)]
+    document = json.loads(signalbox("events", "export", "--json").stdout)
+    assert ([item["id"] for item in document["items"]], document["next"]) == (ids, None)
+
+
+def test_an_export_is_narrowed_down_like_a_listing(signalbox: Signalbox, keep: Keep) -> None:
+    keep("box:FILE.UPLOADED")
+    kept = keep("filestack:fp.upload")
+    line = signalbox("events", "export", "--type", "filestack:*", "--since", "1h", "-q", "lampe").stdout
+    assert json.loads(line)["id"] == kept
+    assert signalbox("events", "export", "--type", "nonsense").exit_code == 2

@@ -15,7 +15,7 @@ from marshmallow import RAISE, Schema, ValidationError
 
 from receiver import jobs, listing
 from receiver.app import create_app
-from receiver.events import Delivery, Headers, Verified
+from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import SOURCES
 from receiver.web.api.reference import Reference
@@ -26,7 +26,7 @@ from receiver.web.schemas import jobs as job_shapes
 from receiver.web.schemas import shape as common_shapes
 from receiver.web.schemas import stats as stats_shapes
 from receiver.web.schemas.fields import EARLIEST, LATEST, Since
-from tests.installation import Clock, arrive, settings
+from tests.installation import Clock, arrive, delivery, settings
 from tests.stock import NO_MESSAGE, stock
 
 HALF = '{"type": "webhook_event", "name": "\\ud800"}'
@@ -181,6 +181,40 @@ def test_dead_letters_run_again_by_filter_and_never_all_by_a_slip(
     assert client.post("/api/jobs/replay", json={"type": "filestack:*"}).get_json() == {"jobs": 0}
     assert client.post("/api/jobs/replay", json={"type": "*", "since": "2026-05-04"}).get_json() == {"jobs": 1}
     assert client.get("/api/jobs?state=dead").get_json()["items"] == []
+
+
+def test_a_rejected_delivery_is_verified_again_and_let_in(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
+    kept = inbox.reject(
+        delivery("box", "FILE.UPLOADED", at=clock()), Refused(Reason.SIGNATURE_MISMATCH, "No key matches.")
+    )
+    verdict = client.post(f"/api/rejected/{kept}/verify").get_json()
+    assert verdict == {"id": kept, "verifies": True, "verified_by": "primary", "reason": None, "detail": None}
+    became = client.post(f"/api/rejected/{kept}/release").get_json()
+    assert became == {"status": "accepted", "event": became["event"], "quarantined": None, "errors": {}}
+    assert client.get(f"/api/events/{became['event']}").get_json()["verified_by"] == "primary"
+    assert client.post(f"/api/rejected/{kept}/release").status_code == 404
+
+
+def test_what_does_not_verify_is_let_in_only_where_that_is_said(
+    client: FlaskClient, inbox: Inbox, clock: Clock
+) -> None:
+    came = Delivery(source="box", body=b'{"trigger": "A.B"}', headers=Headers(), received_at=clock())
+    kept = inbox.reject(came, Refused(Reason.SIGNATURE_MISSING, "None."))
+    assert client.post(f"/api/rejected/{kept}/verify").get_json()["reason"] == "signature_missing"
+    assert client.post(f"/api/rejected/{kept}/release", json={"any_age": True}).status_code == 409
+    assert client.post(f"/api/rejected/{kept}/release", json={"unverified": 1}).status_code == 422
+    assert client.post(f"/api/rejected/{kept}/release", json={"unverified": True}).get_json()["status"] == "accepted"
+    assert client.get("/api/events/last").get_json()["verified_by"] == "nobody"
+
+
+def test_a_quarantined_delivery_is_let_in_under_a_name(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
+    came = Delivery(source="box", body=b'{"a": 1}', headers=Headers(), received_at=clock())
+    kept = inbox.quarantine(came, Verified("primary"), {"trigger": ["Missing."]})
+    answer = client.post(f"/api/quarantine/{kept}/release")
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (409, ["trigger"])
+    assert client.post(f"/api/quarantine/{kept}/release", json={"as": "A B"}).status_code == 409
+    assert client.post(f"/api/quarantine/{kept}/release", json={"as": "A.B"}).get_json()["status"] == "accepted"
+    assert client.get("/api/events/last").get_json()["type"] == "box:A.B"
 
 
 def test_a_bin_is_made_set_up_and_deleted(client: FlaskClient) -> None:

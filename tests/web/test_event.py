@@ -15,6 +15,7 @@ from receiver import jobs, listing
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.jobs import Routing
+from receiver.release import BY_NOBODY
 from receiver.retry import Dead
 from receiver.sources import SOURCES
 from receiver.tables import handlers
@@ -387,3 +388,43 @@ def test_keys_of_the_keyboard_have_their_button(client: FlaskClient, inbox: Inbo
     event_id = arrive(inbox, clock)
     page = client.get(f"/events/{event_id}", headers=PART).text
     assert sorted(re.findall(r'data-key="(.)"', page)) == ["c", "d", "r"]
+
+
+def test_a_rejected_delivery_that_verifies_now_is_let_in(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    rejected_id = refuse(inbox, clock)
+    assert "Let it in" not in client.get(f"/rejected/{rejected_id}").text
+    assert "Let it in as an event" in client.post(f"/rejected/{rejected_id}/verify", headers=PART).text
+    answer = client.post(f"/rejected/{rejected_id}/release", headers=PART)
+    event = listing.show_event(engine, "last")
+    assert answer.headers["HX-Redirect"] == f"/events/{event['id']}"
+    assert client.get(f"/rejected/{rejected_id}").status_code == 404
+
+
+def test_a_rejected_delivery_that_does_not_verify_stays_and_says_why(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    rejected_id = refuse(inbox, clock, b"{}")
+    answer = client.post(f"/rejected/{rejected_id}/release", follow_redirects=True)
+    assert "it would be refused again" in answer.text
+    assert [item["id"] for item in listing.list_rejected(engine)["items"]] == [rejected_id]
+
+
+def test_what_nobody_verified_says_so_on_its_page(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    kept = inbox.accept(came, SOURCES["box"].parse(came), BY_NOBODY)
+    assert "nobody: somebody here let it in" in client.get(f"/events/{kept.event_id}").text
+
+
+def test_a_quarantined_delivery_is_read_again_and_let_in_if_that_goes_well(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    kept = inbox.quarantine(came, Verified("primary"), {"trigger": ["An older release could not read it."]})
+    answer = client.post(f"/quarantine/{kept}/release")
+    assert answer.headers["Location"] == f"/events/{listing.show_event(engine, 'last')['id']}"
+    odd = Delivery(source="box", body=b"{}", headers=Headers(), received_at=clock())
+    stays = inbox.quarantine(odd, Verified("primary"), {"trigger": ["Missing."]})
+    assert "still cannot be" in client.post(f"/quarantine/{stays}/release", follow_redirects=True).text
+    assert "still cannot be" in client.post(f"/quarantine/{stays}/release", headers=PART).text

@@ -19,6 +19,8 @@ from werkzeug.test import TestResponse
 from receiver import simulator
 from receiver.sources import SOURCES
 from receiver.tables import events, quarantined, rejected
+from receiver.web import inside
+from receiver.web.hooks import ShortWay
 from tests.installation import BOX_KEYS, KEYS
 
 pytestmark = pytest.mark.both_databases
@@ -173,6 +175,13 @@ def test_a_source_without_a_key_is_off_and_the_answer_names_the_setting(client_w
 def test_another_method_is_refused_and_told_which_one_to_use(client: FlaskClient, method: str) -> None:
     response = client.open("/hooks/box", method=method)
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
+def test_what_this_process_gives_to_its_own_hook_has_no_connection_to_answer_on(app: Flask) -> None:
+    assert isinstance(app.wsgi_app, ShortWay)
+    app.wsgi_app.answer_past_gunicorn(object(), is_ending=lambda: False)
+    with app.app_context():
+        assert inside.deliver("box", *forge()).verdict == "accepted"
 
 
 def test_a_slash_at_the_end_of_the_address_does_no_harm(client: FlaskClient) -> None:

@@ -1,16 +1,26 @@
-"""/api/quarantine: the deliveries that did verify and cannot be read."""
+"""/api/quarantine: the deliveries that did verify and cannot be read; read again, and let in."""
 
 import base64
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response
 
-from receiver import listing
+from receiver import listing, release
+from receiver.errors import UnreadableError
+from receiver.logs import log
 from receiver.web.api.answering import give, give_bytes
-from receiver.web.api.asking import whole_id
+from receiver.web.api.asking import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
 from receiver.web.pages import engine
-from receiver.web.schemas.deliveries import Quarantined, QuarantinedLine, ReceivedAsked, filters
+from receiver.web.schemas.deliveries import (
+    Quarantined,
+    QuarantinedLine,
+    QuarantineReleaseAsked,
+    ReceivedAsked,
+    Released,
+    filters,
+)
 from receiver.web.schemas.shape import Searched, page_of
 
 quarantine = Resource("Quarantine", __name__, path="/quarantine", description="What did verify and cannot be read.")
@@ -34,3 +44,20 @@ def give_quarantined_body(id: str) -> Response:
     """Give the body of a quarantined delivery, byte for byte as it came."""
     item = listing.show_quarantined(engine(), whole_id(id, "quarantined delivery"))
     return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
+
+
+@quarantine.operation(
+    "POST", "/<id>/release", parameters=[ID], takes=QuarantineReleaseAsked, gives=Released, refuses=(404, 409)
+)
+def release_quarantined(asked: dict[str, Any], id: str) -> Response:
+    """Let a quarantined delivery in as an event, if this release can read it, or under a name that is given.
+
+    It keeps its bytes, its headers and the time that it came at.
+    """
+    kept = str(listing.show_quarantined(engine(), whole_id(id, "quarantined delivery"))["id"])
+    try:
+        became = release.release_quarantined(engine(), kept, name=asked.get("name"))
+    except UnreadableError as error:
+        refuse(409, "It cannot be read, and stays: `errors` says why.", error.errors)
+    log.info("released", kept=kept, status=became.status, event_id=became.event)
+    return give(asdict(became))

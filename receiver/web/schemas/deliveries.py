@@ -8,6 +8,7 @@ from receiver.events import Reason
 from receiver.search import STATES, Filters
 from receiver.sources import SOURCES
 from receiver.web.schemas.fields import (
+    Flag,
     Since,
     body_base64,
     counts,
@@ -25,6 +26,7 @@ from receiver.web.schemas.jobs import MAX_HANDLER, EventJob
 from receiver.web.schemas.shape import Asked, PageAsked, Shape
 
 MAX_TEXT = 200
+MAX_NAME = 200
 
 
 class ReceivedAsked(PageAsked):
@@ -134,6 +136,43 @@ class Rejected(RejectedLine):
     body_base64 = body_base64()
 
 
+class VerifyAsked(Asked):
+    any_age = Flag("Whether only the signature has to be right, and not the age: the clock here was wrong.")
+
+
+class ReleaseAsked(VerifyAsked):
+    unverified = Flag("Whether it is let in although nothing says that it is genuine.")
+
+
+class Verdict(Shape):
+    class Meta:
+        description = "Whether a rejected delivery verifies with the keys that are set now."
+
+    id = identifier("the rejected delivery")
+    verifies = fields.Boolean(metadata=says("Whether it does.", True))
+    verified_by = text("Which key does it, never the key; null where none does.", "primary", allow_none=True)
+    reason = text("Why it does not, as a code.", validate=validate.OneOf([*Reason]), allow_none=True)
+    detail = text("Why it does not, as a sentence.", allow_none=True)
+
+
+class Released(Shape):
+    class Meta:
+        description = "What became of a delivery that was let in."
+
+    status = text(
+        "`accepted`: a new event; `duplicate`: of one that was here; `quarantined`: it verifies, and is no message.",
+        "accepted",
+        validate=validate.OneOf(["accepted", "duplicate", "quarantined"]),
+    )
+    event = text("The id of the event; null where it is quarantined.", "01M89R7F2GVFT2TM0ARGH8MK54", allow_none=True)
+    quarantined = text("The id of the quarantined delivery, where it is that now.", allow_none=True)
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata=says("What is wrong with each field, where it is quarantined.", {}),
+    )
+
+
 class QuarantinedLine(Shape):
     class Meta:
         description = "A delivery that did verify and cannot be read."
@@ -149,6 +188,14 @@ class QuarantinedLine(Shape):
         metadata=says("What is wrong with each field.", {"trigger": ["Missing data."]}),
     )
     body_bytes = number("How long its body is.", 312)
+
+
+class QuarantineReleaseAsked(Asked):
+    name = fields.String(
+        data_key="as",
+        validate=validate.Length(1, MAX_NAME),
+        metadata=says("Let it in as an event of this name, whatever its own is; it has to be a JSON object.", "MOVED"),
+    )
 
 
 class Quarantined(QuarantinedLine):

@@ -52,6 +52,18 @@ class Amount(fields.Float):
         return float(value)
 
 
+class Flag(fields.Boolean):
+    """true or false, and false where it is not given: neither 1 nor "true" stands for it."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(load_default=False, metadata=says(description, True))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Since(fields.String):
     """A time or a day (UTC), or a span before now: `10m`, `2h`, `3d`."""
 

@@ -18,7 +18,7 @@ from tests.installation import KEYS
 from tests.installation import Clock as Wall
 from tests.simulator.sandbox.calls import Box, Controls
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 def until(condition: Callable[[], Any]) -> Any:

@@ -1,18 +1,21 @@
-"""The pages of what is no event: a rejected delivery with its diagnosis, a quarantined one with what cannot be read."""
+"""The pages of what is no event: a rejected delivery with its diagnosis, a quarantined one; and how they become one."""
 
 import time
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import db, diagnosis, listing
-from receiver.events import Delivery, Headers, Verified
+from receiver import diagnosis, listing, release
+from receiver.errors import UnreadableError
+from receiver.events import Refused, Verified
 from receiver.listing import Item
+from receiver.logs import log
+from receiver.release import Released
 from receiver.tables import rejected
+from receiver.web import second_look
 from receiver.web.hooks import Gate
 from receiver.web.pages import engine, inbox, wants_part
 from receiver.web.pages.event import pane
@@ -30,9 +33,9 @@ def show_rejected(given: str) -> Response:
 
 
 def _show_rejected(item: Item, *, is_verified_again: bool) -> Response:
-    delivery = _delivery(item["id"])
-    found = diagnosis.diagnose(delivery, _keys(), item["reason"], pause=lambda: time.sleep(0))
-    verdict = _verify_now(delivery) if is_verified_again else None
+    kept = release.find(engine(), rejected, item["id"])
+    found = diagnosis.diagnose(release.delivery_of(kept), _keys(), item["reason"], pause=lambda: time.sleep(0))
+    verdict = _verify_now(kept) if is_verified_again else None
     return _show(item, "_rejected.html", "rejected", "Rejected", diagnosis=found, verdict=verdict)
 
 
@@ -61,16 +64,50 @@ def _show(item: Item, template: str, kind: inbox.Kind, title: str, **facts: Any)
 def verify(given: str) -> AnyResponse:
     """Say whether a rejected delivery would verify with the keys of today. Nothing is changed by it."""
     item = listing.show_rejected(engine(), given)
-    if wants_part("detail"):
-        return _show_rejected(item, is_verified_again=True)
-    return redirect(pane.address(f"/rejected/{item['id']}", verified="now"), 303)
+    return _back(f"/rejected/{item['id']}", lambda: _show_rejected(item, is_verified_again=True), verified="now")
 
 
-def _verify_now(delivery: Delivery) -> Mapping[str, Any]:
-    gate = _gates()[delivery.source]
-    verdict = diagnosis.verify_now(delivery, _keys(), max_age=gate.max_age, max_skew=gate.max_skew)
+@kept_apart.post("/rejected/<given>/release")
+def release_rejected(given: str) -> AnyResponse:
+    """Let a rejected delivery in if it verifies now; else show why it does not."""
+    item = listing.show_rejected(engine(), given)
+    became = second_look.let_in(item["id"])
+    if isinstance(became, Refused):
+        return _back(f"/rejected/{item['id']}", lambda: _show_rejected(item, is_verified_again=True), verified="now")
+    return _let_in(item, became)
+
+
+@kept_apart.post("/quarantine/<given>/release")
+def release_quarantined(given: str) -> AnyResponse:
+    """Read a quarantined delivery again, and let it in if that goes well now."""
+    item = listing.show_quarantined(engine(), given)
+    try:
+        return _let_in(item, release.release_quarantined(engine(), item["id"]))
+    except UnreadableError as error:
+        still = item | {"errors": error.errors}
+        path = f"/quarantine/{item['id']}"
+        return _back(path, lambda: _show_quarantined(still, is_read_again=True), read="again")
+
+
+def _let_in(item: Item, became: Released) -> AnyResponse:
+    """Go to what the delivery has become."""
+    log.info("released", kept=item["id"], source=item["source"], status=became.status, event_id=became.event)
+    kind, kept_id = ("events", became.event) if became.event else ("quarantine", became.quarantined)
+    there = pane.address(f"/{kind}/{kept_id}")
+    if "HX-Request" in request.headers:
+        return Response(status=204, headers={"HX-Redirect": there})
+    return redirect(there, 303)
+
+
+def _back(path: str, show: Callable[[], Response], **asked: str) -> AnyResponse:
+    """Show the delivery that stays where it is: in its pane to htmx, the way there to a browser."""
+    return show() if wants_part("detail") else redirect(pane.address(path, **asked), 303)
+
+
+def _verify_now(kept: sa.Row[Any]) -> Mapping[str, Any]:
+    verdict = second_look.verify(release.delivery_of(kept))
     if isinstance(verdict, Verified):
-        return {"verifies": True, "said": pane.key_in_words(delivery.source, verdict.by)}
+        return {"verifies": True, "said": pane.key_in_words(kept.source, verdict.by)}
     return {"verifies": False, "said": verdict.detail}
 
 
@@ -83,19 +120,14 @@ def _gates() -> Mapping[str, Gate]:
     return found
 
 
-def _delivery(rejected_id: str) -> Delivery:
-    """Give a rejected delivery as it came, its headers too: what people see of them is no use for verifying."""
-    with db.reading(engine()) as connection:
-        row = connection.execute(sa.select(rejected).where(rejected.c.id == rejected_id)).one()
-    received_at: datetime = row.received_at
-    return Delivery(source=row.source, body=row.body, headers=Headers.from_bytes(row.headers), received_at=received_at)
-
-
 @kept_apart.get("/quarantine/<given>")
 def show_quarantined(given: str) -> Response:
-    item = listing.show_quarantined(engine(), given)
+    return _show_quarantined(listing.show_quarantined(engine(), given), is_read_again="read" in request.args)
+
+
+def _show_quarantined(item: Item, *, is_read_again: bool) -> Response:
     key = pane.key_in_words(item["source"], item["verified_by"])
-    return _show(item, "_quarantined.html", "quarantine", "Quarantined", key=key)
+    return _show(item, "_quarantined.html", "quarantine", "Quarantined", key=key, is_read_again=is_read_again)
 
 
 @kept_apart.get("/rejected/<given>/body")

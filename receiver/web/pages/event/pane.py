@@ -15,6 +15,7 @@ from markupsafe import Markup
 from receiver import words
 from receiver.errors import UnreadableError
 from receiver.listing import Item
+from receiver.release import BY_NOBODY
 from receiver.sources import wire
 from receiver.web import tree
 from receiver.web.hexdump import hex_lines
@@ -22,7 +23,7 @@ from receiver.web.pages import inbox, wants_part
 
 SHOWN_BYTES = 64 * 1024
 STEPS_AT_ONCE = 200
-_OF_ONE_REQUEST = ("view", "seen", "verified")
+_OF_ONE_REQUEST = ("view", "seen", "verified", "read")
 PROVIDERS = {"box": "Box", "filestack": "Filestack"}
 
 Some = TypeVar("Some")
@@ -107,6 +108,8 @@ def download(name: str, body: bytes) -> Response:
 
 def key_in_words(source: str, slot: str) -> str:
     """Say which key verified a delivery, by its slot."""
+    if slot == BY_NOBODY.by:
+        return "nobody: somebody here let it in"
     if source == "box":
         return f"the {slot} key of Box"
     return f"{slot} of FILESTACK_SECRETS"

@@ -1,0 +1,212 @@
+"""What `signalbox doctor` looks at, one after the other: how it stands, in words, and what mends it."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import sqlalchemy as sa
+from flask import Flask
+
+from receiver import db, listing, roster, words
+from receiver.cli.installation import address, load_handlers
+from receiver.errors import HandlerError, StoreError
+from receiver.inbox import Inbox
+from receiver.metrics import gauges
+from receiver.search import Filters
+from receiver.web.hooks import Gate
+
+State = Literal["ok", "warn", "fail"]
+
+LATE = timedelta(minutes=1)
+UNSEEN = timedelta(minutes=1)  # workers say that they live every ten seconds
+LATELY = timedelta(days=1)
+SKEWED = timedelta(seconds=2)
+PATIENCE_SECONDS = 10
+FEW_BYTES = 1024**3
+TOO_FEW_BYTES = 100 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one thing stands; `mend` is what to do about it, "" where nothing is."""
+
+    name: str
+    state: State
+    said: str
+    mend: str = ""
+
+
+def settings(app: Flask) -> Iterator[Finding]:
+    env = app.config["ENV"]
+    if env == "production" and app.config["DATABASE_URL"].startswith("sqlite"):
+        said = "production, on SQLite: good on one machine of your own, lost with the disk of a platform's"
+        yield Finding("settings", "ok", said)
+    else:
+        yield Finding("settings", "ok", env)
+
+
+def database(app: Flask) -> Iterator[Finding]:
+    """Say whether the tables are there, and whether a commit goes through; without them, nothing else can be asked."""
+    engine, inbox = _engine(app), app.extensions["signalbox.inbox"]
+    where = engine.url.render_as_string(hide_password=True)
+    try:
+        if not db.is_current(engine):
+            yield Finding("database", "fail", f"{where}: not the tables of this release", "signalbox db upgrade")
+            return
+        yield Finding("database", "ok", f"{where}: a commit takes {_commit(inbox):.0f} ms")
+    except (StoreError, OSError) as error:
+        yield Finding("database", "fail", f"{where}: {error}", "Start the database, or put DATABASE_URL right.")
+
+
+def _commit(inbox: Inbox) -> float:
+    began = time.perf_counter()
+    inbox.probe(datetime.now(UTC))
+    return (time.perf_counter() - began) * 1000
+
+
+def disk(app: Flask) -> Iterator[Finding]:
+    """Say how much room the file of SQLite has; the disk of a server is somebody else's to watch."""
+    engine = _engine(app)
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    free = shutil.disk_usage(Path(engine.url.database).parent).free
+    state: State = "fail" if free < TOO_FEW_BYTES else "warn" if free < FEW_BYTES else "ok"
+    mend = "" if state == "ok" else "Make room, or keep less: signalbox db prune --days 7"
+    yield Finding("disk", state, f"{free / 10**9:,.1f} GB free", mend)
+
+
+def keys(app: Flask) -> Iterator[Finding]:
+    gates: Mapping[str, Gate] = app.extensions["signalbox.gates"]
+    is_any_on = any(gate.keys for gate in gates.values())
+    for name, gate in gates.items():
+        if gate.keys:
+            yield Finding(name, "ok", f"on, verified by {' or '.join(gate.keys)}")
+        else:
+            said = "off: its deliveries are answered 404"
+            yield Finding(name, "warn" if is_any_on else "fail", said, f"Set {' or '.join(gate.settings)}.")
+
+
+def handlers(app: Flask) -> Iterator[Finding]:
+    """Say whether the modules import here, and whether the workers have loaded the same."""
+    try:
+        router = load_handlers()
+    except HandlerError as error:
+        yield Finding("handlers", "fail", str(error), "Rename one of them.")
+        return
+    for broken in router.broken.values():
+        yield Finding("handlers", "fail", f"{broken.name} does not import: {broken.error}", "signalbox handlers list")
+    here = {handler.name for handler in router.handlers()}
+    if not here and not router.broken:
+        yield Finding("handlers", "warn", "none: events are kept and nothing happens", "docs/handlers.md")
+    known = {item["name"]: item for item in roster.list_handlers(_engine(app)) if item["loaded_at"]}
+    paused = sorted(name for name, item in known.items() if item["paused_at"])
+    for name in paused:
+        yield Finding("handlers", "warn", f"{name} is paused: its jobs wait", f"signalbox handlers resume {name}")
+    new = sorted(here - known.keys()) if known else []
+    if new:
+        said = f"not loaded by the worker that started last: {', '.join(new)}"
+        yield Finding("handlers", "warn", said, "Restart the worker.")
+    if here and not paused and not new:
+        yield Finding("handlers", "ok", words.count(len(here), "handler"))
+
+
+def worker(app: Flask) -> Iterator[Finding]:
+    seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
+    start = "signalbox worker (make run starts one)"
+    if seen is None:
+        yield Finding("worker", "fail", "none has ever run here: events are kept and not handled", start)
+    elif now - seen > UNSEEN:
+        yield Finding("worker", "fail", f"none runs: the last sign of one was {words.ago(seen, now)}", start)
+    else:
+        yield Finding("worker", "ok", f"alive {words.ago(seen, now)}")
+
+
+def work(app: Flask) -> Iterator[Finding]:
+    """Say how late the oldest event and the oldest job are, what died, and what was refused lately."""
+    engine, now = _engine(app), datetime.now(UTC)
+    stands = gauges.now(engine, now)
+    late = {
+        "event that is not routed": stands["oldest_event_seconds"],
+        "job that is due and not done": stands["oldest_job_seconds"],
+    }
+    for what, seconds in late.items():
+        if seconds is not None and timedelta(seconds=seconds) > LATE:
+            said = f"the oldest {what} waits for {words.span(timedelta(seconds=seconds))}"
+            yield Finding("work", "fail", said, "Start a worker, or more of them; see whether a handler hangs.")
+    if stands["dead_jobs"]:
+        many = "+" if "dead_jobs" in stands["capped"] else ""
+        said = f"{stands['dead_jobs']:,}{many} dead letters" if stands["dead_jobs"] > 1 else "a dead letter"
+        yield Finding("work", "warn", said, "signalbox jobs list --state dead")
+    elif not any(seconds is not None and timedelta(seconds=seconds) > LATE for seconds in late.values()):
+        yield Finding("work", "ok", "nothing waits for longer than a minute")
+    refused = listing.list_rejected(engine, Filters(since=now - LATELY), limit=1)["items"]
+    if refused:
+        at = words.parse(refused[0]["received_at"])
+        said = f"{refused[0]['source']} was refused {words.ago(at, now)}: {refused[0]['reason']}"
+        yield Finding("deliveries", "warn", said, "signalbox rejected show last")
+
+
+def clock(app: Flask) -> Iterator[Finding]:
+    """Compare the clock with the database's, and with what was written before."""
+    engine = _engine(app)
+    off = _off_from_database(engine)
+    newest = listing.list_events(engine, limit=1)["items"]
+    ahead = words.parse(newest[0]["received_at"]) - datetime.now(UTC) if newest else timedelta()
+    if abs(off) > SKEWED:
+        said = f"{words.span(off)} {'ahead of' if off > timedelta() else 'behind'} the database's"
+        yield Finding("clock", "fail" if abs(off) > LATE else "warn", said, "Set the clocks right (NTP).")
+    elif ahead > SKEWED:
+        said = f"the newest event is {words.span(ahead)} in the future: this clock was set back, or is behind another"
+        yield Finding("clock", "fail" if ahead > LATE else "warn", said, "Set the clocks right (NTP).")
+    else:
+        yield Finding("clock", "ok", words.full(datetime.now(UTC)))
+
+
+def _off_from_database(engine: sa.Engine) -> timedelta:
+    if engine.dialect.name == "sqlite":  # it has ours
+        return timedelta()
+    with db.reading(engine) as connection:
+        theirs: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return datetime.now(UTC) - theirs
+
+
+def web(app: Flask, url: str | None) -> Iterator[Finding]:
+    """Ask a running web process whether it could keep a delivery."""
+    if url is None and not app.config["PORT"]:
+        yield Finding("web", "warn", "PORT is 0, so nobody knows where it listens", "Say it: --url http://127.0.0.1:…")
+        return
+    base = (url or address(app.config["HOST"], app.config["PORT"])).rstrip("/")
+    try:
+        answer = httpx.get(f"{base}/readyz", timeout=PATIENCE_SECONDS, trust_env=url is not None)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = f"no answer from {base} ({str(error) or type(error).__name__})"
+        yield Finding("web", "fail", said, "Start it: make run. Or say where it is: --url")
+        return
+    told = _json_of(answer)
+    if answer.status_code == 200 and told.get("status") == "ok":
+        yield Finding("web", "ok", f"{base} can keep deliveries")
+    else:
+        why = f"{base} answers {answer.status_code} to /readyz: {told.get('detail', 'not as Signalbox does')}"
+        yield Finding("web", "fail", why, "See its log. Is that Signalbox at all?")
+
+
+def _json_of(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        said = answer.json()
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _engine(app: Flask) -> sa.Engine:
+    found: sa.Engine = app.extensions["signalbox.engine"]
+    return found
+
+
+# What needs the tables, and is not asked without them.
+OF_THE_TABLES: tuple[Callable[[Flask], Iterator[Finding]], ...] = (handlers, worker, work, clock)

@@ -1,0 +1,42 @@
+"""Second looks at what was kept apart, by the keys and limits of this installation: for pages, API and commands."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from flask import current_app
+
+from receiver import release
+from receiver.diagnosis import verify_now
+from receiver.events import Delivery, Refused, Verified
+from receiver.release import Released
+from receiver.tables import rejected
+
+ANY_AGE = timedelta(days=10**6)
+
+
+def look(rejected_id: str, *, any_age: bool = False) -> Verified | Refused:
+    """Say whether a rejected delivery verifies now. Nothing is changed by it."""
+    delivery = release.delivery_of(release.find(_engine(), rejected, rejected_id))
+    return verify(delivery, any_age=any_age)
+
+
+def verify(delivery: Delivery, *, any_age: bool = False) -> Verified | Refused:
+    """Say whether a kept delivery verifies now, judged at the time that it came at."""
+    gate = current_app.extensions["signalbox.gates"][delivery.source]
+    max_age, max_skew = (ANY_AGE, ANY_AGE) if any_age else (gate.max_age, gate.max_skew)
+    return verify_now(delivery, {delivery.source: gate.keys}, max_age=max_age, max_skew=max_skew)
+
+
+def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Released | Refused:
+    """Let a rejected delivery in if it verifies now, or if it is said that it need not; else say why it stays."""
+    verdict = look(rejected_id, any_age=any_age)
+    if isinstance(verdict, Refused):
+        if not unverified:
+            return verdict
+        verdict = release.BY_NOBODY
+    return release.release_rejected(_engine(), current_app.extensions["signalbox.inbox"], rejected_id, verdict)
+
+
+def _engine() -> sa.Engine:
+    found: sa.Engine = current_app.extensions["signalbox.engine"]
+    return found

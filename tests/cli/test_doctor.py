@@ -1,0 +1,163 @@
+"""`signalbox doctor`: what is well, what is not, and what mends it."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from flask import Flask
+from flask.cli import ScriptInfo
+
+import wsgi
+from receiver import jobs, roster
+from receiver.cli import checks, cli, installation
+from receiver.cli.checks import Finding
+from receiver.events import Reason, Refused, Verified
+from receiver.inbox import Inbox
+from receiver.jobs import Routing
+from receiver.routing import Router
+from receiver.sources import SOURCES
+from tests.cli.conftest import Keep, Signalbox
+from tests.installation import delivery
+
+LOG = "handlers.log.log_event"
+
+
+@pytest.fixture(autouse=True)
+def in_the_application(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+def states(findings: Iterator[Finding]) -> list[tuple[str, str]]:
+    return [(finding.state, finding.said) for finding in findings]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_where_all_is_well_it_says_so_and_ends_with_0(signalbox: Signalbox, engine: sa.Engine, served: str) -> None:
+    roster.beat(engine, now())
+    result = signalbox("doctor")
+    assert (result.exit_code, {line[:4] for line in result.stdout.splitlines()}) == (0, {"ok  "})
+    assert f"{served} can keep deliveries" in result.stdout
+
+
+def test_the_json_says_the_same_in_one_document(signalbox: Signalbox, engine: sa.Engine, served: str) -> None:
+    roster.beat(engine, now())
+    document = json.loads(signalbox("doctor", "--json").stdout)
+    assert document["healthy"]
+    assert {item["name"] for item in document["items"]} >= {"settings", "database", "box", "worker", "clock", "web"}
+
+
+def test_without_a_worker_and_without_web_it_fails_and_says_what_to_start(signalbox: Signalbox, app: Flask) -> None:
+    app.config["PORT"] = 1
+    result = signalbox("doctor")
+    assert result.exit_code == 1
+    assert "fail  worker      none has ever run here: events are kept and not handled\n" in result.stdout
+    assert "→ signalbox worker (make run starts one)" in result.stdout
+    assert "fail  web         no answer from http://127.0.0.1:1" in result.stdout
+
+
+def test_without_the_tables_it_names_the_command_and_asks_nothing_of_them(
+    signalbox: Signalbox, engine: sa.Engine, served: str
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    result = signalbox("doctor")
+    assert result.exit_code == 1
+    assert "→ signalbox db upgrade" in result.stdout
+    assert "worker" not in result.stdout
+    assert "to /readyz: The tables are not those of this release" in result.stdout
+
+
+def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "eighty")
+    monkeypatch.setenv("LEASE_SECONDS", "0")
+    result = CliRunner().invoke(cli, ["doctor", "--json"], obj=ScriptInfo(create_app=wsgi.build))
+    found = json.loads(result.stdout)["items"]
+    assert result.exit_code == 1
+    assert [item["said"].split()[0] for item in found] == ["PORT", "LEASE_SECONDS"]
+
+
+def test_a_worker_that_was_not_seen_for_long_is_not_there(app: Flask, engine: sa.Engine) -> None:
+    roster.beat(engine, now() - timedelta(hours=2))
+    assert states(checks.worker(app)) == [("fail", "none runs: the last sign of one was 2 h ago")]
+
+
+def test_a_source_without_a_key_is_a_warning_and_none_with_one_a_failure(app: Flask) -> None:
+    gates = app.extensions["signalbox.gates"]
+    gates["box"].keys.clear()
+    assert [state for state, _ in states(checks.keys(app))] == ["warn", "ok"]
+    gates["filestack"].keys.clear()
+    assert [state for state, _ in states(checks.keys(app))] == ["fail", "fail"]
+
+
+def test_a_module_that_does_not_import_is_a_failure(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_two.py").write_text("import nothing_like_this\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(installation, "router", Router())
+    app.config["HANDLERS"] = ("broken_two",)
+    assert states(checks.handlers(app)) == [
+        ("fail", "broken_two does not import: ModuleNotFoundError: No module named 'nothing_like_this'")
+    ]
+
+
+def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Flask, engine: sa.Engine) -> None:
+    router = Router()
+    router.on("*")(lambda event: None)
+    roster.sign_in(engine, router, now())
+    jobs.pause_handler(engine, LOG, now())
+    (paused, _), (new, said) = states(checks.handlers(app))
+    assert (paused, new) == ("warn", "warn")
+    assert said.startswith("not loaded by the worker that started last: handlers.box_journal.note_upload")
+
+
+def test_what_waits_too_long_died_or_was_refused_is_said(
+    app: Flask, engine: sa.Engine, inbox: Inbox, keep: Keep
+) -> None:
+    jobs.route(engine, [Routing(keep(), [LOG])], now())
+    jobs.bury(engine, 1, reason="no")
+    early = delivery("box", "FILE.UPLOADED", at=now() - timedelta(minutes=9), number=2)
+    inbox.accept(early, SOURCES["box"].parse(early), Verified("primary"))
+    inbox.reject(delivery("box", "FILE.UPLOADED", at=now()), Refused(Reason.TIMESTAMP_STALE, "Too old."))
+    assert [(state, said.partition(": ")[2] or said) for state, said in states(checks.work(app))] == [
+        ("fail", "the oldest event that is not routed waits for 9 min"),
+        ("warn", "a dead letter"),
+        ("warn", "timestamp_stale"),
+    ]
+
+
+@pytest.mark.both_databases
+def test_an_event_from_the_future_means_that_a_clock_is_wrong(app: Flask, inbox: Inbox) -> None:
+    assert [state for state, _ in states(checks.clock(app))] == ["ok"]
+    early = delivery("box", "FILE.UPLOADED", at=now() + timedelta(hours=3))
+    inbox.accept(early, SOURCES["box"].parse(early), Verified("primary"))
+    ((state, said),) = states(checks.clock(app))
+    assert (state, said.startswith("the newest event is ")) == ("fail", True)
+
+
+def test_a_clock_that_is_not_the_databases_is_said(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_off_from_database", lambda engine: timedelta(seconds=-5))
+    assert states(checks.clock(app)) == [("warn", "5 s behind the database's")]
+
+
+def test_a_disk_that_fills_up_is_said(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [state for state, _ in states(checks.disk(app))] == ["ok"]
+    monkeypatch.setattr(checks, "FEW_BYTES", 10**18)
+    assert [state for state, _ in states(checks.disk(app))] == ["warn"]
+    monkeypatch.setattr(checks, "TOO_FEW_BYTES", 10**18)
+    assert [state for state, _ in states(checks.disk(app))] == ["fail"]
+
+
+def test_something_else_than_signalbox_is_not_taken_for_it(app: Flask, served: str) -> None:
+    ((state, said),) = states(checks.web(app, f"{served}/b/other"))
+    assert (state, said) == ("fail", f"{served}/b/other answers 200 to /readyz: not as Signalbox does")
+    ((state, said),) = states(checks.web(app, f"{served}/nowhere"))
+    assert (state, said.partition(": ")[0]) == ("fail", f"{served}/nowhere answers 404 to /readyz")

@@ -1,0 +1,107 @@
+"""`signalbox handlers test`: one run of one handler, with its outcome, and nothing written about it."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from receiver import listing
+from receiver.cli import installation
+from receiver.errors import Discard, Retry
+from receiver.events import Event
+from receiver.routing import Router
+from tests.cli.conftest import Keep, Signalbox
+
+NAME = f"{__name__}.index_file"
+came: list[Event] = []
+outcomes: list[BaseException] = []
+
+
+def index_file(event: Event) -> None:
+    print("indexing")
+    came.append(event)
+    for error in outcomes:
+        raise error
+
+
+@pytest.fixture(autouse=True)
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A router of this test's own, in which the function above is a handler."""
+    router = Router()
+    router.on("box:FILE.*")(index_file)
+    monkeypatch.setattr(installation, "router", router)
+    yield
+    came.clear()
+    outcomes.clear()
+
+
+def test_a_kept_event_is_given_to_the_handler_and_nothing_is_written(
+    signalbox: Signalbox, engine: sa.Engine, keep: Keep
+) -> None:
+    event_id = keep()
+    result = signalbox("handlers", "test", NAME, "last")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"done  {event_id}  box:FILE.UPLOADED  ")
+    assert "indexing" in result.stderr
+    assert [event.id for event in came] == [event_id]
+    assert listing.show_event(engine, event_id)["jobs"] == []
+
+
+def test_without_an_event_it_gets_a_sample_of_what_it_wants_with_changes(signalbox: Signalbox) -> None:
+    assert signalbox("handlers", "test", NAME, "--set", "source.name=a.pdf").exit_code == 0
+    assert came[0].type.startswith("box:FILE.")
+    assert came[0].payload["source"]["name"] == "a.pdf"
+
+
+def test_a_sample_of_something_else_is_given_all_the_same_and_that_is_said(signalbox: Signalbox) -> None:
+    result = signalbox("handlers", "test", NAME, "--sample", "filestack:fp.upload")
+    assert f"{NAME} does not want filestack:fp.upload: no worker would give it this." in result.stderr
+    assert came[0].type == "filestack:fp.upload"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "words"),
+    [
+        (ValueError("no such folder"), "failed", "ValueError: no such folder"),
+        (Discard("not ours"), "discarded", "not ours"),
+        (Retry(after=timedelta(minutes=5)), "retry", "again in 0:05:00"),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+    ],
+)
+def test_how_it_ended_is_said_with_its_words_and_is_the_exit_status(
+    signalbox: Signalbox, error: BaseException, outcome: str, words: str
+) -> None:
+    outcomes.append(error)
+    result = signalbox("handlers", "test", NAME, "--json")
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["outcome"]) == (1, outcome)
+    assert said["error"].rstrip().endswith(words)
+    assert said["milliseconds"] >= 0
+
+
+def test_a_traceback_begins_in_the_handler(signalbox: Signalbox) -> None:
+    outcomes.append(ValueError("no such folder"))
+    lines = signalbox("handlers", "test", NAME).stdout.splitlines()
+    assert lines[1] == "  Traceback (most recent call last):"
+    assert "test_trial.py" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["last", "--sample", "box:FILE.UPLOADED"], "not both"),
+        (["--sample", "nothing"], "'nothing' is no type"),
+        (["--set", "source"], "write PATH=VALUE"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(signalbox: Signalbox, words: list[str], said: str) -> None:
+    result = signalbox("handlers", "test", NAME, *words)
+    assert (result.exit_code, said in result.stderr) == (2, True)
+
+
+def test_a_handler_that_is_not_there_gets_a_hint(signalbox: Signalbox) -> None:
+    result = signalbox("handlers", "test", NAME.replace("index", "indx"))
+    assert result.exit_code == 1
+    assert f"did you mean {NAME}" in result.stderr

@@ -104,6 +104,13 @@ def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetim
     return None if row is None else Target(row.target_type, row.target_id)
 
 
+def is_buried(engine: sa.Engine, webhook_id: str) -> bool:
+    """Say whether the registration with this id is marked dead."""
+    with db.reading(engine) as connection:
+        its = sa.exists().where(table.c.webhook_id == webhook_id, table.c.state == "dead")
+        return connection.execute(sa.select(its)).scalar_one()
+
+
 def take_dead(engine: sa.Engine, *, now: datetime, pause: timedelta) -> list[Kept]:
     """Give the dead registrations that nobody tried to make again within `pause`, and note that they are tried now.
 

@@ -20,7 +20,11 @@ from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import ADDRESS, ELSEWHERE, UPLOADED, StandIn, folder
 
 ClientWith = Callable[..., FlaskClient]
-NOW = datetime.now(UTC)
+
+
+def now() -> datetime:
+    """Give the true time, by which the page says how long ago something was."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def wish(file: Path, **triggers: str) -> None:
 
 
 def note(engine: sa.Engine, number: int, content: Content = UPLOADED, *, webhook_id: str = "77") -> None:
-    kept.note(engine, folder(number), content, webhook_id=webhook_id, is_ours=True, now=NOW - timedelta(hours=3))
+    kept.note(engine, folder(number), content, webhook_id=webhook_id, is_ours=True, now=now() - timedelta(hours=3))
 
 
 def shown(client: FlaskClient, address: str = "/registrations", **request: Any) -> str:
@@ -93,8 +97,8 @@ def test_it_says_when_each_last_delivered_and_what(
 ) -> None:
     wish(file, f1="FILE.UPLOADED")
     note(engine, 1)
-    event_id = arrive_from(inbox, "77", "FILE.UPLOADED", at=NOW - timedelta(minutes=5))
-    arrive_from(inbox, "99", "FILE.UPLOADED", at=NOW)
+    event_id = arrive_from(inbox, "77", "FILE.UPLOADED", at=now() - timedelta(minutes=5))
+    arrive_from(inbox, "99", "FILE.UPLOADED", at=now())
     page = office.get("/registrations").text
     assert re.search(rf'href="/events/{event_id}" data-row><time[^>]*>5 min ago', page)
     assert "nothing here knows of, too: 99 . Samples" in shown(office)
@@ -104,7 +108,7 @@ def test_what_box_removed_stands_first_with_the_reason(office: FlaskClient, file
     wish(file, f1="FILE.UPLOADED", f2="FILE.UPLOADED")
     note(engine, 1)
     note(engine, 2, webhook_id="78")
-    kept.bury(engine, "78", reason="auto_cleanup", now=NOW - timedelta(hours=2))
+    kept.bury(engine, "78", reason="auto_cleanup", now=now() - timedelta(hours=2))
     page = shown(office)
     assert page.index("folder:2") < page.index("folder:1")
     assert "Box removed it: apply makes it again. Removed 2 h ago : auto_cleanup" in page
@@ -115,7 +119,7 @@ def test_a_login_that_has_expired_is_seen_by_what_came(
 ) -> None:
     wish(file, f1="FILE.UPLOADED")
     note(engine, 1)
-    arrive_from(inbox, "77", "NO_ACTIVE_SESSION", at=NOW)
+    arrive_from(inbox, "77", "NO_ACTIVE_SESSION", at=now())
     assert "events come without their payload (NO_ACTIVE_SESSION)" in shown(office)
 
 

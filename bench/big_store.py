@@ -147,13 +147,16 @@ def prefill(engine: sa.Engine, count: int) -> None:
         ids = [new_id(at) for at in moments]
         stored = [db.moment(engine.dialect, at) for at in moments]
         with db.writing_directly(engine) as cursor:
-            cursor.executemany(_insert("events", EVENT_FIELDS), map(_event, numbers, ids, stored))
-            cursor.executemany(_insert("jobs", JOB_FIELDS), map(_job, numbers, ids))
-            cursor.executemany(_insert("attempts", ATTEMPT_FIELDS), map(_attempt, numbers, stored))
+            for table, names, rows in (
+                ("events", EVENT_FIELDS, map(_event, numbers, ids, stored)),
+                ("jobs", JOB_FIELDS, map(_job, numbers, ids)),
+                ("attempts", ATTEMPT_FIELDS, map(_attempt, numbers, stored)),
+            ):
+                cursor.executemany(_insert(engine.dialect, table, names), rows)
 
 
-def _insert(table: str, names: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+def _insert(dialect: sa.Dialect, table: str, names: Sequence[str]) -> str:
+    return db.marked(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", dialect)  # noqa: S608
 
 
 def _event(number: int, event_id: str, at: object) -> tuple[object, ...]:
@@ -162,7 +165,7 @@ def _event(number: int, event_id: str, at: object) -> tuple[object, ...]:
 
 
 def _job(number: int, event_id: str) -> tuple[object, ...]:
-    return (number + 1, event_id, "bench.worker.nothing", "done", 1)
+    return (number + 1, event_id, "bench.handlers.nothing", "done", 1)
 
 
 def _attempt(number: int, at: object) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 import os
 
-from bench.worker import nothing
+from bench.handlers import nothing
 from config import load
 from receiver.app import create_app
 from receiver.routing import Router

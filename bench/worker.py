@@ -4,29 +4,13 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from bench.handlers import note_into, nothing
 from config import load
-from receiver import Event
 from receiver.app import create_app
 from receiver.cli.worker import worker_of
 from receiver.routing import Router
-
-
-def nothing(_event: Event) -> None:
-    """Cost nothing, so that what is measured is the worker."""
-
-
-def note_into(path: Path) -> Callable[[Event], None]:
-    """Give a handler that adds a line for each event: when, and which."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-
-    def note(event: Event) -> None:
-        os.write(file, f"{time.time():.6f} {event.id}\n".encode())
-
-    return note
 
 
 def main(mode: str) -> None:

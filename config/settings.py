@@ -112,6 +112,10 @@ def packages() -> Kind:
     return Kind("dotted Python packages, separated by commas", read)
 
 
+def file() -> Kind:
+    return Kind("the path of a file", lambda env, name: ROOT / env.str(name))
+
+
 def database_url() -> Kind:
     return Kind(
         "sqlite:/// with the path of a file, or postgresql:// with a database",
@@ -255,6 +259,12 @@ SETTINGS = (
         "BOX_DEVELOPER_TOKEN",
         key("one line of printable text, as the Box Developer Console shows it"),
         "Token for an hour, to try things out; webhooks made with it lose their payloads when it ends.",
+    ),
+    Setting(
+        "BOX_WEBHOOKS_FILE",
+        file(),
+        "The file that wants webhooks at Box; a relative path is below the project root.",
+        "config/box_webhooks.toml",
     ),
     Setting(
         "AUTO_REREGISTER",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from receiver import simulator
@@ -9,6 +10,7 @@ from receiver.events import Delivery, Headers, Verified
 from receiver.inbox import Inbox
 from receiver.sources import SOURCES
 
+ROOT = Path(__file__).resolve().parents[1]
 BOX_KEYS = {"primary": "primary-key-of-the-tests", "secondary": "secondary-key-of-the-tests"}
 FILESTACK_KEYS = {"secret 1": "first-secret-of-the-tests", "secret 2": "second-secret-of-the-tests"}
 KEYS = {"box": BOX_KEYS, "filestack": FILESTACK_KEYS}
@@ -42,6 +44,7 @@ def settings(database_url: str, **changed: Any) -> dict[str, Any]:
         "BOX_USER_ID": None,
         "BOX_JWT_CONFIG": None,
         "BOX_DEVELOPER_TOKEN": None,
+        "BOX_WEBHOOKS_FILE": ROOT / "config" / "box_webhooks.toml",
         "AUTO_REREGISTER": False,
         "HANDLERS": ("handlers",),
         "WORKER_THREADS": 4,

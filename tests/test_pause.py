@@ -230,23 +230,23 @@ def halted_before_its_commit(engine: sa.Engine, work: Callable[[], object]) -> I
     def halt(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.startswith("UPDATE events"):
             arrived.set()
-            assert go_on.wait(20)
+            assert go_on.wait(60)
 
     sa.event.listen(engine, "before_cursor_execute", halt)
     thread = threading.Thread(target=work)
     thread.start()
-    assert arrived.wait(20)
+    assert arrived.wait(60)
     try:
         yield
     finally:
         go_on.set()
-        thread.join(20)
+        thread.join(60)
         sa.event.remove(engine, "before_cursor_execute", halt)
 
 
 def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         with engine.connect() as connection:
             if connection.execute(waiting).scalar_one():
@@ -269,5 +269,5 @@ def test_neither_pause_nor_resume_misses_a_job_that_is_being_routed(
     with halted_before_its_commit(engine, lambda: jobs.route(engine, [Routing(event_id, [HANDLER])], clock())):
         changing.start()
         until_somebody_waits_for_a_lock(engine)
-    changing.join(20)
+    changing.join(60)
     assert due_times(engine) == [clock() if change == "resume" else None]

@@ -386,11 +386,11 @@ def working(worker: Worker, grace: timedelta = timedelta(seconds=5)) -> Iterator
         yield
     finally:
         stop.set()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 
-def until(condition: Any, seconds: float = 10) -> None:
+def until(condition: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -421,7 +421,7 @@ def test_a_handler_that_hangs_keeps_no_other_from_running(engine: sa.Engine, inb
 
     @router.on("*")
     def hangs(event: Event) -> None:
-        release.wait(20)
+        release.wait(60)
 
     @router.on("*")
     def quick(event: Event) -> None: ...
@@ -480,7 +480,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_still_runs(
 
     @router.on("*")
     def hangs(event: Event) -> None:
-        release.wait(20)
+        release.wait(60)
 
     arrive(inbox, Clock())
     with working(Worker(engine, router), grace=timedelta(0)):

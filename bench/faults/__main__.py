@@ -1,6 +1,7 @@
 """`python -m bench.faults [--quick] [--only redis,disk]`: do every fault, print what each cost, fail where one lost."""
 
 import argparse
+import os
 import random
 import signal
 import sys
@@ -65,12 +66,20 @@ def main() -> int:
     logs.configure(level="critical")
     began, rng = time.monotonic(), random.Random(given.seed)
     say(f"{given.rate:.0f} events a second, leases of {given.lease} s, seed {given.seed}")
-    with tempfile.TemporaryDirectory(prefix="signalbox-faults-") as folder:
-        rows = [row for shape, names in _plan(given).items() for row in _play(shape, names, Path(folder), given, rng)]
+    with tempfile.TemporaryDirectory(prefix="signalbox-faults-") as name:
+        folder = Path(name)
+        _keep_locks_in(folder / "runtime")
+        rows = [row for shape, names in _plan(given).items() for row in _play(shape, names, folder, given, rng)]
     _tell(rows, is_markdown=given.markdown)
     wrong = sum(len(row.wrong) for row in rows)
     say(f"LOST something: {wrong}" if wrong else f"nothing was lost; {time.monotonic() - began:.0f} s")
     return 1 if wrong or not rows else 0
+
+
+def _keep_locks_in(folder: Path) -> None:
+    """Have PostgreSQL's package put its lock file here, and not on the disk that is filled."""
+    folder.mkdir(mode=0o700)
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
 
 
 def _end(*_: object) -> None:
@@ -170,14 +179,14 @@ def _examine(site: Installation, fault: Fault, published: list[Published], over:
     unanswered = sum(one.was_kept_unanswered for one in published)
     if fault.is_graceful and (ran_again or unanswered):
         wrong.append(f"{ran_again} attempts were cut off, {unanswered} deliveries were kept and not answered")
-    answered = sorted(one.answered_at for one in published if one.answered_at)
+    answered = sorted([published[0].happened_at, *(one.answered_at for one in published)])
     usual = [one for one in published if one.name == USUAL]
     own = [one for one in published if one.name != USUAL]
     return Row(
         shape=site.shape,
         fault=fault.name,
         events=len(published),
-        silent_seconds=max((later - earlier for earlier, later in pairwise(answered)), default=0),
+        silent_seconds=max(later - earlier for earlier, later in pairwise(answered)),
         sent_again=sum(one.refusals for one in published),
         wait_seconds=_longest_wait(usual, fates),
         own_seconds=_longest_wait(own, fates) if own else None,

@@ -5,13 +5,14 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.faults.installation import Installation, Shape
 from bench.faults.processes import wait_restarted
 from bench.sites import until
 
+PATIENCE_SECONDS = 120
 LOCKED_SECONDS = 20
 FULL_SECONDS = 5
 AWAY_SECONDS = 2
@@ -41,7 +42,7 @@ def _kill(site: Installation, name: str) -> None:
 
 
 def _kill_a_child(site: Installation, name: str, rng: random.Random) -> None:
-    until(site.processes[name].children, f"{name} has children")
+    until(site.processes[name].children, f"{name} has children", seconds=PATIENCE_SECONDS)
     os.kill(rng.choice(site.processes[name].children()), signal.SIGKILL)
     time.sleep(AWAY_SECONDS)
 
@@ -86,9 +87,9 @@ def stop_postgres_immediately(site: Installation, _rng: random.Random) -> None:
 
 def fill_disk(site: Installation, _rng: random.Random) -> None:
     """Leave no room until deliveries are refused, and for a while after."""
-    refused = sum(site.provider.answers.values()) - site.provider.answers["200"]
+    refused = _count_refused(site)
     site.disk.fill()
-    until(lambda: sum(site.provider.answers.values()) - site.provider.answers["200"] > refused, "the disk is full")
+    until(lambda: _count_refused(site) > refused, "the disk is full", seconds=PATIENCE_SECONDS)
     deadline = time.monotonic() + FULL_SECONDS
     while time.monotonic() < deadline:
         site.disk.fill()
@@ -98,6 +99,10 @@ def fill_disk(site: Installation, _rng: random.Random) -> None:
         site.postgres.start()
 
 
+def _count_refused(site: Installation) -> int:
+    return sum(site.provider.answers.values()) - site.provider.answers["200"]
+
+
 def lock_database(site: Installation, _rng: random.Random) -> None:
     with site.locked():
         time.sleep(LOCKED_SECONDS)
@@ -105,9 +110,7 @@ def lock_database(site: Installation, _rng: random.Random) -> None:
 
 def hang(site: Installation, _rng: random.Random) -> None:
     """A handler that hangs, and one that will not be ended by an exception."""
-    for name in ("FILE.TRASHED", "FILE.RESTORED"):
-        site.provider.publish(name)
-    time.sleep(AWAY_SECONDS)
+    _trouble(site, ["FILE.TRASHED", "FILE.RESTORED"])
     if not site.shape.has_celery:
         # Two threads of four are lost until somebody ends the worker; the second signal does so at once.
         process = site.processes["worker"]
@@ -125,9 +128,14 @@ def swell(site: Installation, _rng: random.Random) -> None:
     for pid in runners:
         most = _virtual_bytes(pid) + ROOM_FOR_MEMORY
         resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
-    for _ in runners:
-        site.provider.publish("FILE.LOCKED")
+    _trouble(site, ["FILE.LOCKED" for _ in runners])
     time.sleep(AWAY_SECONDS)
+
+
+def _trouble(site: Installation, names: Sequence[str]) -> None:
+    """Let events happen that get their handlers into trouble, and wait until those have begun."""
+    published = [site.provider.publish(name) for name in names]
+    until(lambda: site.have_begun(published), "the handlers are in trouble", seconds=PATIENCE_SECONDS)
 
 
 def _virtual_bytes(pid: int) -> int:
@@ -139,7 +147,7 @@ def _tell(site: Installation, name: str) -> None:
     process = site.processes[name]
     starts = process.starts
     process.signal(signal.SIGTERM)
-    wait_restarted(process, starts, seconds=40)
+    wait_restarted(process, starts)
 
 
 def stop_web(site: Installation, _rng: random.Random) -> None:
@@ -150,7 +158,8 @@ def reload_web(site: Installation, _rng: random.Random) -> None:
     """Have gunicorn replace its workers while it goes on to listen."""
     before = set(site.processes["web"].children())
     site.processes["web"].signal(signal.SIGHUP)
-    until(lambda: before.isdisjoint(site.processes["web"].children()), "the workers are new ones")
+    is_through = lambda: before.isdisjoint(site.processes["web"].children())  # noqa: E731
+    until(is_through, "the workers are new ones", seconds=PATIENCE_SECONDS)
 
 
 def stop_runner(site: Installation, _rng: random.Random) -> None:

@@ -20,7 +20,7 @@ from receiver import db
 from receiver.tables import events, is_unrouted, jobs
 
 HANDLERS = "bench.faults.handlers"
-SETTLED_SECONDS = 120
+SETTLED_SECONDS = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +112,10 @@ class Installation:
         until(lambda: self._is_settled(first, end), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
 
     def _is_settled(self, first: int, end: int) -> bool:
-        if not all(one.answered_at for one in self.provider.published[first:end]):
+        some = self.provider.published[first:end]
+        if len(some) < end - first or not all(one.answered_at for one in some):
             return False
-        ids = [one for published in self.provider.published[first:end] for one in published.event_ids]
+        ids = [one for published in some for one in published.event_ids]
         try:
             with self.engine.connect() as connection:
                 return not any(_count_open(connection, ids[at : at + 500]) for at in range(0, len(ids), 500))
@@ -124,7 +125,8 @@ class Installation:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock that every writer needs, as another program might."""
-        statement = "LOCK TABLE events, jobs IN ACCESS EXCLUSIVE MODE" if self.postgres else "BEGIN IMMEDIATE"
+        # In the order of those who work, or it would be a deadlock.
+        statement = "LOCK TABLE jobs, events IN ACCESS EXCLUSIVE MODE" if self.postgres else "BEGIN IMMEDIATE"
         connection = self.engine.raw_connection()
         try:
             connection.cursor().execute(statement)
@@ -140,6 +142,11 @@ class Installation:
         """Give the attempts that handlers noted as begun."""
         lines = [line.split() for line in self.notes.read_text().splitlines()]
         return [(event_id, int(attempt)) for word, event_id, attempt in lines if word == "begin"]
+
+    def have_begun(self, published: list[Published]) -> bool:
+        """Say whether a handler has begun with each of these events."""
+        begun = {event_id for event_id, _attempt in self.runs()}
+        return all(one.event_ids and one.event_ids <= begun for one in published)
 
     def close(self) -> None:
         self.disk.free()

@@ -5,16 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from bench.sites import ROOT
+from bench.sites import ROOT, until
 
 LOOK_SECONDS = 0.1
 GRACE_SECONDS = 40
+RESTARTED_SECONDS = 90
 
 
 class Process:
@@ -115,7 +115,6 @@ class Supervisor:
             process.end()
 
 
-def wait_restarted(process: Process, starts: int, *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while process.starts <= starts and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+def wait_restarted(process: Process, starts: int) -> None:
+    """Wait until it has ended and was started again; BenchError where it does not end, even if it was told to."""
+    until(lambda: process.starts > starts, f"{process.name} ends and is started again", seconds=RESTARTED_SECONDS)

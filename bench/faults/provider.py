@@ -27,6 +27,7 @@ class Published:
     name: str
     body: bytes
     headers: list[tuple[str, str]] = field(repr=False)
+    happened_at: float
     event_ids: set[str] = field(default_factory=set)
     answered_at: float = 0.0
     refusals: int = 0
@@ -64,7 +65,7 @@ class Provider:
         with self._changed:
             at, number = datetime.now(UTC), len(self.published)
             body, headers = simulator.forge("box", name, KEYS, at=at, number=number)
-            one = Published(number, name, body, headers)
+            one = Published(number, name, body, headers, at.timestamp())
             self.published.append(one)
             self._put(one, time.monotonic())
         return one

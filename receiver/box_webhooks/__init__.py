@@ -6,7 +6,8 @@
 from receiver.box_webhooks.account import SANDBOX_URL, Account, Kind, account_of
 from receiver.box_webhooks.arrivals import Arrivals, Heard, look_back
 from receiver.box_webhooks.checkup import Checked, Checkup, check_up
-from receiver.box_webhooks.kept import Kept, list_kept
+from receiver.box_webhooks.here import reading, usual_address
+from receiver.box_webhooks.kept import Kept, as_webhook, list_kept
 from receiver.box_webhooks.plan import LOOKED_INTO, Found, Plan, Step, Why, make
 from receiver.box_webhooks.rules import Content, Listed, Target, Webhook
 from receiver.box_webhooks.sentinel import Sentinel
@@ -35,10 +36,13 @@ __all__ = [
     "Why",
     "account_of",
     "add",
+    "as_webhook",
     "check",
     "check_up",
     "list_kept",
     "look_back",
     "make",
     "read",
+    "reading",
+    "usual_address",
 ]

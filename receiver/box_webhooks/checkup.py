@@ -1,7 +1,7 @@
 """What Box says, beside what arrives here: for each webhook when it last delivered, and what looks wrong."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,15 +31,21 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All of them, what is wrong besides, and how far back was looked for what they sent.
+    """All of them, and how far back was looked for what they sent.
 
-    `strangers` delivered here and are not this account's: samples, those deleted since, those of another application.
+    `refused` says how many deliveries of Box were rejected within a day, for each reason. `strangers` delivered here
+    and are not this account's: samples, those deleted since, those of another application.
     """
 
     checked: Sequence[Checked]
-    problems: Sequence[str]
+    refused: Mapping[str, int]
     strangers: Sequence[str]
     arrivals: Arrivals
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Give what is wrong besides."""
+        return [_about_refused(reason, count) for reason, count in self.refused.items()]
 
     @property
     def is_well(self) -> bool:
@@ -64,7 +70,7 @@ def check_up(
     checked += [_missing(one, arrivals) for one in kept if one.webhook_id and one.webhook_id not in at_box]
     named = {one.webhook_id for one in checked}
     strangers = sorted(id_ for id_ in arrivals.by_webhook if id_ not in named)
-    return Checkup(checked, list(_rejections(engine, now)), strangers, arrivals)
+    return Checkup(checked, _count_refused(engine, now), strangers, arrivals)
 
 
 def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: str | None) -> Checked:
@@ -93,12 +99,15 @@ def _missing(row: Kept, arrivals: Arrivals) -> Checked:
     return Checked(webhook_id, row.target, None, arrivals.by_webhook.get(webhook_id), [problem])
 
 
-def _rejections(engine: sa.Engine, now: datetime) -> Iterable[str]:
+def _count_refused(engine: sa.Engine, now: datetime) -> dict[str, int]:
     reasons = sa.select(rejected.c.reason).where(
         rejected.c.source == box.NAME, rejected.c.received_at > now - REJECTED_WITHIN
     )
     with db.reading(engine) as connection:
         counts = Counter(connection.execute(reasons).scalars())
-    for reason, count in counts.most_common():
-        number = "1 delivery" if count == 1 else f"{count:,} deliveries"
-        yield f"{number} of Box refused within a day, {reason}: signalbox rejected list --source box"
+    return dict(counts.most_common())
+
+
+def _about_refused(reason: str, count: int) -> str:
+    number = "1 delivery" if count == 1 else f"{count:,} deliveries"
+    return f"{number} of Box refused within a day, {reason}: signalbox rejected list --source box"

@@ -21,7 +21,7 @@ from box_sdk_gen.managers.webhooks import (
 from receiver.box_webhooks.account import Account, Kind
 from receiver.box_webhooks.refusals import plain, refusal
 from receiver.box_webhooks.rules import Content, Listed, Target, Webhook
-from receiver.box_webhooks.sign_in import Patience, Waiting, sign_in
+from receiver.box_webhooks.sign_in import Hurry, Patience, Waiting, sign_in
 from receiver.errors import BoxError
 
 # Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
@@ -32,21 +32,31 @@ _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises 
 class Client:
     """Speaks to Box as one account; every error is a BoxError that says what mends it, and holds no credential.
 
-    `waiting` hears of it when Box has to be asked again later; `pause` is the unit of those waits.
+    `waiting` hears of it when Box has to be asked again later; `pause` is the unit of those waits. What is not
+    answered `within` this time from now, all calls together, is an error: somebody is waiting.
     """
 
     def __init__(
-        self, account: Account, *, waiting: Waiting | None = None, pause: timedelta = timedelta(seconds=1)
+        self,
+        account: Account,
+        *,
+        waiting: Waiting | None = None,
+        pause: timedelta = timedelta(seconds=1),
+        within: timedelta | None = None,
     ) -> None:
         self._account = account
+        self._hurry = None if within is None else Hurry(within)
         self._session = requests.Session()
+        if self._hurry is not None:
+            self._session.mount("https://", self._hurry)
+            self._session.mount("http://", self._hurry)
         # A proxy that the environment names would be asked for a sandbox on this machine, too.
         self._session.trust_env = not account.is_here
         self._auth = sign_in(account)
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
-            retry_strategy=Patience(waiting, pause, is_here=account.is_here),
+            retry_strategy=Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry),
         )
         self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
         self._has_token = False
@@ -113,6 +123,8 @@ class Client:
             raise refusal(answer.status_code, answer.body or {}, wish=wish, about=about) from None
         except BoxSDKError as error:
             self._give_up(error)
+        except requests.RequestException as error:  # which the SDK (10.18) lets through while it reads a body
+            raise self._out_of_reach(error) from None
         except _ODD:
             raise self._no_api() from None
 
@@ -130,6 +142,8 @@ class Client:
             raise BoxError(message, status=status) from None
         except BoxSDKError as error:
             self._give_up(error)
+        except requests.RequestException as error:
+            raise self._out_of_reach(error) from None
         except _ODD:
             if kind is not Kind.JWT:
                 raise self._no_api() from None
@@ -138,8 +152,7 @@ class Client:
 
     def _give_up(self, error: BoxSDKError) -> NoReturn:
         if isinstance(error.error, requests.RequestException):
-            why = type(error.error).__name__
-            raise BoxError(self._unreachable(why)) from None
+            raise self._out_of_reach(error.error) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
                 "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "
@@ -151,14 +164,16 @@ class Client:
             raise BoxError(message, status=401) from None
         raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
 
-    def _unreachable(self, why: str) -> str:
-        url = self._account.api_url
+    def _out_of_reach(self, error: requests.RequestException) -> BoxError:
+        if self._hurry is not None and not self._hurry.left():
+            return self._hurry.error()
+        why, url = type(error).__name__, self._account.api_url
         if self._account.kind is Kind.SANDBOX:
-            return (
+            return BoxError(
                 f"No sandbox answers at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL says where it is. "
                 "For Box itself, set its credentials: BOX_CLIENT_ID, or BOX_JWT_CONFIG (docs/registrations.md)."
             )
-        return f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is."
+        return BoxError(f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is.")
 
     def _no_api(self) -> BoxError:
         return BoxError(f"What answers at {self._account.api_url} is not Box's API. BOX_API_URL says where it is.")

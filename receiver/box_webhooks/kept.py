@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from receiver import db
-from receiver.box_webhooks.rules import Content, Target
+from receiver.box_webhooks.rules import Content, Target, Webhook
 from receiver.tables import registrations as table
 
 
@@ -34,6 +34,11 @@ def list_kept(engine: sa.Engine) -> dict[Target, Kept]:
     with db.reading(engine) as connection:
         rows = connection.execute(sa.select(table).order_by(table.c.seq)).all()
     return {row.target: row for row in map(_kept, rows)}
+
+
+def as_webhook(one: Kept) -> Webhook | None:
+    """Give the webhook that a row tells of, as far as is known here; None where there was none yet, or is none now."""
+    return Webhook(one.webhook_id, one.target, one.content) if one.webhook_id and one.state == "live" else None
 
 
 def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime) -> None:
@@ -97,6 +102,13 @@ def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetim
             ours.values(state="dead", died_at=now, reason=reason).returning(table.c.target_type, table.c.target_id)
         ).one_or_none()
     return None if row is None else Target(row.target_type, row.target_id)
+
+
+def is_buried(engine: sa.Engine, webhook_id: str) -> bool:
+    """Say whether the registration with this id is marked dead."""
+    with db.reading(engine) as connection:
+        its = sa.exists().where(table.c.webhook_id == webhook_id, table.c.state == "dead")
+        return connection.execute(sa.select(its)).scalar_one()
 
 
 def take_dead(engine: sa.Engine, *, now: datetime, pause: timedelta) -> list[Kept]:

@@ -94,7 +94,8 @@ class Sentinel:
         """Mark the registration of this event dead, and raise the alarm: once, however many workers heard of it."""
         webhook_id, reason = self._read(event_id)
         target = kept.bury(self._engine, webhook_id, reason=reason, now=self._clock())
-        if target is not None or is_news:
+        # Whoever caught up with it before its news came has told of it.
+        if target is not None or (is_news and not kept.is_buried(self._engine, webhook_id)):
             signals.registration_died.send(
                 self, event_id=event_id, webhook_id=webhook_id, target=None if target is None else str(target)
             )

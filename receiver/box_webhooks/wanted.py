@@ -65,7 +65,7 @@ def read(path: Path, how: Reading) -> list[Wanted]:
     content = _load(path)
     problems: list[str] = []
     found = list(_registrations(content, how, problems))
-    problems += _twice(one.target for one in found)
+    problems += _twice(item["target"] for _, item in _items(content, how.env))
     if len(found) > MOST_REGISTRATIONS:
         problems.append(f"{len(found):,} registrations: Box has {MOST_REGISTRATIONS:,} at most.")
     if problems:
@@ -107,14 +107,19 @@ def _sentences(messages: Mapping[Any, Any], *path: str) -> Iterator[str]:
 
 def _registrations(content: Mapping[str, Any], how: Reading, problems: list[str]) -> Iterator[Wanted]:
     """Give what is wanted everywhere and what is wanted in this environment; add what is wrong to the problems."""
-    own = content.get(how.env, {})
-    usual = own.get("address") or content.get("address") or how.usual_address
-    for place, part in (("registrations", content), (f"{how.env}.registrations", own)):
+    usual = content.get(how.env, {}).get("address") or content.get("address") or how.usual_address
+    for place, item in _items(content, how.env):
+        try:
+            yield _wanted(item, usual, how)
+        except RegistrationError as error:
+            problems += [f"{place} ({item['target'][:40]}): {problem}" for problem in error.problems]
+
+
+def _items(content: Mapping[str, Any], env: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give each registration as it is written, with its place."""
+    for place, part in (("registrations", content), (f"{env}.registrations", content.get(env, {}))):
         for number, item in enumerate(part.get("registrations", ()), 1):
-            try:
-                yield _wanted(item, usual, how)
-            except RegistrationError as error:
-                problems += [f"{place} {number} ({item['target'][:40]}): {problem}" for problem in error.problems]
+            yield f"{place} {number}", item
 
 
 def _wanted(item: Mapping[str, Any], usual: str | None, how: Reading) -> Wanted:
@@ -139,11 +144,11 @@ def check(target: Target, address: str | None, triggers: Iterable[str], how: Rea
     return Content.of(address, triggers)
 
 
-def _twice(targets: Iterable[Target]) -> Iterator[str]:
-    seen: set[Target] = set()
+def _twice(targets: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
     for target in targets:
         if target in seen:
-            yield f"{target} is there twice: an item has one webhook, with all of its triggers."
+            yield f"{target[:100]} is there twice: an item has one webhook, with all of its triggers."
         seen.add(target)
 
 

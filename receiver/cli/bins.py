@@ -10,9 +10,9 @@ from flask import current_app
 from flask.cli import AppGroup
 from rich.console import RenderableType
 
+from receiver import addresses, words
 from receiver import bins as store
-from receiver import words
-from receiver.cli import as_it_came, installation, options, screen
+from receiver.cli import as_it_came, options, screen
 from receiver.cli.installation import open_tables
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
@@ -191,7 +191,7 @@ def _show_capture(item: store.Item, now: datetime) -> None:
 
 
 def _address(item: store.Item) -> str:
-    base = installation.address(current_app.config["HOST"], current_app.config["PORT"])
+    base = addresses.address(current_app.config["HOST"], current_app.config["PORT"])
     return f"{base}{item['path']}"
 
 

@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
 
-from receiver.box_webhooks import Target, check
+from receiver.box_webhooks import Target, check, reading, usual_address
 from receiver.cli import options, screen
 from receiver.cli.box_code import CODE
-from receiver.cli.box_office import allow_unknown, open_client, reading, usual_address
+from receiver.cli.box_office import allow_unknown, open_client
 
 box = AppGroup(
     "box",
@@ -87,7 +88,12 @@ def create_webhook(
     It is nothing that `apply` would ever delete; signalbox box import puts it into the file.
     """
     with open_client() as client:
-        content = check(target, address or usual_address(), triggers, reading(allow_unknown=allow_unknown))
+        content = check(
+            target,
+            address or usual_address(current_app.config),
+            triggers,
+            reading(current_app.config, allow_unknown=allow_unknown),
+        )
         _show(_item(client.create(target, content)), as_json)
 
 
@@ -105,7 +111,7 @@ def update_webhook(id: int, triggers: tuple[str, ...], address: str | None, allo
         old = client.get(str(id))
         asked = triggers or old.content.triggers
         # What is there already is Box's own business.
-        how = reading(allow_unknown=allow_unknown or not triggers)
+        how = reading(current_app.config, allow_unknown=allow_unknown or not triggers)
         check(old.target, address or old.content.address, asked, how)
         _show(_item(client.update(str(id), address=address, triggers=triggers or None)), as_json)
 

@@ -21,9 +21,11 @@ from receiver.box_webhooks import (
     list_kept,
     make,
     read,
+    reading,
+    usual_address,
 )
 from receiver.cli import box_view, options, screen
-from receiver.cli.box_office import allow_unknown, file_option, open_client, reading, usual_address
+from receiver.cli.box_office import allow_unknown, file_option, open_client, wanting
 from receiver.cli.installation import open_tables
 from receiver.worker import utc_now
 
@@ -48,9 +50,10 @@ full = click.option(
 @options.as_json
 @click.pass_context
 @with_appcontext
-def plan(ctx: click.Context, path: Path, *, prune: bool, allow_unknown: bool, full: bool, as_json: bool) -> None:
+def plan(ctx: click.Context, path: Path | None, *, prune: bool, allow_unknown: bool, full: bool, as_json: bool) -> None:
     """Show what differs between the file and Box; exit with 2 where something is to do, and change nothing."""
-    engine, wanted = open_tables(), read(path, reading(allow_unknown=allow_unknown))
+    path = wanting(path)
+    engine, wanted = open_tables(), read(path, reading(current_app.config, allow_unknown=allow_unknown))
     with open_client() as client:
         found = _make(client, engine, wanted, prune=prune, full=full)
     if as_json:
@@ -68,13 +71,14 @@ def plan(ctx: click.Context, path: Path, *, prune: bool, allow_unknown: bool, fu
 @full
 @options.as_json
 @with_appcontext
-def apply(path: Path, *, prune: bool, allow_unknown: bool, full: bool, as_json: bool) -> None:
+def apply(path: Path | None, *, prune: bool, allow_unknown: bool, full: bool, as_json: bool) -> None:
     """Make Box have what the file wants. Where it is interrupted, the next one goes on from there.
 
     It deletes what it made itself and what the file does not name any more; --prune deletes all that the file does
     not name.
     """
-    engine, wanted = open_tables(), read(path, reading(allow_unknown=allow_unknown))
+    path = wanting(path)
+    engine, wanted = open_tables(), read(path, reading(current_app.config, allow_unknown=allow_unknown))
     with open_client() as client:
         from receiver.box_webhooks import doing
 
@@ -106,9 +110,9 @@ def _make(client: "Client", engine: sa.Engine, wanted: Sequence[Wanted], *, prun
 @click.command("import")
 @file_option
 @with_appcontext
-def import_webhooks(path: Path) -> None:
+def import_webhooks(path: Path | None) -> None:
     """Add to the file what is at Box and not in it, for this ENV; what is in the file stays as it is."""
-    how = reading(allow_unknown=True)
+    path, how = wanting(path), reading(current_app.config, allow_unknown=True)
     named = {one.target for one in read(path, how)}
     with open_client() as client:
         new: dict[Target, str] = {}
@@ -135,7 +139,7 @@ def doctor(as_json: bool) -> None:
             list(client.list()),
             list_kept(engine).values(),
             partial(look_at, client),
-            expected_address=usual_address(),
+            expected_address=usual_address(current_app.config),
             now=utc_now(),
         )
     if as_json:

@@ -1,4 +1,4 @@
-"""What the commands that speak to Box share: the client, the warnings, how the file is read, where we are reached."""
+"""What the commands that speak to Box share: the client and its warnings, and which file wants webhooks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from flask import current_app
 
-from receiver.box_webhooks import Kind, Reading, account_of
+from receiver.box_webhooks import Kind, account_of
 from receiver.cli import screen
-from receiver.cli.installation import ROOT, address, hook_url
 
 if TYPE_CHECKING:
     from receiver.box_webhooks.client import Client
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FILE = ROOT / "config" / "box_webhooks.toml"
 _SHORT = timedelta(seconds=3)
 _WARNING = (
     "BOX_DEVELOPER_TOKEN is set: it dies within an hour, and takes the payloads of every webhook made with it along "
@@ -34,10 +32,15 @@ def file_option(command: Command) -> Command:
         "--file",
         "path",
         type=click.Path(dir_okay=False, path_type=Path),
-        default=FILE,
         metavar="FILE",
-        help="The file that wants webhooks.  [default: config/box_webhooks.toml]",
+        help="The file that wants webhooks.  [default: BOX_WEBHOOKS_FILE]",
     )(command)
+
+
+def wanting(path: Path | None) -> Path:
+    """Give the file that wants webhooks: the one that was named, or this installation's."""
+    usual: Path = current_app.config["BOX_WEBHOOKS_FILE"]
+    return path or usual
 
 
 @contextmanager
@@ -60,24 +63,3 @@ def _say_that_we_wait(status: int, length: timedelta) -> None:
     why = {429: "Box says that these are too many calls", 0: "Box did not answer"}.get(status, f"Box answered {status}")
     if length >= _SHORT or status == 429:
         screen.note(f"{why}: again in {length.total_seconds():.0f} s.")
-
-
-def reading(*, allow_unknown: bool = False) -> Reading:
-    """Say how registrations are to be checked here."""
-    config = current_app.config
-    return Reading(
-        env=config["ENV"],
-        usual_address=usual_address(),
-        is_box=account_of(config).is_box,
-        allow_unknown=allow_unknown,
-    )
-
-
-def usual_address() -> str | None:
-    """Give where registrations deliver to that name no address: with a sandbox on this machine, straight to us."""
-    config = current_app.config
-    if config["PUBLIC_URL"]:
-        return hook_url(config["PUBLIC_URL"].rstrip("/"), "box")
-    if account_of(config).is_here and config["PORT"]:
-        return hook_url(address(config["HOST"], config["PORT"]), "box")
-    return None

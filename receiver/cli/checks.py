@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from receiver import db, listing, roster, words
-from receiver.cli.installation import address, load_handlers
+from receiver.addresses import address
+from receiver.cli.installation import load_handlers
 from receiver.errors import HandlerError, StoreError
 from receiver.inbox import Inbox
 from receiver.metrics import gauges

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from celery import Celery
 
 ROOT = Path(__file__).resolve().parents[2]
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, and where that is reached
 
 
 def open_tables() -> sa.Engine:
@@ -64,16 +63,6 @@ def start_celery(app: Flask) -> "Celery":
     worker_init.connect(prepare, weak=False)
     worker_process_shutdown.connect(write_last, weak=False)
     return celery
-
-
-def address(host: str, port: int) -> str:
-    """Give the URL under which this machine reaches what listens there."""
-    reached = _EVERYWHERE.get(host, host)
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-
-
-def hook_url(base: str, source: str) -> str:
-    return f"{base}/hooks/{source}"
 
 
 def command() -> str:

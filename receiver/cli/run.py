@@ -16,8 +16,9 @@ from honcho.manager import Manager
 from rich.text import Text
 
 from receiver import db
+from receiver.addresses import address, hook_url
 from receiver.cli import screen
-from receiver.cli.installation import ROOT, address, command, hook_url
+from receiver.cli.installation import ROOT, command
 
 PROCESSES = ("web", "worker")
 TOLD_TO_STOP = (128 + signal.SIGINT, 128 + signal.SIGTERM)

@@ -11,9 +11,10 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver.addresses import address, hook_url
 from receiver.box_webhooks import account_of
 from receiver.cli import screen
-from receiver.cli.installation import address, command, hook_url
+from receiver.cli.installation import command
 from receiver.cli.sandbox_client import HOST, PLACE, PORT, Place, log_line
 from receiver.cli.sandbox_controls import CONTROLS
 from receiver.cli.sandbox_do import do, filestack
@@ -21,6 +22,7 @@ from receiver.errors import SettingsError
 from receiver.simulator.sandbox import LAST_PAGES, Plan, Token, create_sandbox, world_of
 from receiver.simulator.sandbox.clock import FASTEST, SLOWEST
 from receiver.simulator.sandbox.rules import check_address
+from receiver.web.sandbox import open_pages
 
 _TRAITS = ("developer", "no-scope")
 
@@ -116,6 +118,8 @@ def serve(host: str, port: int, **wish: Any) -> None:
             pass
 
     app = create_sandbox(_plan(**wish), told=_tell)
+    config = current_app.config
+    open_pages(app, host=host, inbox=address(config["HOST"], config["PORT"]) if config["PORT"] else None)
     world = world_of(app)
     try:
         server = make_server(host, port, app, threaded=True, request_handler=Quiet)
@@ -170,6 +174,7 @@ def _welcome(app: Flask, base: str) -> None:
         Text.assemble(("\nThe sandbox", "bold"), " listens on ", (base, "cyan"), f"{speed}\n"),
         screen.facts(
             [
+                ("drive", f"{base}/"),
                 ("Box's API", f"{base}/2.0"),
                 ("tokens", "as listed" if world.plan.tokens else "any; each is a user of its own"),
                 ("state", str(world.plan.state or "in memory")),

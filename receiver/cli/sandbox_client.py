@@ -13,19 +13,18 @@ import httpx
 from flask.cli import ScriptInfo
 from rich.text import Text
 
+from receiver.addresses import address
 from receiver.box_webhooks import SANDBOX_URL
 from receiver.cli import screen
-from receiver.cli.installation import address
 from receiver.errors import SignalboxError
 from receiver.simulator.sandbox.rules import is_loopback
+from receiver.simulator.sandbox.telling import coming
 
 HOST, PORT = str(urlsplit(SANDBOX_URL).hostname), int(urlsplit(SANDBOX_URL).port or 0)
 PLACE = "signalbox.sandbox"  # in the context's meta: where the sandbox is
 PATIENCE = timedelta(seconds=40)  # longer than the sandbox waits for a receiver
-SAID_AT_MOST = 100
 _GLANCE_SECONDS = 0.05
 _SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)([smhdw]?)", re.ASCII)
-_VERDICT = re.compile(r'\{"status": ?"(\w+)", ?"reason": ?"(\w+)"')
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -109,30 +108,3 @@ def verdict(delivery: Mapping[str, Any]) -> Text:
     mark, style = ("✓", "green") if delivery["delivered"] else ("✗", "red")
     status = delivery["status"] or "---"
     return Text.assemble((f"{mark} {status}", style))
-
-
-def coming(delivery: Mapping[str, Any]) -> str:
-    """Say what came back, and what comes next."""
-    if delivery["delivered"]:
-        return f"{delivery['seconds'] * 1000:.0f} ms" + (
-            f", delivery {delivery['number']}" if delivery["number"] > 1 else ""
-        )
-    said = _said(delivery["answer"])
-    following = delivery["number"] + 1
-    if delivery["next_at"] is None:
-        return f"{said}; delivery {delivery['number']} was the last"
-    if delivery["state"] == "dropped":
-        return f"{said}; its webhook is gone"
-    if delivery["next_in_seconds"] is None:
-        return f"{said}; delivery {following} followed"
-    return f"{said}; delivery {following} in {_span(delivery['next_in_seconds'])}"
-
-
-def _said(answer: str) -> str:
-    """Give what a receiver said: of our own the verdict and its reason, of any other the beginning."""
-    found = _VERDICT.match(answer)
-    return f"{found[1]}, {found[2]}" if found else answer[:SAID_AT_MOST]
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.0f} min"

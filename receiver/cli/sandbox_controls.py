@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from receiver.cli import options, screen
-from receiver.cli.sandbox_client import Span, ask, coming, verdict
+from receiver.cli.sandbox_client import Span, ask, verdict
 from receiver.cli.sandbox_do import ROTATING, faults, spoilt
+from receiver.simulator.sandbox.telling import coming
 
 
 @click.command("log", short_help="List every delivery, and when the next is due.")

@@ -17,8 +17,8 @@ from flask.cli import with_appcontext
 from rich.text import Text
 
 from receiver import simulator
+from receiver.addresses import address, hook_url
 from receiver.cli import options, paths, screen
-from receiver.cli.installation import address, hook_url
 from receiver.errors import SignalboxError
 from receiver.sources import SOURCES
 from receiver.web.hooks import Gate

@@ -1,11 +1,15 @@
-"""A service of real processes for each test."""
+"""A service of real processes for each test, and what is Box for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from receiver import db
+from receiver.simulator.sandbox.post import post
 from tests.acceptance.service import Service
+from tests.box_webhooks.stand_in import StandIn
 
 
 @pytest.fixture
@@ -15,3 +19,19 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service.signalbox("db upgrade")
     yield service
     service.stop()
+
+
+@pytest.fixture
+def box(service: Service) -> Iterator[StandIn]:
+    """Box, as far as the service knows."""
+    with StandIn(post=post).serving() as box:
+        service.environ["BOX_API_URL"] = box.url
+        yield box
+
+
+@pytest.fixture
+def engine(service: Service) -> Iterator[sa.Engine]:
+    """The service's own database, as it sees it."""
+    engine = db.open_engine(service.environ["DATABASE_URL"])
+    yield engine
+    engine.dispose()

@@ -140,7 +140,7 @@ class Service:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a process and its children as a power cut would."""
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
 
     def stop(self) -> None:
         for process in self._started:

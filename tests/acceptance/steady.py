@@ -46,7 +46,7 @@ class Steady:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._giving_up.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
 
     def _send(self, place: int) -> None:
         address = urlsplit(self._urls[place % len(self._urls)])

@@ -159,7 +159,7 @@ def test_a_celery_worker_told_to_stop_finishes_what_runs(service: Service, store
     send(service, "FILE.RESTORED")
     until(lambda: states(store, ".takes_its_time") == {"running": 1}, "the slow handler runs")
     celery.send_signal(signal.SIGTERM)
-    assert celery.wait(20) == 0
+    assert celery.wait(60) == 0
     assert [row.outcome for row in history(store, ".takes_its_time")] == ["done"]
 
 

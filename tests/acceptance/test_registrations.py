@@ -8,11 +8,10 @@ from subprocess import Popen
 import pytest
 import sqlalchemy as sa
 
-from receiver import db, listing
+from receiver import listing
 from receiver.box_webhooks import list_kept
 from receiver.simulator.sandbox.actions import Order
 from receiver.simulator.sandbox.faults import Faults
-from receiver.simulator.sandbox.post import post
 from tests.acceptance.service import Service, until
 from tests.box_webhooks.stand_in import RENAMED, UPLOADED, StandIn, folder
 
@@ -23,22 +22,6 @@ PRODUCTION = {
     "API_TOKEN": "a-token-of-the-tests",
 }
 APPLY_COMMAND = "python wsgi.py box apply --file {}"
-
-
-@pytest.fixture
-def box(service: Service) -> Iterator[StandIn]:
-    """Box, as far as the service knows."""
-    with StandIn(post=post).serving() as box:
-        service.environ["BOX_API_URL"] = box.url
-        yield box
-
-
-@pytest.fixture
-def engine(service: Service) -> Iterator[sa.Engine]:
-    """The service's own database, as it sees it."""
-    engine = db.open_engine(service.environ["DATABASE_URL"])
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -120,24 +103,6 @@ def removed_by_box(service: Service, engine: sa.Engine, box: StandIn, file: Path
     old = box.ids()["folder:1200"]
     box.world.courier.give_up(int(old))
     return old
-
-
-@pytest.mark.usefixtures("delivering")
-def test_a_webhook_that_box_removed_is_an_alarm_and_apply_brings_it_back(
-    service: Service, engine: sa.Engine, box: StandIn, file: Path
-) -> None:
-    service.web()
-    service.worker()
-    old = removed_by_box(service, engine, box, file)
-    until(lambda: "state=dead" in service.log("worker.log"), "the alarm")
-    (alarm,) = [line for line in service.log("worker.log").splitlines() if "state=dead" in line]
-    assert "[error" in alarm
-    assert f"webhook_id={old}" in alarm
-    plan = service.run(PLAN_COMMAND.format(file), check=False)
-    assert (plan.returncode, "Box removed it" in plan.stdout) == (2, True)
-    service.run(APPLY_COMMAND.format(file))
-    upload(box, "1200/second.pdf")
-    until(lambda: names(engine) == ["FILE.UPLOADED", "WEBHOOK.DELETED", "FILE.UPLOADED"], "deliveries again")
 
 
 @pytest.mark.usefixtures("delivering")

@@ -155,7 +155,7 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_exits_cleanly(service: Ser
 
     until(lambda: "dropped.four.sleeps" in running(), "the slow handler runs")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
     assert running() == []
 
 

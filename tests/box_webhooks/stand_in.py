@@ -34,18 +34,18 @@ class StandIn:
     `before` and `after` are called around each answer, with its number from 1 on; `instead` answers in its place.
     """
 
-    def __init__(self, *, post: Post = taken, **plan: Any) -> None:
+    def __init__(self, *, post: Post = taken, port: int = 0, **plan: Any) -> None:
         self.app = create_sandbox(Plan(**{"keys": KEYS} | plan), post=post)
         self.calls: list[str] = []
         self.before: Callable[[int], None] = lambda _number: None
         self.after: Callable[[int], None] = lambda _number: None
         self.instead: Response | None = None
-        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
+        self._server = make_server("127.0.0.1", port, self._serve, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.port}"
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path.startswith("/sandbox"):
+        if not path.startswith(("/2.0", "/oauth2")):
             return self.app(environ, start_response)
         self.calls.append(f"{environ['REQUEST_METHOD']} {path}")
         number = len(self.calls)

@@ -141,6 +141,11 @@ def test_box_in_trouble_is_asked_again_and_then_said_to_be(box: StandIn, client:
     assert "in trouble itself (502)" in str(error_of(lambda: list(client.list())))
 
 
+def test_an_answer_that_breaks_off_is_none(box: StandIn, client: Client) -> None:
+    box.instead = Response(iter(['{"entries": [']), headers={"Content-Length": "5000"})
+    assert "(ChunkedEncodingError)" in str(error_of(lambda: list(client.list())))
+
+
 def test_what_box_says_cannot_act_on_a_terminal(box: StandIn, client: Client) -> None:
     box.instead = Response(json.dumps({"message": "no\x1b[2J" + "x" * 1000}), status=418)
     text = str(error_of(lambda: client.get("1")))

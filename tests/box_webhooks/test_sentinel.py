@@ -71,6 +71,15 @@ def test_a_deleted_webhook_is_marked_dead_with_the_reason_and_told_once(
     assert [told for _, told in heard.told] == [{"event_id": event_id, "webhook_id": webhook_id, "target": "folder:1"}]
 
 
+def test_what_was_caught_up_with_before_its_news_came_is_told_once(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, heard: Heard
+) -> None:
+    event_id = arrive_from(inbox, webhook_id, "WEBHOOK.DELETED", at=clock(), info=REASON)
+    sentinel_of(engine, clock).catch_up()
+    sentinel_of(engine, clock).heed(event_id)
+    assert [told["target"] for _, told in heard.told] == ["folder:1"]
+
+
 def test_a_webhook_that_was_not_made_here_is_told_too(
     engine: sa.Engine, inbox: Inbox, clock: Clock, heard: Heard
 ) -> None:

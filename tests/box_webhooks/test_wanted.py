@@ -79,6 +79,10 @@ def test_every_mistake_is_told_at_once_with_its_place(path: Path) -> None:
         target = "file:7"
         triggers = ["FILE.UPLOADED"]
         address = "http://box.com:80/"
+        [[development.registrations]]
+        target = "file:7"
+        triggers = ["FILE.LOCKED"]
+        address = "https://signalbox.example.com/hooks/box"
     """
     assert problems_of(path, text) == [
         "registrations 1 (folder:0): the root folder takes no webhook: name a folder below it.",
@@ -89,6 +93,7 @@ def test_every_mistake_is_told_at_once_with_its_place(path: Path) -> None:
         "development.registrations 2 (file:7): Box calls https addresses only.",
         "development.registrations 2 (file:7): Box calls port 443 only, not 80.",
         "development.registrations 2 (file:7): an address at box.com is refused.",
+        "file:7 is there twice: an item has one webhook, with all of its triggers.",
     ]
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.acceptance.service import Service
+from tests.browser import at_box
 
 # What the office does with its events. Its CRM does not answer, and that is what somebody has to find.
 OFFICE: Mapping[str, str] = {
@@ -63,19 +64,22 @@ def draw(event: Event) -> None:
 
 
 @contextmanager
-def office(folder: Path, port: int | None = None) -> Iterator[Service]:
-    """Give Signalbox with web and worker running, and a working day behind it."""
+def office(folder: Path, port: int | None = None, box_port: int = 0) -> Iterator[Service]:
+    """Give Signalbox with web and worker running, a working day behind it, and a stand-in that is Box for it."""
     service = Service(folder, WEB_CONCURRENCY="2", SECRET_KEY="a-secret-key-of-the-tests")
     if port is not None:
         listen_on(service, port)
     service.handlers(OFFICE, package="office")
-    try:
-        service.run("python -m tests.browser.working_day")
-        service.web()
-        service.worker()
-        yield service
-    finally:
-        service.stop()
+    with at_box.box(service, box_port) as box:
+        try:
+            service.run("python -m tests.browser.working_day")
+            at_box.register(service, box)
+            at_box.work(box)
+            service.web()
+            service.worker()
+            yield service
+        finally:
+            service.stop()
 
 
 def listen_on(service: Service, port: int) -> None:

@@ -9,10 +9,14 @@ from tests.acceptance.service import Service
 
 
 def places(service: Service) -> dict[str, str]:
-    """Give the addresses; those of single things are of the newest that has something to show."""
+    """Give the addresses; those of single things are of the newest that has something to show.
+
+    Those of the sandbox, which serves its pages itself, are whole.
+    """
     uploaded, dead = _newest(service, "events", type="box:FILE.UPLOADED"), _newest(service, "events", state="dead")
     drifting, refused = _newest(service, "events", state="drift"), _newest(service, "rejected", q="FILE.UPLOADED")
     repeated = next(one for one in _items(service, "events", type="box:FILE.UPLOADED") if one["deliveries"] > 1)
+    sandbox = service.environ["BOX_API_URL"]
     of_shop = {one["method"]: one["id"] for one in reversed(_items(service, "bins/lamp-shop/captures"))}
     return {
         "inbox": f"/events/{repeated['id']}",
@@ -35,9 +39,15 @@ def places(service: Service) -> dict[str, str]:
         "send": "/send?source=box&name=FOLDER.CREATED",
         "handlers": "/handlers",
         "handler": "/handlers/office.crm.sync_access",
+        "registrations": "/registrations",
+        "registrations-asked": "/registrations?ask=box",
         "stats": "/stats",
         "api": "/api/docs",
         "error": "/events/none-of-this-name",
+        "sandbox": f"{sandbox}/?item=folder:1200",
+        "sandbox-file": f"{sandbox}/?item=file:1600000003",
+        "sandbox-filestack": f"{sandbox}/?item=filestack",
+        "sandbox-faults": f"{sandbox}/faults",
     }
 
 

@@ -6,6 +6,7 @@
 They show a working day of an office, served on PORT (8000), which the pictures name.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ LOOKS: Mapping[str, dict[str, int | str | bool]] = {
     "dark": {"scheme": "dark"},
     "narrow": {"scheme": "light", "width": 380, "height": 800},
 }
+BOX_PORT = 8100
 PASSWORD = "a-password-for-pictures"
 
 
@@ -74,13 +76,20 @@ SHOTS = [
     Shot("send", "send", send_one),
     Shot("handlers", "handlers"),
     Shot("handler", "handler"),
+    Shot("registrations", "registrations"),
+    Shot("registrations-asked", "registrations-asked"),
+    Shot("sandbox", "sandbox"),
+    Shot("sandbox-filestack", "sandbox-filestack"),
+    Shot("sandbox-faults", "sandbox-faults"),
     Shot("stats", "stats"),
     Shot("api", "api", unfold_operation),
 ]
 EMPTY = [Shot("login", "/login"), Shot("inbox-empty", "/"), Shot("bins-empty", "/bins"), Shot("stats-empty", "/stats")]
+EMPTY.append(Shot("registrations-empty", "/registrations"))
 
 
 def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # the stand-in for Box tells of each call
     wanted = set(sys.argv[1:])
     port = int(os.environ.get("PORT") or 8000)
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -95,7 +104,7 @@ def main() -> None:
 
 @contextmanager
 def filled_one(port: int) -> Iterator[Service]:
-    with TemporaryDirectory() as folder, office(Path(folder), port) as service:
+    with TemporaryDirectory() as folder, office(Path(folder), port, BOX_PORT) as service:
         yield service
 
 

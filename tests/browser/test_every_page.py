@@ -38,7 +38,7 @@ class Survey:
 
 @pytest.fixture(scope="module")
 def survey(browser: Browser, service: Service) -> Iterator[Survey]:
-    visitor, survey = Visitor(browser, service.url), Survey()
+    visitor, survey = Visitor(browser, service.url, service.environ["BOX_API_URL"]), Survey()
     page = visitor.open("about:blank")
     for name, address in places(service).items():
         page.goto(_with_a_short_list(name, address))

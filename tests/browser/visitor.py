@@ -23,11 +23,15 @@ def find_chromium() -> str | None:
 
 
 class Visitor:
-    """Opens pages, and keeps what none of them may do: call another host, complain on the console, open a dialog."""
+    """Opens pages, and keeps what none of them may do: call another host, complain on the console, open a dialog.
 
-    def __init__(self, browser: Browser, url: str) -> None:
+    `others` are hosts of ours too, as the sandbox is.
+    """
+
+    def __init__(self, browser: Browser, url: str, *others: str) -> None:
         self._browser = browser
         self._url = url
+        self._own = (url, *others, "data:", "blob:", "about:")
         self._contexts: list[BrowserContext] = []
         self.strangers: list[str] = []
         self.complaints: list[str] = []
@@ -57,7 +61,7 @@ class Visitor:
         return page
 
     def _look_at(self, request: Request) -> None:
-        if not request.url.startswith((self._url, "data:", "blob:", "about:")):
+        if not request.url.startswith(self._own):
             self.strangers.append(request.url)
 
     def _listen(self, kind: str, text: str) -> None:

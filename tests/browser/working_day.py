@@ -26,6 +26,7 @@ from receiver.simulator import Lines
 from receiver.simulator.faults import spoil
 from receiver.sources import SOURCES
 from receiver.worker import Worker
+from tests.browser.at_box import ANY_OTHER, WEBHOOKS
 from tests.installation import KEYS
 
 FILES = [
@@ -143,6 +144,8 @@ class Script:
     def _payload(self, source: str, name: str, at: datetime) -> dict[str, Any]:
         self._number += 1
         payload = simulator.sample(source, name, at=at - timedelta(seconds=1.3), number=self._number * 37)
+        if source == "box":
+            payload["webhook"]["id"] = next((id_ for kind, id_ in WEBHOOKS.items() if name.startswith(kind)), ANY_OTHER)
         file, size = FILES[self._number % len(FILES)]
         for part, field in (("source", "name"), ("text", "filename")):
             if "size" in (thing := payload.get(part) or {}):

@@ -11,7 +11,6 @@ from flask import Flask
 
 from receiver.box_webhooks import account
 from receiver.box_webhooks.rules import Content
-from receiver.cli import box_office
 from receiver.inbox import Inbox
 from tests.acceptance.service import free_port
 from tests.box_webhooks.arriving import arrive_from
@@ -261,9 +260,10 @@ def test_prune_deletes_what_is_not_in_the_file(command: Command, box: StandIn, f
     assert set(box.content()) == {"folder:1200", "file:5000"}
 
 
-def test_the_file_is_the_one_in_config_unless_another_is_named(command: Command) -> None:
-    assert box_office.FILE.exists()
+def test_the_file_is_the_one_in_config_unless_another_is_named(command: Command, app: Flask, file: Path) -> None:
     assert "0 as wanted" in command("plan").stdout
+    app.config["BOX_WEBHOOKS_FILE"] = file
+    assert "2 to create" in command("plan").stdout
 
 
 def test_the_doctor_says_when_each_last_delivered_and_that_all_is_well(

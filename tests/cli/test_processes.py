@@ -19,7 +19,7 @@ from receiver import listing
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]

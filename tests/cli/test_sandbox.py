@@ -23,8 +23,8 @@ from receiver import listing
 from receiver.cli import cli
 from receiver.cli.installation import command
 from receiver.cli.sandbox import suggestions
-from receiver.cli.sandbox_client import coming
 from receiver.simulator.sandbox import Plan, Token, World, create_sandbox, world_of
+from receiver.simulator.sandbox.telling import coming
 from tests.acceptance.service import free_port, until
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
@@ -272,6 +272,7 @@ def test_the_process_says_where_it_is_serves_and_ends_when_it_is_told(tmp_path: 
         answer = httpx.get(f"{found[1]}/2.0/webhooks", headers={"Authorization": "Bearer one"}, trust_env=False)
         assert answer.json()["entries"] == []
         assert httpx.get(f"{found[1]}/2.0/webhooks", trust_env=False).status_code == 401
+        assert "A pretend drive of Box" in httpx.get(f"{found[1]}/", trust_env=False).text
     finally:
         process.send_signal(end)
         assert process.wait(20) == 0

@@ -63,6 +63,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         "BOX_USER_ID": None,
         "BOX_JWT_CONFIG": None,
         "BOX_DEVELOPER_TOKEN": None,
+        "BOX_WEBHOOKS_FILE": ROOT / "config" / "box_webhooks.toml",
         "AUTO_REREGISTER": False,
         "HANDLERS": ("handlers",),
         "CELERY_BROKER_URL": None,

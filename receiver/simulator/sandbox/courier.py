@@ -259,12 +259,30 @@ class Courier:
     def events(self, ids: Sequence[int] = ()) -> list[dict[str, Any]]:
         """Give events, oldest first; those of some ids, or all."""
         rows = self._store.rows(
-            "SELECT id, source, name, webhook_id, address, sent, state FROM events"
+            "SELECT id, source, name, webhook_id, address, sent, state, due_at FROM events"
             " WHERE ? OR id IN (SELECT value FROM json_each(?)) ORDER BY id",
             not ids,
             json.dumps(list(ids)),
         )
-        return [{**dict(row), "webhook_id": row["webhook_id"] and str(row["webhook_id"])} for row in rows]
+        return [self._event(row) for row in rows]
+
+    def _event(self, row: sqlite3.Row) -> dict[str, Any]:
+        told = {name: row[name] for name in ("id", "source", "name", "address", "sent", "state")}
+        due_at = None if row["due_at"] is None else datetime.fromtimestamp(row["due_at"], UTC)
+        is_waiting = row["state"] == "waiting"
+        return told | {
+            "webhook_id": row["webhook_id"] and str(row["webhook_id"]),
+            "next_in_seconds": self._true_seconds_until(due_at) if is_waiting else None,
+        }
+
+    def first_waiting(self, *, limit: int) -> list[dict[str, Any]]:
+        """Give events of which nothing was sent yet, those first that are due first."""
+        rows = self._store.rows(
+            "SELECT id, source, name, webhook_id, address, sent, state, due_at FROM events"
+            " WHERE state = 'waiting' AND sent = 0 ORDER BY due_at, id LIMIT ?",
+            limit,
+        )
+        return [self._event(row) for row in rows]
 
 
 def _next_at(schedule: str, number: int, first_at: float) -> float | None:

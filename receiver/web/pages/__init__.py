@@ -29,9 +29,17 @@ def register(app: Flask) -> None:
     from receiver.web.pages.handlers import handlers
     from receiver.web.pages.inbox import inbox
     from receiver.web.pages.live import live
+    from receiver.web.pages.registrations import registrations
     from receiver.web.pages.send import send
     from receiver.web.pages.stats import stats
 
+    prepare(app)
+    for page in (inbox, event, live, bins, send, handlers, stats, registrations):
+        app.register_blueprint(page)
+
+
+def prepare(app: Flask) -> None:
+    """Give an application's templates what ours use."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(seen, "seen")
     app.add_template_filter(ago, "ago")
@@ -40,8 +48,6 @@ def register(app: Flask) -> None:
     app.add_template_filter(words.count, "counted")
     app.add_template_filter(words.ordinal, "ordinal")
     app.add_template_global(asset)
-    for page in (inbox, event, live, bins, send, handlers, stats):
-        app.register_blueprint(page)
 
 
 def engine() -> sa.Engine:

@@ -115,6 +115,9 @@ document.addEventListener("click", async (event) => {
 
 document.addEventListener("DOMContentLoaded", () => {
   signalbox.keepTimes(document);
+  // On a narrow screen the pages' names go on to the right.
+  const here = document.querySelector(".bar nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 24;
   setInterval(() => signalbox.keepTimes(document), 5000);
 });
 document.addEventListener("htmx:load", (event) => signalbox.keepTimes(event.target));

@@ -1,0 +1,39 @@
+"""How this installation registers: where its webhooks deliver to, and how its file is to be read."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from receiver.addresses import address, hook_url
+from receiver.box_webhooks.account import account_of
+from receiver.box_webhooks.rules import is_at_box, is_loopback
+from receiver.box_webhooks.wanted import Reading
+from receiver.errors import SettingsError
+
+
+def usual_address(settings: Mapping[str, Any]) -> str | None:
+    """Give where registrations deliver to that name no address: with a sandbox on this machine, straight to us."""
+    if settings["PUBLIC_URL"]:
+        return hook_url(settings["PUBLIC_URL"].rstrip("/"), "box")
+    if is_loopback(_api_host(settings)) and settings["PORT"]:
+        return hook_url(address(settings["HOST"], settings["PORT"]), "box")
+    return None
+
+
+def reading(settings: Mapping[str, Any], *, allow_unknown: bool = False) -> Reading:
+    """Say how registrations are to be checked here."""
+    return Reading(
+        env=settings["ENV"],
+        usual_address=usual_address(settings),
+        is_box=is_at_box(_api_host(settings)),
+        allow_unknown=allow_unknown,
+    )
+
+
+def _api_host(settings: Mapping[str, Any]) -> str:
+    """Give the host of whom we speak to, or would with credentials."""
+    try:
+        url = account_of(settings).api_url
+    except SettingsError:
+        url = settings["BOX_API_URL"]
+    return urlsplit(url).hostname or ""

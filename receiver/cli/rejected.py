@@ -13,6 +13,7 @@ from receiver import listing, tables, words
 from receiver.cli import as_it_came, choosing, options, screen
 from receiver.cli.choosing import Chosen
 from receiver.cli.installation import open_tables
+from receiver.diagnosis import Diagnosis
 from receiver.errors import NotFoundError
 from receiver.events import Refused, Verified
 from receiver.listing import Filters, Item
@@ -69,16 +70,18 @@ def show_rejected(id: str, raw: bool, as_json: bool) -> None:
     elif as_json:
         screen.show_json(item)
     else:
-        _show(item, datetime.now(UTC))
+        _show(item, second_look.diagnose(item["id"], item["reason"]), datetime.now(UTC))
 
 
-def _show(item: Any, now: datetime) -> None:
+def _show(item: Any, found: Diagnosis, now: datetime) -> None:
     received = words.parse(item["received_at"])
     pairs = [
         ("Id", item["id"]),
         ("Received", f"{words.full(received)}, {words.ago(received, now)}"),
         ("Reason", screen.styled(item["reason"], "red")),
         ("", item["detail"]),
+        ("Finding", found.finding or "Nothing that usually goes wrong would explain it."),
+        ("Mend", found.mend),
     ]
     screen.show(
         screen.styled(f"A rejected delivery to {item['source']}", "bold"),

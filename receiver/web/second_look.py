@@ -1,17 +1,25 @@
 """Second looks at what was kept apart, by the keys and limits of this installation: for pages, API and commands."""
 
+import time
 from datetime import timedelta
 
 import sqlalchemy as sa
 from flask import current_app
 
-from receiver import release
-from receiver.diagnosis import verify_now
+from receiver import diagnosis, release
+from receiver.diagnosis import Diagnosis, verify_now
 from receiver.events import Delivery, Refused, Verified
 from receiver.release import Released
 from receiver.tables import rejected
 
 ANY_AGE = timedelta(days=10**6)
+
+
+def diagnose(rejected_id: str, reason: str) -> Diagnosis:
+    """Say in words why a delivery was refused, what would have made it verify, and what mends it."""
+    delivery = release.delivery_of(release.find(_engine(), rejected, rejected_id))
+    keys = {name: gate.keys for name, gate in current_app.extensions["signalbox.gates"].items()}
+    return diagnosis.diagnose(delivery, keys, reason, pause=lambda: time.sleep(0))
 
 
 def look(rejected_id: str, *, any_age: bool = False) -> Verified | Refused:

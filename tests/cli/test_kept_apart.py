@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from receiver import simulator
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.web.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
+from tests.installation import KEYS
 
 BODY = b'{"\xff": \x00\x1b[31m}\r\n'
 
@@ -40,6 +42,21 @@ def test_what_was_rejected_is_listed_with_its_reason(signalbox: Signalbox, inbox
 def test_what_is_quarantined_is_listed_with_what_is_wrong(signalbox: Signalbox, inbox: Inbox) -> None:
     kept = quarantine(inbox)
     assert signalbox("quarantine", "list").stdout.split()[-5:] == [kept, "box", "body:", "Not", "UTF-8."]
+
+
+def test_a_rejected_delivery_is_shown_with_what_would_have_made_it_match(signalbox: Signalbox, inbox: Inbox) -> None:
+    body, lines = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
+    rewritten = json.dumps(json.loads(body), indent=2).encode()
+    delivery = Delivery(source="box", body=rewritten, headers=Headers(lines), received_at=datetime.now(UTC))
+    inbox.reject(delivery, Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))
+    shown = " ".join(signalbox("rejected", "show", "last").stdout.split())
+    assert "Finding It would match if its JSON were written compact" in shown
+    assert "Mend The keys are right. Have what stands between pass the body on byte for byte." in shown
+
+
+def test_where_nothing_usual_explains_a_refusal_that_is_said(signalbox: Signalbox, inbox: Inbox) -> None:
+    reject(inbox)
+    assert "Finding Nothing that usually" in " ".join(signalbox("rejected", "show", "last").stdout.split())
 
 
 @both

@@ -1,14 +1,13 @@
 """The pages of what is no event: a rejected delivery with its diagnosis, a quarantined one; and how they become one."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, redirect, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import diagnosis, listing, release
+from receiver import listing, release
 from receiver.errors import UnreadableError
 from receiver.events import Refused, Verified
 from receiver.listing import Item
@@ -16,7 +15,6 @@ from receiver.logs import log
 from receiver.release import Released
 from receiver.tables import rejected
 from receiver.web import second_look
-from receiver.web.hooks import Gate
 from receiver.web.pages import engine, inbox, wants_part
 from receiver.web.pages.event import pane
 from receiver.web.pages.event.shown import written
@@ -33,9 +31,8 @@ def show_rejected(given: str) -> Response:
 
 
 def _show_rejected(item: Item, *, is_verified_again: bool) -> Response:
-    kept = release.find(engine(), rejected, item["id"])
-    found = diagnosis.diagnose(release.delivery_of(kept), _keys(), item["reason"], pause=lambda: time.sleep(0))
-    verdict = _verify_now(kept) if is_verified_again else None
+    found = second_look.diagnose(item["id"], item["reason"])
+    verdict = _verify_now(release.find(engine(), rejected, item["id"])) if is_verified_again else None
     return _show(item, "_rejected.html", "rejected", "Rejected", diagnosis=found, verdict=verdict)
 
 
@@ -109,15 +106,6 @@ def _verify_now(kept: sa.Row[Any]) -> Mapping[str, Any]:
     if isinstance(verdict, Verified):
         return {"verifies": True, "said": pane.key_in_words(kept.source, verdict.by)}
     return {"verifies": False, "said": verdict.detail}
-
-
-def _keys() -> dict[str, Mapping[str, str]]:
-    return {name: gate.keys for name, gate in _gates().items()}
-
-
-def _gates() -> Mapping[str, Gate]:
-    found: Mapping[str, Gate] = current_app.extensions["signalbox.gates"]
-    return found
 
 
 @kept_apart.get("/quarantine/<given>")

@@ -29,14 +29,7 @@ def hand_over(
     engine: sa.Engine, *, limit: int, now: datetime, until: datetime, of: sa.ColumnElement[bool]
 ) -> list[Handed]:
     """Take up to `limit` due jobs for the broker, the longest due first; they are due again at `until`."""
-    due = (
-        sa.select(jobs.c.id)
-        .where(jobs.c.state == "waiting", jobs.c.due_at <= now, of)
-        .order_by(jobs.c.due_at, jobs.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    given = sa.update(jobs).where(jobs.c.id.in_(due.scalar_subquery())).values(due_at=until)
+    given = sa.update(jobs).where(store.longest_due(now, limit=limit, of=of)).values(due_at=until)
     with db.writing(engine) as connection:
         rows = connection.execute(given.returning(jobs.c.id, jobs.c.handler, jobs.c.attempt)).all()
     return sorted((Handed(*row) for row in rows), key=lambda one: one.job_id)

@@ -115,14 +115,23 @@ def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime) -> None
 
 def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: timedelta) -> list[Claim]:
     """Take up to `limit` due jobs for this worker; nobody else gets them before the lease ends."""
+    return take(engine, longest_due(now, limit=limit), worker=worker, now=now, lease=lease)
+
+
+def longest_due(now: datetime, *, limit: int, of: sa.ColumnElement[bool] | None = None) -> sa.ColumnElement[bool]:
+    """Choose up to `limit` due jobs, the longest due first, past those that somebody else is taking.
+
+    By a CTE: PostgreSQL may run a subquery once for each row, and every run skips what the one before has locked.
+    """
     due = (
         sa.select(jobs.c.id)
-        .where(jobs.c.state == "waiting", jobs.c.due_at <= now)
+        .where(jobs.c.state == "waiting", jobs.c.due_at <= now, *([] if of is None else [of]))
         .order_by(jobs.c.due_at, jobs.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    return take(engine, jobs.c.id.in_(due.scalar_subquery()), worker=worker, now=now, lease=lease)
+    return jobs.c.id.in_(sa.select(due.c.id))
 
 
 def take(

@@ -23,8 +23,10 @@ ALLOWED_TO_FAIL = {"plan": 2, "--tamper": 1}  # what else than 0 a command with 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
 _DONE = "-- done:"
-_PIECE = re.compile(r"(?P<id>\b[0-9A-Z]{26}\b)|(?P<number>\d+)|(?P<space>\s+)|(?P<anything>…)|[^\d\s…]+?")
-_LIKE = {"id": r"[0-9A-Z]{26}", "number": r"\d+", "space": r"\s+", "anything": ".*"}
+_PIECE = re.compile(
+    r"(?P<id>\b[0-9A-Z]{26}\b)|(?P<span>\b\d+ (?:ms|s|min)\b)|(?P<number>\d+)|(?P<space>\s+)|(?P<anything>…)|[^\d\s…]+?"
+)
+_LIKE = {"id": r"[0-9A-Z]{26}", "span": r"\d+ (?:ms|s|min)", "number": r"\d+", "space": r"\s+", "anything": ".*"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ class Lines:
 
     def __init__(self) -> None:
         self.takes_info = True
-        self._stream: TextIO = sys.stderr
+        self._stream: TextIO | None = sys.stderr  # None where a process was started without one
         self._render: Callable[[list[Line]], str] = _as_json
         self._waiting: deque[Line] = deque()
         self._some = threading.Event()
         self._writer: threading.Thread | None = None
 
-    def turn_to(self, stream: TextIO, render: Callable[[list[Line]], str]) -> None:
+    def turn_to(self, stream: TextIO | None, render: Callable[[list[Line]], str]) -> None:
         self.write_out()
         self._stream, self._render = stream, render
 
@@ -61,9 +61,7 @@ class Lines:
             self._some.wait()
             time.sleep(self.PAUSE_SECONDS)
             self._some.clear()
-            # Where the disk is full or the stream was closed these lines are gone; the next ones need not be.
-            with suppress(OSError, ValueError):
-                self.write_out()
+            self.write_out()
 
     def begin_anew(self) -> None:
         """In a process that was just forked: what waits is its parent's to write, and so is the thread."""
@@ -72,14 +70,16 @@ class Lines:
         self._writer = None
 
     def write_out(self) -> None:
-        """Write what is waiting, now."""
+        """Write what is waiting, now; a log that cannot be written stops nothing else."""
         lines = []
         with suppress(IndexError):
             while True:
                 lines.append(self._waiting.popleft())
-        if lines:
-            self._stream.write(self._render(lines))
-            self._stream.flush()
+        # Where the disk is full or the stream was closed these lines are gone; the next ones need not be.
+        with suppress(OSError, ValueError):
+            if lines and self._stream:
+                self._stream.write(self._render(lines))
+                self._stream.flush()
 
 
 def _as_json(lines: list[Line]) -> str:

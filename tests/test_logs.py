@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +16,7 @@ from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.worker import Worker
+from tests.acceptance.service import until
 from tests.installation import KEYS, Clock, arrive, settings
 
 
@@ -74,20 +74,35 @@ def test_lines_for_people_begin_with_the_time_of_day(database_url: str, capsys: 
     assert re.match(r"\d\d:\d\d:\d\d \[info\] *delivery ", re.sub(r"\x1b\[[0-9;]*m", "", line))
 
 
-def test_a_stream_that_was_closed_takes_no_later_line_down(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_that_was_closed_takes_no_later_line_down() -> None:
     lines, closed, later = logs.Lines(), io.StringIO(), io.StringIO()
     lines.turn_to(closed, str)
     closed.close()
     lines.info(event="lost")
-    deadline = time.monotonic() + 30
-    while lines._waiting:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: not lines._waiting, "the line is taken")
     lines.turn_to(later, str)
     lines.info(event="told")
-    while "told" not in later.getvalue():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: "told" in later.getvalue(), "the line is written")
+
+
+def test_what_waits_for_a_stream_that_was_closed_stops_nobody_from_turning_to_another() -> None:
+    lines, closed, later = logs.Lines(), io.StringIO(), io.StringIO()
+    lines.turn_to(closed, str)
+    lines.info(event="lost")
+    closed.close()
+    lines.turn_to(later, str)
+    lines.info(event="told")
+    lines.write_out()
+    assert "lost" not in later.getvalue()
+    until(lambda: "told" in later.getvalue(), "the line is written")
+
+
+def test_where_there_is_no_standard_error_lines_are_let_go() -> None:
+    lines = logs.Lines()
+    lines.turn_to(None, str)
+    lines.info(event="lost")
+    lines.write_out()
+    assert not lines._waiting
 
 
 def test_a_refusal_is_one_line_with_its_reason(client: FlaskClient) -> None:

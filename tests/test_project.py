@@ -69,3 +69,10 @@ def test_development_runs_on_the_same_pins_as_production() -> None:
 def test_ci_runs_what_make_check_runs() -> None:
     assert "make check" in read(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+@pytest.mark.xdist_group("together")
+def test_tests_of_a_group_are_given_to_one_process(request: pytest.FixtureRequest) -> None:
+    # Silently given to any, they would start a browser, a service and a stock in each.
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith("@together")

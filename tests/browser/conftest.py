@@ -50,6 +50,7 @@ def visitor(browser: Browser, service: Service) -> Iterator[Visitor]:
     assert visitor.dialogs == [], "a page opened a dialog: something that came was run"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep these tests in one of the processes that share the suite: one browser and one service are enough."""
     for item in items:

@@ -66,11 +66,9 @@ def _find_handlers_here() -> None:
 def main() -> None:
     """Run the `signalbox` command."""
     _find_handlers_here()
-    from flask.cli import ScriptInfo
-
     from receiver.cli import cli
 
-    cli.main(prog_name="signalbox", obj=ScriptInfo(create_app=build_without_web))
+    cli.main(prog_name="signalbox", obj=build_without_web)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ import sys
 import pytest
 
 from config import ROOT
+from receiver.cli import COMMANDS
 from tests.installation import BOX_KEYS
 
 WEB = {"flask_smorest", "receiver.web.api.events", "receiver.web.pages.inbox", "receiver.web.site"}
-SELDOM = {"alembic", "box_sdk_gen", "boxsdk", "celery", "gevent", "sentry_sdk"}
+SELDOM = {"alembic", "box_sdk_gen", "boxsdk", "celery", "gevent", "httpx", "sentry_sdk"}
+
+COMMAND = "import atexit, sys, wsgi; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); wsgi.main()"
 
 # What a first request loads anywhere is loaded by the one to /healthz.
 TAKE_A_DELIVERY = """
@@ -39,9 +42,22 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def loaded_by(*words: str) -> set[str]:
-    """Give the modules that a command loads."""
-    told = run("-X", "importtime", "wsgi.py", *words).stderr
-    return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+    """Give the modules that a command has loaded when it ends."""
+    return set(run("-c", COMMAND, *words).stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("option", ["--version", "-h"])
+def test_what_is_said_of_all_commands_is_said_without_loading_one(option: str) -> None:
+    loaded = loaded_by(option)
+    assert "receiver.cli" in loaded
+    assert [name for name in loaded if name.startswith("receiver.cli.")] == []
+    assert loaded & {"config", "flask", "marshmallow", "rich", "sqlalchemy", "structlog"} == set()
+
+
+@pytest.mark.parametrize("words", [("events", "list"), ("send", "-h"), ("worker", "-h")], ids=" ".join)
+def test_a_command_loads_no_other_command(words: tuple[str, str]) -> None:
+    commands = {f"receiver.cli.{module}" for module, _short_help in COMMANDS.values()}
+    assert loaded_by(*words) & commands == {f"receiver.cli.{words[0]}"}
 
 
 def test_a_command_that_reads_the_tables_loads_nothing_that_it_does_without() -> None:

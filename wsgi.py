@@ -1,22 +1,39 @@
-"""Where gunicorn, Celery and the `signalbox` command start: settings in, application out."""
+"""Where gunicorn, Celery and the `signalbox` command start: settings in, application out.
+
+What takes long to load is imported where it is needed, so that a command starts at once.
+"""
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-from flask.cli import ScriptInfo
-
-from config import load
-from receiver.app import create_app
 from receiver.errors import SettingsError
 
+if TYPE_CHECKING:
+    from flask import Flask
 
-def build() -> Flask:
+
+def build() -> "Flask":
     """Give the application that the environment describes; what is wrong with it goes to standard error at once."""
+    from receiver.app import create_app
+
+    return _make(create_app)
+
+
+def build_without_web() -> "Flask":
+    """Give the same to a command or a worker, which serves nobody."""
+    from receiver.app import create_app_without_web
+
+    return _make(create_app_without_web)
+
+
+def _make(create: "Callable[[Mapping[str, Any]], Flask]") -> "Flask":
+    from config import load
+
     try:
-        return create_app(load(os.environ))
+        return create(load(os.environ))
     except SettingsError as error:
         sys.exit(str(error))
 
@@ -27,7 +44,7 @@ def build_celery() -> Any:
 
     _find_handlers_here()
     try:
-        return start_celery(build())
+        return start_celery(build_without_web())
     except SettingsError as error:
         sys.exit(str(error))
 
@@ -51,7 +68,7 @@ def main() -> None:
     _find_handlers_here()
     from receiver.cli import cli
 
-    cli.main(prog_name="signalbox", obj=ScriptInfo(create_app=build))
+    cli.main(prog_name="signalbox", obj=build_without_web)
 
 
 if __name__ == "__main__":

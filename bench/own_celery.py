@@ -4,11 +4,11 @@ import os
 
 from bench.handlers import nothing
 from config import load
-from receiver.app import create_app
+from receiver.app import create_app_without_web
 from receiver.routing import Router
 from receiver.tasks import Runner, make_celery, serve
 
-flask_app = create_app(load(os.environ))
+flask_app = create_app_without_web(load(os.environ))
 engine, lease = flask_app.extensions["signalbox.engine"], flask_app.config["LEASE"]
 router = Router()
 router.on("*")(nothing)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from bench.handlers import note_into, nothing
 from config import load
-from receiver.app import create_app
+from receiver.app import create_app_without_web
 from receiver.cli.worker import worker_of
 from receiver.routing import Router
 
 
 def main(mode: str) -> None:
     # The application for its settings and its log: a worker that logs nothing would look better than it is.
-    app = create_app(load(os.environ))
+    app = create_app_without_web(load(os.environ))
     router = Router()
     router.on("*")(nothing if mode == "nothing" else note_into(Path(os.environ["BENCH_NOTES"])))
     stop = threading.Event()

@@ -1,57 +1,44 @@
 """create_app: the wiring and only the wiring. It opens no file, connects to nothing and starts nothing."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from flask import Flask
 
-from receiver import db, logs, metrics, sentry
+from receiver import db, logs, metrics
 from receiver.inbox import Inbox
 from receiver.sources import SOURCES
-from receiver.web import answers, api, auth, pages
-from receiver.web.capture import capture
-from receiver.web.health import health
-from receiver.web.hooks import Desk, Gate, ShortWay, hooks
-from receiver.web.prometheus import prometheus
-
-FORM_TIMES = 4  # a body in a form is written longer than it is
-STATIC_LASTS = timedelta(days=365)  # their addresses change with their content
+from receiver.web.hooks import Gate
 
 
 def create_app(settings: Mapping[str, Any]) -> Flask:
     """Give the WSGI application for settings as `config.load` makes them."""
+    # Loaded here, whole, before the first request, and not above: commands and workers do without.
+    from receiver.web import site
+
+    app = create_app_without_web(settings)
+    site.register(app, settings)
+    return app
+
+
+def create_app_without_web(settings: Mapping[str, Any]) -> Flask:
+    """Give what commands and workers need of it, the settings, tables, inbox and keys: in half the time and memory."""
     app = Flask("receiver", static_folder="web/static", template_folder="web/templates")
     app.config.from_mapping(settings)
-    app.config.from_mapping(
-        MAX_CONTENT_LENGTH=FORM_TIMES * settings["MAX_BODY_BYTES"],
-        MAX_FORM_MEMORY_SIZE=FORM_TIMES * settings["MAX_BODY_BYTES"],
-        SEND_FILE_MAX_AGE_DEFAULT=STATIC_LASTS,
-    )
     logs.configure(level=settings["LOG_LEVEL"], form=settings["LOG_FORMAT"])
     if settings["SENTRY_DSN"]:
+        from receiver import sentry
+
         sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
     engine = db.open_engine(settings["DATABASE_URL"])
     app.extensions["signalbox.engine"] = engine
     app.extensions["signalbox.tally"] = metrics.start(engine)
-    inbox = Inbox(
+    app.extensions["signalbox.inbox"] = Inbox(
         engine,
         rejected_max_count=settings["REJECTED_MAX_COUNT"],
         rejected_max_bytes=settings["REJECTED_MAX_BYTES"],
     )
-    desk = Desk(gates(settings), inbox, max_body_bytes=settings["MAX_BODY_BYTES"])
-    app.extensions["signalbox.inbox"] = inbox
-    app.extensions["signalbox.desk"] = desk
-    app.extensions["signalbox.gates"] = desk.gates
-    answers.register(app)
-    auth.register(app, settings)
-    app.register_blueprint(hooks)
-    app.register_blueprint(health)
-    app.register_blueprint(prometheus)
-    app.register_blueprint(capture)
-    pages.register(app)
-    api.register(app)
-    app.wsgi_app = ShortWay(app, desk)  # type: ignore[method-assign]
+    app.extensions["signalbox.gates"] = gates(settings)
     return app
 
 

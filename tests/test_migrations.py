@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from config import ROOT
 from config.settings import resolve_database_url
@@ -89,6 +90,18 @@ def test_a_later_release_does_not_work_with_the_tables_of_an_earlier_one(
     db.upgrade(fresh)
     request.getfixturevalue("later")
     assert not db.is_current(fresh)
+
+
+@pytest.mark.parametrize("release", ["this one", "a later one"])
+def test_the_revisions_that_a_release_knows_are_those_that_alembic_finds(
+    release: str, request: pytest.FixtureRequest
+) -> None:
+    if release == "a later one":
+        request.getfixturevalue("later")
+    scripts = ScriptDirectory.from_config(db._alembic_config())
+    known, newest = db._revisions(db.MIGRATIONS)
+    assert known == {one.revision for one in scripts.walk_revisions()}
+    assert newest == set(scripts.get_heads())
 
 
 def test_a_table_that_is_held_is_asked_for_again_and_nobody_waits_for_long(

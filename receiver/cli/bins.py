@@ -19,9 +19,7 @@ _SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SHOWN = 20
 
-bins = AppGroup(
-    "bins", help="Make addresses that record any request; see what they recorded.", short_help="Record any request."
-)
+bins = AppGroup("bins", help="Make addresses that record any request; see what they recorded.")
 
 
 class Span(click.ParamType[int]):

@@ -26,7 +26,6 @@ box = AppGroup(
     BOX_JWT_CONFIG; or, for an hour, BOX_DEVELOPER_TOKEN. In development, with none of them set, all of this
     happens in the sandbox of this machine (signalbox sandbox); elsewhere with BOX_API_URL=http://127.0.0.1:8100.
     """,
-    short_help="Register webhooks at Box.",
 )
 
 

@@ -13,7 +13,7 @@ from receiver.cli.installation import open_tables
 from receiver.pruning import Pruned
 from receiver.words import count
 
-database = AppGroup("db", help="Bring the tables to this release, and let go of what is old.", short_help="The tables.")
+database = AppGroup("db", help="Bring the tables to this release, and let go of what is old.")
 
 
 @database.command()

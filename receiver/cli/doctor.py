@@ -15,7 +15,7 @@ from receiver.errors import SettingsError
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-@click.command(short_help="Check everything, and say what mends it.")
+@click.command()
 @click.option("--url", help="Where a web process is reached.  [default: HOST and PORT]")
 @options.as_json
 @click.pass_context

@@ -14,15 +14,14 @@ from flask.cli import AppGroup
 
 from receiver import jobs, listing, search, tables, words
 from receiver.cli import event_view, options, screen
-from receiver.cli.handlers import require_handler
-from receiver.cli.installation import open_tables
+from receiver.cli.installation import open_tables, require_handler
 from receiver.errors import NotFoundError
 from receiver.listing import Filters, Item
 
 PAUSE = timedelta(milliseconds=500)
 LATE_PLACES = 100
 
-events = AppGroup("events", help="See what came and what became of it, and run it again.", short_help="What came.")
+events = AppGroup("events", help="See what came and what became of it, and run it again.")
 
 
 @events.command("list")

@@ -1,7 +1,6 @@
 """`signalbox handlers`: what is connected to which events, what does not import, and a pause for one that fails."""
 
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -12,13 +11,15 @@ from rich.text import Text
 
 from receiver import jobs, roster, words
 from receiver.cli import options, screen
-from receiver.cli.installation import load_handlers, open_tables
+from receiver.cli.installation import load_handlers, open_tables, require_handler
+from receiver.cli.trial import try_handler
 from receiver.errors import NotFoundError
 from receiver.routing import BrokenModule, Handler, Router
 
 IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
 
-handlers = AppGroup("handlers", help="See which functions want which events.", short_help="Which functions want what.")
+handlers = AppGroup("handlers", help="See which functions want which events.")
+handlers.add_command(try_handler)
 
 
 @handlers.command("list", short_help="List the handlers with the events that they want.")
@@ -65,16 +66,6 @@ def _open_tables_with(name: str) -> sa.Engine:
     except NotFoundError:
         require_handler(name)
     return engine
-
-
-def require_handler(name: str) -> Handler:
-    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so."""
-    router = load_handlers()
-    if found := router.find(name):
-        return found
-    close = get_close_matches(name, [handler.name for handler in router.handlers()])
-    hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
-    raise NotFoundError(f"no handler is named {name}: {hint}")
 
 
 def _table(router: Router) -> Table:

@@ -1,9 +1,9 @@
-"""This installation as the commands see it: its tables, its handlers, its address, its version."""
+"""This installation as the commands see it: its tables, its handlers, its command."""
 
 import sys
 import sysconfig
-import tomllib
 from contextlib import redirect_stdout
+from difflib import get_close_matches
 from os.path import relpath
 from pathlib import Path
 from shutil import which
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from receiver import db, metrics
-from receiver.errors import SettingsError
+from receiver.errors import NotFoundError, SettingsError
 from receiver.logs import LINES
-from receiver.routing import Router, router
+from receiver.routing import Handler, Router, router
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -35,6 +35,16 @@ def load_handlers() -> Router:
     with redirect_stdout(sys.stderr):
         router.load(current_app.config["HANDLERS"])
     return router
+
+
+def require_handler(name: str) -> Handler:
+    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so."""
+    router = load_handlers()
+    if found := router.find(name):
+        return found
+    close = get_close_matches(name, [handler.name for handler in router.handlers()])
+    hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
+    raise NotFoundError(f"no handler is named {name}: {hint}")
 
 
 def start_celery(app: Flask) -> "Celery":
@@ -68,8 +78,3 @@ def start_celery(app: Flask) -> "Celery":
 def command() -> str:
     """Give what to type for `signalbox`: the whole path where the shell would not find it."""
     return "signalbox" if which("signalbox") else relpath(Path(sysconfig.get_path("scripts"), "signalbox"))
-
-
-def version() -> str:
-    # Not from the metadata of the package: on Heroku only the requirements are installed.
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])

@@ -12,7 +12,7 @@ from receiver import listing
 from receiver.cli import job_view, options, screen
 from receiver.cli.installation import open_tables
 
-jobs = AppGroup("jobs", help="See events on their way through handlers; repeat or discard.", short_help="What runs.")
+jobs = AppGroup("jobs", help="See events on their way through handlers; repeat or discard.")
 
 
 @jobs.command("list")

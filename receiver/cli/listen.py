@@ -23,7 +23,7 @@ FOLDER = ROOT / "var" / "listen"
 PATIENCE_SECONDS = 30
 
 
-@click.command(short_help="Forward what comes elsewhere to a URL here.")
+@click.command()
 @click.option("--from", "base", metavar="URL", help="The Signalbox to listen to.  [default: PUBLIC_URL]")
 @click.option("--to", metavar="URL", required=True, help="Where to; without a path, to /hooks/SOURCE there.")
 @options.source

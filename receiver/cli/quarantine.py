@@ -21,7 +21,6 @@ NOTHING = "Nothing is quarantined that is like that."
 quarantine = AppGroup(
     "quarantine",
     help="See the deliveries that did verify but cannot be read, read them again, and let them in.",
-    short_help="What could not be read.",
 )
 
 

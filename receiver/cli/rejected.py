@@ -29,7 +29,6 @@ any_age = click.option(
 rejected = AppGroup(
     "rejected",
     help="See the deliveries whose signature did not verify, verify them again, and let them in.",
-    short_help="What was refused.",
 )
 
 

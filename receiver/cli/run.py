@@ -24,7 +24,7 @@ PROCESSES = ("web", "worker")
 TOLD_TO_STOP = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
-@click.command(short_help="Start web and worker on this machine.")
+@click.command()
 @click.option("--host", help="Address to listen on.  [default: HOST, 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.  [default: PORT, 8000]")
 @with_appcontext

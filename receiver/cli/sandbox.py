@@ -42,7 +42,7 @@ class TokenText(click.ParamType[Token]):
         return Token(name=user, token=token, is_developers="developer" in traits, has_scope="no-scope" not in traits)
 
 
-@click.group(invoke_without_command=True, short_help="Stand in for Box and Filestack, and act there.")
+@click.group(invoke_without_command=True)
 @click.option("--host", help=f"Address to listen on, or where the sandbox is.  [default: BOX_API_URL's, {HOST}]")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help=f"Port; 0 takes a free one.  [default: BOX_API_URL's, {PORT}]"

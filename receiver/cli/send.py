@@ -44,7 +44,7 @@ class Answer:
         return 200 <= self.status < 300
 
 
-@click.command(short_help="Send a signed sample, or a faulty one.")
+@click.command()
 @click.argument("source", type=click.Choice(list(SOURCES)), metavar="SOURCE", required=False)
 @click.argument("name", metavar="NAME", required=False)
 @click.option("--to", metavar="URL", help="Where to.  [default: /hooks/SOURCE on HOST and PORT]")

@@ -16,8 +16,7 @@ from rich.text import Text
 
 from receiver import db, listing, routing, simulator
 from receiver.cli import options, paths, screen
-from receiver.cli.handlers import require_handler
-from receiver.cli.installation import load_handlers, open_tables
+from receiver.cli.installation import load_handlers, open_tables, require_handler
 from receiver.events import Delivery, Event, Headers
 from receiver.routing import Handler
 from receiver.sources import SOURCES

@@ -22,7 +22,7 @@ from receiver.routing import Router
 from receiver.worker import Worker, utc_now
 
 
-@click.command(short_help="Route events and run jobs.")
+@click.command()
 @with_appcontext
 def worker() -> None:
     """Route events to their handlers and run the jobs that are due, until Ctrl-C or SIGTERM.

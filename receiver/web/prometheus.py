@@ -1,12 +1,9 @@
 """`/metrics`: the figures of all processes for Prometheus, whichever process it asks."""
 
 import sys
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -16,11 +13,10 @@ from receiver import metrics
 from receiver.errors import StoreError
 from receiver.metrics import Gauges, Total
 from receiver.metrics.spread import PER_DOUBLING, Spread, add, end_of
+from receiver.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import HistogramMetricFamily, Metric
-
-PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 # Ends of the buckets that Prometheus gets: the doublings of a tenth of a millisecond. Answers up to 26 s, as
 # Box waits for 30; attempts up to two hours.
@@ -71,12 +67,6 @@ def _build() -> "Metric":
 
     said = {"version": version(), "python": ".".join(map(str, sys.version_info[:3]))}
     return InfoMetricFamily("signalbox_build", "The release that answers.", value=said)
-
-
-@cache
-def version() -> str:
-    # Not from the metadata of the package: on Heroku only the requirements are installed.
-    return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def _counters(totals: Sequence[Total]) -> Iterator["Metric"]:

@@ -10,14 +10,24 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from werkzeug.serving import make_server
 
+from receiver.app import create_app_without_web
 from receiver.cli import cli
 from receiver.events import Verified
 from receiver.inbox import Inbox
 from receiver.sources import SOURCES
-from tests.installation import delivery
+from receiver.web import site
+from tests.installation import delivery, settings
 
 Signalbox = Callable[..., Result]
 Keep = Callable[..., str]
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[Flask]:
+    """What a command gets: nothing in it answers requests, unless the test is `served`."""
+    app = create_app_without_web(settings(database_url))
+    yield app
+    app.extensions["signalbox.engine"].dispose()
 
 
 @pytest.fixture
@@ -46,6 +56,7 @@ def keep(inbox: Inbox) -> Keep:
 @pytest.fixture
 def served(app: Flask) -> Iterator[str]:
     """Serve the application, where its own settings say that it is, and give the address."""
+    site.register(app, app.config)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     app.config["PORT"] = server.port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -78,7 +78,7 @@ def test_without_the_tables_it_names_the_command_and_asks_nothing_of_them(
 def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("LEASE_SECONDS", "0")
-    result = CliRunner().invoke(cli, ["doctor", "--json"], obj=ScriptInfo(create_app=wsgi.build))
+    result = CliRunner().invoke(cli, ["doctor", "--json"], obj=ScriptInfo(create_app=wsgi.build_without_web))
     found = json.loads(result.stdout)["items"]
     assert result.exit_code == 1
     assert [item["said"].split()[0] for item in found] == ["PORT", "LEASE_SECONDS"]

@@ -107,7 +107,7 @@ def check_address(address: str, *, is_box: bool) -> Iterator[str]:
     if parts is None:
         yield "the address is no HTTP address."
     elif is_box:
-        yield from _problems(parts)
+        yield from box_problems(parts)
 
 
 def split(address: str) -> SplitResult | None:
@@ -122,7 +122,8 @@ def split(address: str) -> SplitResult | None:
     return parts if is_whole and parts.scheme in ("http", "https") and "@" not in parts.netloc else None
 
 
-def _problems(parts: SplitResult) -> Iterator[str]:
+def box_problems(parts: SplitResult) -> Iterator[str]:
+    """Say what Box would find wrong with an HTTP address."""
     # https://developer.box.com/guides/webhooks/v2/limitations-v2/ (as of 2026). No name is looked up: what it leads to
     # from here says little about what Box would find.
     host = parts.hostname or ""
@@ -131,7 +132,7 @@ def _problems(parts: SplitResult) -> Iterator[str]:
     if parts.port not in (None, 443):
         yield f"Box calls port 443 only, not {parts.port}."
     if is_at_box(host):
-        yield "an address at box.com is refused."
+        yield "Box refuses addresses at box.com."
     if not _is_public(host):
         yield f"{host} is not reached from outside: Box calls public hosts only."
 

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from receiver.addresses import address
 from receiver.box_webhooks import SANDBOX_URL
+from receiver.box_webhooks.rules import is_loopback
 from receiver.cli import screen
 from receiver.errors import SignalboxError
-from receiver.simulator.sandbox.rules import is_loopback
 from receiver.simulator.sandbox.telling import coming
 
 HOST, PORT = str(urlsplit(SANDBOX_URL).hostname), int(urlsplit(SANDBOX_URL).port or 0)

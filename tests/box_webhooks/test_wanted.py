@@ -92,7 +92,7 @@ def test_every_mistake_is_told_at_once_with_its_place(path: Path) -> None:
         "development.registrations 2 (file:7): FILE.UPLOADED is not told of a file.",
         "development.registrations 2 (file:7): Box calls https addresses only.",
         "development.registrations 2 (file:7): Box calls port 443 only, not 80.",
-        "development.registrations 2 (file:7): an address at box.com is refused.",
+        "development.registrations 2 (file:7): Box refuses addresses at box.com.",
         "file:7 is there twice: an item has one webhook, with all of its triggers.",
     ]
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.simulator.sandbox.bodies import Happening
 from receiver.simulator.sandbox.drive import ROOT, Drive, Item
 from receiver.simulator.sandbox.refusals import Refusal, Wrong, bad_request, not_found
-from receiver.simulator.sandbox.rules import TRIGGERS, fits
 from receiver.simulator.sandbox.store import Store
 
 _BYTES = 51_200

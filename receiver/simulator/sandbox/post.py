@@ -9,7 +9,7 @@ from functools import cache
 
 import httpx
 
-from receiver.simulator.sandbox.rules import is_loopback
+from receiver.box_webhooks.rules import is_loopback
 
 # https://developer.box.com/guides/webhooks/v2/ (as of 2026), and about the same at Filestack. This is true time.
 TIME_LIMIT = timedelta(seconds=30)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from receiver.box_webhooks.rules import MOST_REGISTRATIONS
 from receiver.simulator import box
 from receiver.simulator.sandbox.clock import Clock
 from receiver.simulator.sandbox.refusals import Refusal, Wrong, bad_request
-from receiver.simulator.sandbox.rules import MOST_WEBHOOKS, ROOT_ID, Key, check_address, check_triggers, is_id
+from receiver.simulator.sandbox.rules import ROOT_ID, Key, check_address, check_triggers, is_id
 from receiver.simulator.sandbox.sessions import Session, user_mini
 from receiver.simulator.sandbox.store import Store
 
@@ -65,8 +66,10 @@ class Registrations:
             self._check_free(session, target)
             owner = (session.user_id, session.application)
             count = self._store.rows("SELECT count(*) AS n FROM webhooks WHERE user_id = ? AND application = ?", *owner)
-            if count[0]["n"] >= MOST_WEBHOOKS:
-                raise bad_request(Wrong("webhooks", f"A user has no more than {MOST_WEBHOOKS} in one application."))
+            if count[0]["n"] >= MOST_REGISTRATIONS:
+                raise bad_request(
+                    Wrong("webhooks", f"A user has no more than {MOST_REGISTRATIONS} in one application.")
+                )
             now = self._clock.now().timestamp()
             made = self._store.write(
                 "INSERT INTO webhooks (user_id, application, target_type, target_id, address, triggers, created,"

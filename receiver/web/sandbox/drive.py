@@ -9,12 +9,13 @@ from typing import Any
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.simulator.sandbox.actions import ACTIONS, Order
 from receiver.simulator.sandbox.drive import ROOT, Item
 from receiver.simulator.sandbox.filestack_events import KINDS, Call
 from receiver.simulator.sandbox.refusals import Refusal, Wrong, bad_request
 from receiver.simulator.sandbox.registrations import Registration
-from receiver.simulator.sandbox.rules import TRIGGERS, Key, fits, is_id
+from receiver.simulator.sandbox.rules import Key, is_id
 from receiver.simulator.sandbox.telling import coming
 from receiver.simulator.sandbox.world import World, world_of
 from receiver.web.pages import now, wants_part

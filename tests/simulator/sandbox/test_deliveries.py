@@ -11,9 +11,9 @@ from box_sdk_gen.managers.webhooks import WebhooksManager
 from flask import Flask
 
 from receiver import listing
+from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.events import Delivery, Headers
 from receiver.simulator.sandbox import Token, World, world_of
-from receiver.simulator.sandbox.rules import TRIGGERS, fits
 from receiver.sources import box as source
 from tests.installation import BOX_KEYS, Clock
 from tests.simulator.sandbox.calls import FOLDER, Box, Controls, Post

@@ -5,7 +5,8 @@ from box_sdk_gen.managers.webhooks import CreateWebhookTriggers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.simulator.sandbox.rules import TRIGGERS, check_address, check_triggers, fits, is_id
+from receiver.box_webhooks.rules import TRIGGERS, fits
+from receiver.simulator.sandbox.rules import check_address, check_triggers, is_id
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from box_sdk_gen.managers.webhooks import (
     CreateWebhookTriggers,
 )
 
+from receiver.box_webhooks.rules import fits
 from receiver.simulator.sandbox import World
-from receiver.simulator.sandbox.rules import fits
 from tests.simulator.sandbox.calls import ADDRESS, Controls
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sandbox.md"

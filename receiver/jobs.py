@@ -274,10 +274,10 @@ def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: dat
 def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
     """Give back jobs that were claimed but never begun, as if they had not been claimed."""
     untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1}
-    ids = [claim.job_id for claim in claims]
+    these = sa.tuple_(jobs.c.id, jobs.c.attempt).in_([(claim.job_id, claim.attempt) for claim in claims])
     with db.writing(engine) as connection:
         due_at = _due(_paused(connection), now)
-        ours = sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
+        ours = sa.update(jobs).where(these, jobs.c.worker == worker, jobs.c.state == "running")
         connection.execute(ours.values(due_at=due_at, **untouched))
 
 

@@ -27,6 +27,7 @@ CLAIM_AT_MOST = 200
 POLL = timedelta(milliseconds=25)
 GATHER = timedelta(milliseconds=3)
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
+MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
 
 
 def utc_now() -> datetime:
@@ -57,6 +58,7 @@ class Worker:
         self._clock = clock
         self._running: dict[int, Claim] = {}
         self._renew_at = clock()
+        self._claimed_at = clock()
         self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[Finish | None] = queue.SimpleQueue()
         self._unwritten: list[Finish] = []
@@ -99,6 +101,7 @@ class Worker:
     def turn(self) -> bool:
         """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
         busy = self._record() > 0
+        self._let_go()
         self._keep_leases()
         due = jobs.look(self._engine, self._clock())
         if due.unrouted:
@@ -154,6 +157,19 @@ class Worker:
             jobs.renew(self._engine, list(self._running.values()), worker=self.id, until=now + self._lease)
         self._renew_at = now + self._lease / 3
 
+    def _let_go(self) -> None:
+        """Give back what no thread has begun for a moment: what runs here may hang, and another worker be idle."""
+        # A clock that was set back must not keep anything either.
+        if self._begun.empty() or abs(self._clock() - self._claimed_at) < MOMENT:
+            return
+        unbegun = self._unbegun()
+        try:
+            self._put_back(unbegun)
+        except StoreError:
+            for claim in unbegun:
+                self._begun.put(claim)
+            raise
+
     def _route(self) -> int:
         rows = jobs.unrouted(self._engine, ROUTE_AT_ONCE)
         routings = [self._decide_route(row) for row in rows]
@@ -182,12 +198,12 @@ class Worker:
         return found.policy if found else Policy()
 
     def _begin(self) -> int:
-        # Beyond what the threads run, as many as ended lately: quick handlers get large batches, and slow ones keep
-        # nothing from other workers for longer than a moment.
+        # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
         free = min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
         if free <= 0:
             return 0
-        claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._clock(), lease=self._lease)
+        self._claimed_at = self._clock()
+        claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._claimed_at, lease=self._lease)
         for claim in claims:
             self._running[claim.job_id] = claim
             self._begun.put(claim)
@@ -286,7 +302,7 @@ class Worker:
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()
         try:
-            self._put_back_unbegun()
+            self._put_back(self._unbegun())
             while self._running and time.monotonic() < deadline:
                 self._collect(POLL)
                 self._record()
@@ -298,15 +314,20 @@ class Worker:
             # Nothing is lost by it: the leases end by themselves, and the jobs come back.
             signals.worker_troubled.send(self, error=error)
 
-    def _put_back_unbegun(self) -> None:
+    def _unbegun(self) -> list[Claim]:
+        """Take the claims that no thread has begun off the threads' queue."""
         unbegun = []
         with suppress(queue.Empty):
             while (claim := self._begun.get_nowait()) is not None:
                 unbegun.append(claim)
+        return unbegun
+
+    def _put_back(self, unbegun: Sequence[Claim]) -> None:
         if unbegun:
             jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
         for claim in unbegun:
-            del self._running[claim.job_id]
+            if self._running.get(claim.job_id) is claim:  # it may have been lost, and be held once more
+                del self._running[claim.job_id]
 
 
 @dataclass(frozen=True, slots=True)

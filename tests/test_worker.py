@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from receiver import jobs, signals, simulator
 from receiver.errors import Discard, NotFoundError, Retry
 from receiver.events import Event
 from receiver.inbox import Inbox
+from receiver.jobs import Claim
 from receiver.routing import BrokenModule, Router
 from receiver.tables import attempts, events
 from receiver.tables import jobs as jobs_table
@@ -416,6 +417,31 @@ def test_a_handler_that_takes_longer_than_its_lease_is_not_run_twice(
     assert history(engine, "slow") == ["done"]
 
 
+def test_what_is_claimed_behind_a_handler_that_hangs_is_left_to_another_worker(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    ran: list[str] = []
+    router.on("*")(_remember_in(ran))
+    for number in range(3):
+        arrive(inbox, clock, number=number)
+    hanging = Worker(engine, router, clock=clock, threads=1)
+    hanging.turn()
+    hanging._ended.put(hanging.attempt(cast(Claim, hanging._begun.get())))
+    hanging.turn()  # one ended, so it takes one more than its thread can run
+    hung = cast(Claim, hanging._begun.get())
+    other = Worker(engine, router, clock=clock)
+    other.drain()
+    assert len(ran) == 1
+
+    clock.pass_by(seconds=2)
+    hanging.turn()
+    other.drain()
+    assert len(ran) == 2
+    held = {job.id: (job.state, job.attempt) for job in all_jobs(engine)}
+    assert held.pop(hung.job_id) == ("running", 1)
+    assert set(held.values()) == {("done", 1)}
+
+
 def test_a_handler_that_hangs_keeps_no_other_from_running(engine: sa.Engine, inbox: Inbox, router: Router) -> None:
     release = threading.Event()
 
@@ -465,8 +491,10 @@ def test_what_a_worker_finishes_after_its_lease_was_lost_counts_for_nothing(
     arrive(inbox, clock)
     late = Worker(engine, router, clock=clock)
     late.turn()
+    begun = cast(Claim, late._begun.get())
     clock.pass_by(minutes=1)
     worker.drain()
+    late._ended.put(late.attempt(begun))
     with signals.attempt_finished.connected_to(note):
         late.drain()
     assert outcomes == ["outlived"]

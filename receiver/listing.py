@@ -302,6 +302,7 @@ def _job(row: sa.Row[Any]) -> Item:
         "state": row.state,
         "reason": row.reason,
         "next_attempt_at": iso(row.due_at) if row.state == "waiting" else None,
+        "running_since": iso(row.started_at) if row.state == "running" else None,
     }
 
 

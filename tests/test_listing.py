@@ -263,6 +263,16 @@ def test_one_job_shows_its_attempts(engine: sa.Engine, accept: Accept, router: R
     assert [attempt["outcome"] for attempt in listing.show_job(engine, 1)["attempts"]] == ["done"]
 
 
+def test_a_job_that_runs_says_since_when(engine: sa.Engine, accept: Accept, router: Router, clock: Clock) -> None:
+    router.on("box:*")(lambda event: None)
+    accept()
+    Worker(engine, router, clock=clock).turn()  # begun, and not ended
+    assert listing.show_job(engine, 1)["running_since"] == listing.iso(clock())
+    clock.pass_by(minutes=1)
+    work(engine, router, clock)  # its lease has ended
+    assert listing.show_job(engine, 1)["running_since"] is None
+
+
 def test_a_job_that_is_not_there_is_not_found(engine: sa.Engine) -> None:
     with pytest.raises(NotFoundError, match="no job has the id 7"):
         listing.show_job(engine, 7)

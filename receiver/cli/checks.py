@@ -24,6 +24,7 @@ from receiver.web.hooks import Gate
 State = Literal["ok", "warn", "fail"]
 
 LATE = timedelta(minutes=1)
+LONG = timedelta(minutes=5)
 UNSEEN = timedelta(minutes=1)  # workers say that they live every ten seconds
 LATELY = timedelta(days=1)
 SKEWED = timedelta(seconds=2)
@@ -152,6 +153,16 @@ def work(app: Flask) -> Iterator[Finding]:
         yield Finding("deliveries", "warn", said, "signalbox rejected show last")
 
 
+def runs(app: Flask) -> Iterator[Finding]:
+    """Name the handlers that have been running one job for so long that they may hang."""
+    now = datetime.now(UTC)
+    for long in gauges.look_at_runs(_engine(app), before=now - LONG):
+        began = words.ago(long.since, now)
+        what = "a job that began" if long.count == 1 else f"{long.count} jobs, the first of which began"
+        mend = "If it hangs, restart the worker, which repeats what it was running; give it a time limit of its own."
+        yield Finding("handlers", "warn", f"{long.handler} runs {what} {began}", mend)
+
+
 def clock(app: Flask) -> Iterator[Finding]:
     """Compare the clock with the database's, and with what was written before."""
     engine = _engine(app)
@@ -210,4 +221,4 @@ def _engine(app: Flask) -> sa.Engine:
 
 
 # What needs the tables, and is not asked without them.
-OF_THE_TABLES: tuple[Callable[[Flask], Iterator[Finding]], ...] = (handlers, worker, work, clock)
+OF_THE_TABLES: tuple[Callable[[Flask], Iterator[Finding]], ...] = (handlers, worker, work, runs, clock)

@@ -35,7 +35,13 @@ def _news(item: Item, now: datetime) -> str:
     if item["state"] == "waiting":
         due = words.parse(item["next_attempt_at"])
         return ": ".join(filter(None, [f"in {words.span(due - now)}" if due > now else "due", error]))
+    if item["state"] == "running":
+        return _running(item, now)
     return error if item["state"] == "dead" else ""
+
+
+def _running(job: Item, now: datetime) -> str:
+    return f"for {words.span(now - words.parse(job['running_since']))}"
 
 
 def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
@@ -77,6 +83,8 @@ def _why(job: Item) -> str:
 def _next(job: Item, now: datetime) -> str:
     if job["state"] == "dead":
         return f"once more: signalbox jobs replay {job['id']}"
+    if job["state"] == "running":
+        return f"{_running(job, now)}, since {words.full(words.parse(job['running_since']))}"
     if job["next_attempt_at"] is None:
         return ""
     due = words.parse(job["next_attempt_at"])

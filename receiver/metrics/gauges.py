@@ -1,6 +1,7 @@
 """How things stand at this moment: what waits, what runs, what died, and how late the oldest is."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
@@ -62,6 +63,25 @@ def look_at_waits(engine: sa.Engine, at: datetime) -> Mapping[str, float | None]
     """Give for how many seconds the oldest due `job` and the oldest unrouted `event` have waited."""
     with db.reading(engine) as connection:
         return _waits(connection, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """How many jobs of a handler have been running since some time ago or longer, and since when the first of them."""
+
+    handler: str
+    count: int
+    since: datetime
+
+
+def look_at_runs(engine: sa.Engine, *, before: datetime) -> list[Long]:
+    """Give the handlers with jobs that began before then and run to this moment, the longest first."""
+    since = sa.func.min(jobs.c.started_at)
+    running = sa.select(jobs.c.handler, sa.func.count(), since).where(
+        jobs.c.state == "running", _HAS_CLOCK, jobs.c.started_at < before
+    )
+    with db.reading(engine) as connection:
+        return [Long(*row) for row in connection.execute(running.group_by(jobs.c.handler).order_by(since))]
 
 
 def iso(at: datetime) -> str:

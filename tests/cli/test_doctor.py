@@ -119,6 +119,14 @@ def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Fla
     assert said.startswith("not loaded by the worker that started last: handlers.box_journal.note_upload")
 
 
+def test_a_handler_that_runs_for_very_long_is_named(app: Flask, engine: sa.Engine, keep: Keep) -> None:
+    for number, minutes in enumerate([8, 7, 3]):
+        began = now() - timedelta(minutes=minutes)
+        jobs.route(engine, [Routing(keep(number=number), [LOG])], began)
+        jobs.claim(engine, worker="w", limit=1, now=began, lease=timedelta(hours=1))
+    assert states(checks.runs(app)) == [("warn", f"{LOG} runs 2 jobs, the first of which began 8 min ago")]
+
+
 def test_what_waits_too_long_died_or_was_refused_is_said(
     app: Flask, engine: sa.Engine, inbox: Inbox, keep: Keep
 ) -> None:

@@ -1,12 +1,14 @@
 """`signalbox jobs`: which handler has which event, repeated and discarded."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from receiver import listing
+from receiver import jobs, listing
 from receiver.events import Event
+from receiver.jobs import Routing
 from receiver.routing import Router
 from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
@@ -48,6 +50,14 @@ def test_a_job_is_shown_with_its_attempts_and_event(signalbox: Signalbox, engine
     shown = signalbox("jobs", "show", "1").stdout
     assert "ValueError: no such folder" in shown
     assert listing.show_job(engine, 1)["event"] in shown
+
+
+def test_a_job_that_runs_says_for_how_long(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
+    began = datetime.now(UTC) - timedelta(minutes=8)
+    jobs.route(engine, [Routing(keep(number=2), ["handlers.slow.search"])], began)
+    jobs.claim(engine, worker="w", limit=1, now=began, lease=timedelta(hours=1))
+    assert "for 8 min" in signalbox("jobs", "list", "--state", "running").stdout
+    assert "for 8 min, since " in signalbox("jobs", "show", "3").stdout
 
 
 def test_a_discarded_job_is_dead_with_its_reason(signalbox: Signalbox, engine: sa.Engine) -> None:

@@ -61,6 +61,7 @@ class JobCore(Shape):
     state = text("How far it is.", "done", validate=validate.OneOf(JOB_STATES))
     reason = text("Why it is dead.", allow_none=True)
     next_attempt_at = moment("When it is to run; null unless it is waiting.", allow_none=True)
+    running_since = moment("When the attempt began that runs now; null unless it is running.", allow_none=True)
 
 
 class EventJob(JobCore):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from receiver import threads
 from receiver.errors import HeldError, SchemaError, StoreError
 
 if TYPE_CHECKING:
@@ -217,20 +218,11 @@ def ring(cursor: Any, dialect: sa.Dialect) -> None:
         cursor.execute("NOTIFY signalbox")
 
 
-@contextmanager
-def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> Iterator[None]:
+def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `rung` from a thread whenever somebody rings; a connection that breaks is made again."""
     if engine.dialect.name != "postgresql":
-        yield
-        return
-    closed = threading.Event()
-    listener = threading.Thread(target=_listen, args=(engine, rung, closed), name="doorbell", daemon=True)
-    listener.start()
-    try:
-        yield
-    finally:
-        closed.set()
-        listener.join(timeout=5)
+        return nullcontext()
+    return threads.beside(partial(_listen, engine, rung), name="doorbell")
 
 
 def _listen(engine: sa.Engine, rung: Callable[[], None], closed: threading.Event) -> None:

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_at_time
 
-from receiver import bins, db, metrics
+from receiver import bins, db, metrics, threads
 from receiver.errors import StoreError
 from receiver.logs import log
 from receiver.metrics import gauges
@@ -212,14 +212,6 @@ class Pruner:
         return any(seconds is not None and seconds > BEHIND.total_seconds() for seconds in waits.values())
 
 
-@contextmanager
-def hourly(engine: sa.Engine, keep: timedelta) -> Iterator[None]:
+def hourly(engine: sa.Engine, keep: timedelta) -> AbstractContextManager[None]:
     """Prune from a thread of its own while the block runs."""
-    stop = threading.Event()
-    thread = threading.Thread(target=Pruner(engine, keep).run, args=(stop,), name="pruning", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(5)
+    return threads.beside(Pruner(engine, keep).run, name="pruning")

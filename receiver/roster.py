@@ -5,15 +5,16 @@ The web process imports no handler: what it knows of them is here.
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from receiver import db
+from receiver import db, threads
 from receiver.dead_letters import Count
 from receiver.errors import NotFoundError, StoreError
 from receiver.listing import Item, iso
@@ -75,17 +76,9 @@ def beat(engine: sa.Engine, at: datetime) -> None:
         connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 
 
-@contextmanager
-def beating(engine: sa.Engine) -> Iterator[None]:
+def beating(engine: sa.Engine) -> AbstractContextManager[None]:
     """Say that a worker lives, from a thread of its own, while the block runs; where that fails, it is said again."""
-    stop = threading.Event()
-    thread = threading.Thread(target=_keep_beating, args=(engine, stop), name="beating", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(5)
+    return threads.beside(partial(_keep_beating, engine), name="beating")
 
 
 def _keep_beating(engine: sa.Engine, stop: threading.Event) -> None:

@@ -165,12 +165,18 @@ class _Line:
         self._looked_at = time.monotonic()
 
 
-def _queues(router: Router) -> dict[str, sa.ColumnElement[bool]]:
-    """Give the queues that handlers ask for, each with which jobs go there; the rest goes to the usual one."""
+def asked_queues(router: Router) -> dict[str, list[str]]:
+    """Give the queues that handlers ask for beside the usual one, each with their names."""
     asked: dict[str, list[str]] = {}
     for handler in router.handlers():
         if handler.queue not in (None, QUEUE):
             asked.setdefault(handler.queue, []).append(handler.name)
+    return asked
+
+
+def _queues(router: Router) -> dict[str, sa.ColumnElement[bool]]:
+    """Give the queues that handlers ask for, each with which jobs go there; the rest goes to the usual one."""
+    asked = asked_queues(router)
     apart = [name for names in asked.values() for name in names]
     usual = dispatch.of_no_handler(apart) if apart else sa.true()
     return {QUEUE: usual} | {queue: dispatch.of_handlers(names) for queue, names in asked.items()}

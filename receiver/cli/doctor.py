@@ -20,7 +20,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 @options.as_json
 @click.pass_context
 def doctor(context: click.Context, url: str | None, as_json: bool) -> None:
-    """Check settings, database, keys, handlers, workers, what waits, the clock, and whether web answers.
+    """Check settings, database, keys, handlers, workers, what waits, the clock, the broker, and whether web answers.
 
     Each line is `ok`, `warn` or `fail`, with what mends it. Exit status 1 where something fails.
     """
@@ -54,6 +54,11 @@ def _examine_app(app: Flask, url: str | None) -> Iterator[Finding]:
     if all(finding.state == "ok" for finding in database):
         for check in checks.OF_THE_TABLES:
             yield from check(app)
+    if app.config["CELERY_BROKER_URL"]:
+        # Imported where it is used: Celery takes a quarter of a second.
+        from receiver.cli.broker import broker
+
+        yield from broker(app)
     yield from checks.web(app, url)
 
 

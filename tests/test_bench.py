@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from bench import big_store, deliveries, driver, figures, peers, streams, verify
 from bench.driver import Answered, Load
-from bench.sites import FEWEST_LEFT, until
+from bench.sites import FEWEST_LEFT
 from bench.stage import QUICK, Stage, take_turns
 from receiver.listing import list_events
+from tests.waiting import until
 
 SENT = {0: b"first", 1: b"second"}
 MESSAGE = b"id: 71\nevent: came\ndata: <li>\ndata: an event</li>\n\n"

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, new_id, write_
 from receiver.sources import SOURCES
 from receiver.tables import deliveries, events, quarantined, rejected
 from tests.installation import Clock, delivery
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -218,10 +218,7 @@ def test_deliveries_that_come_together_share_a_commit(engine: sa.Engine) -> None
             target=together, args=([arrival(n) for n in range(20)], lambda one: group.keep(one, size=1))
         )
         pool.start()
-        deadline = time.monotonic() + 60
-        while len(group._open.arrivals) < 20:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: len(group._open.arrivals) >= 20, "they have gathered")
     pool.join(60)
     assert sizes == [20]
     assert len(rows(engine, events)) == 20
@@ -290,17 +287,15 @@ def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
             )
         )
         pool.start()
-        deadline = time.monotonic() + 10
-        while len(group._open.arrivals) < 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        deadline = time.monotonic() + 10
-        while sum(thread.name.endswith("(come)") for thread in threading.enumerate()) > 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: len(group._open.arrivals) >= 5, "five wait", seconds=10)
+        until(lambda: _coming() <= 5, "the others were sent away", seconds=10)
     pool.join(20)
     assert sum(isinstance(outcome, StoreError) for outcome in outcomes) == 3
     assert len(rows(engine, events)) == 5
+
+
+def _coming() -> int:
+    return sum(thread.name.endswith("(come)") for thread in threading.enumerate())
 
 
 def test_a_few_large_bodies_are_as_much_as_may_wait(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.worker import Worker
-from tests.acceptance.service import until
 from tests.installation import KEYS, Clock, arrive, settings
+from tests.waiting import until
 
 
 def forge(name: str = "FILE.UPLOADED") -> tuple[bytes, list[tuple[str, str]]]:

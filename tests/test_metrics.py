@@ -24,8 +24,9 @@ from receiver.metrics.spread import LAST, bucket, end_of, percentile
 from receiver.routing import Router
 from receiver.tables import attempts, tallies
 from receiver.worker import Worker
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.installation import KEYS, Clock, arrive, delivery
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -363,7 +364,7 @@ def test_counts_are_written_by_themselves(engine: sa.Engine, tally: Tally, monke
     monkeypatch.setattr(Tally, "EVERY_SECONDS", 0.01)
     assert [thread for thread in threading.enumerate() if thread.name == "tally"] == []
     tally.count("source", "box", "accepted", 1.0)
-    until(lambda: totals(engine), "the count is written", 60)
+    until(lambda: totals(engine), "the count is written")
     (writer,) = [thread for thread in threading.enumerate() if thread.name == "tally"]
     assert writer.daemon
     tally.stop()

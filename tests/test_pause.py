@@ -1,7 +1,6 @@
 """A paused handler begins nothing, whatever gives its jobs a time to run at; resumed, it leaves nothing behind."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from receiver.tables import handlers
 from receiver.tables import jobs as table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 HANDLER = "handlers.search.index"
 OTHER = "handlers.log.log_event"
@@ -246,13 +246,12 @@ def halted_before_its_commit(engine: sa.Engine, work: Callable[[], object]) -> I
 
 def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
     waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    deadline = time.monotonic() + 60
-    while True:
+
+    def count() -> int:
         with engine.connect() as connection:
-            if connection.execute(waiting).scalar_one():
-                return
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
+            return int(connection.execute(waiting).scalar_one())
+
+    until(count, "somebody waits")
 
 
 @pytest.mark.sqlite_only  # which leaves the choice to the next line

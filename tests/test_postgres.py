@@ -1,7 +1,6 @@
 """What only PostgreSQL has: workers that are woken, rows that are locked. The rest of the suite runs on both."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from receiver.routing import Router
 from receiver.tables import events, jobs
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -44,10 +44,7 @@ def test_two_workers_run_every_job_once(engine: sa.Engine, inbox: Inbox, router:
     ]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 60
-    while column(engine, jobs.c.state) != ["done"] * 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: column(engine, jobs.c.state) == ["done"] * 200, "all jobs are done")
     stop.set()
     for thread in threads:
         thread.join(60)
@@ -67,11 +64,8 @@ def test_a_worker_is_woken_by_a_commit_and_does_not_wait_for_its_next_look(
     stop = threading.Event()
     thread = threading.Thread(target=Worker(engine, router).run, args=(stop,), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 60
     listening = sa.text("SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN signalbox'")
-    while not _count(engine, listening):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: _count(engine, listening), "the worker listens")
     arrive(inbox, Clock())
     assert ran.wait(60)
     stop.set()

@@ -1,6 +1,5 @@
 """Workers say what they have loaded; what they said is there for those who load nothing."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from receiver.jobs import Finish, Routing
 from receiver.retry import Again, Dead
 from receiver.routing import BrokenModule, Router
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 HERE = f"{__name__}.index_file"
 
@@ -179,9 +179,5 @@ def test_a_worker_that_lives_says_so(engine: sa.Engine) -> None:
     assert roster.last_sign(engine) is None
     began = datetime.now(UTC)
     with roster.beating(engine):
-        deadline = time.monotonic() + 60
-        while roster.last_sign(engine) is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-    sign = roster.last_sign(engine)
-    assert sign is not None
+        sign = until(lambda: roster.last_sign(engine), "a sign of life")
     assert sign >= began.replace(microsecond=0)

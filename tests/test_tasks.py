@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import Empty
@@ -24,6 +23,7 @@ from receiver.tables import jobs as table
 from receiver.tasks import LEAST_HANDED, MERCY, QUEUE, TASK, Dispatcher, Keeper, Runner, make_celery, serve
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -89,13 +89,6 @@ def route(engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock, count: 
     nobody = Worker(engine, router, clock=clock, threads=0)
     while nobody.turn():
         pass
-
-
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # The dispatcher
@@ -263,9 +256,9 @@ def test_a_dispatcher_goes_on_after_the_broker_was_away(
     with signals.worker_troubled.connected_to(note):
         thread.start()
         arrive(inbox, Clock())
-        until(lambda: troubles)
+        until(lambda: troubles, "the trouble is told")
         broker.takes = 1
-        until(lambda: len(broker.messages) == 1)
+        until(lambda: len(broker.messages) == 1, "the job is handed over")
         stop.set()
         dispatcher.wake()
         thread.join(60)
@@ -386,9 +379,9 @@ def test_the_lease_of_a_job_is_kept_for_as_long_as_its_handler_runs(
     real = Runner(engine, router, lease=timedelta(seconds=0.3))
     thread = threading.Thread(target=real.run, args=(handed(engine, now),), daemon=True)
     thread.start()
-    until(lambda: rows(engine)[0].state == "running")
+    until(lambda: rows(engine)[0].state == "running", "the job runs")
     first = rows(engine)[0].due_at
-    until(lambda: rows(engine)[0].due_at > first + timedelta(seconds=0.5))
+    until(lambda: rows(engine)[0].due_at > first + timedelta(seconds=0.5), "its lease is renewed")
     release.set()
     thread.join(60)
     assert outcomes(engine) == ["done"]
@@ -408,9 +401,9 @@ def test_a_job_that_is_lost_and_comes_back_to_the_same_process_keeps_its_second_
     keeper = Keeper(renewed.append, every=timedelta(milliseconds=1))
     with keeper.keeping(second):
         with keeper.keeping(first):
-            until(lambda: renewed)
+            until(lambda: renewed, "leases are renewed")
         renewed.clear()
-        until(lambda: len(renewed) > 1)
+        until(lambda: len(renewed) > 1, "leases are renewed again")
         assert renewed[-1] == second
 
 

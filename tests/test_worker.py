@@ -20,6 +20,7 @@ from receiver.tables import attempts, events
 from receiver.tables import jobs as jobs_table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -391,13 +392,6 @@ def working(worker: Worker, grace: timedelta = timedelta(seconds=5)) -> Iterator
         assert not thread.is_alive()
 
 
-def until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def test_a_handler_that_takes_longer_than_its_lease_is_not_run_twice(
     engine: sa.Engine, inbox: Inbox, router: Router
 ) -> None:
@@ -408,11 +402,11 @@ def test_a_handler_that_takes_longer_than_its_lease_is_not_run_twice(
     def slow(event: Event) -> None:
         runs.append(event.id)
         began = time.monotonic()
-        until(lambda: time.monotonic() - began > 3 * lease.total_seconds())
+        until(lambda: time.monotonic() - began > 3 * lease.total_seconds(), "three leases are over")
 
     arrive(inbox, Clock())
     with working(Worker(engine, router, lease=lease)), working(Worker(engine, router, lease=lease)):
-        until(lambda: [job.state for job in all_jobs(engine)] == ["done"])
+        until(lambda: [job.state for job in all_jobs(engine)] == ["done"], "the job is done")
     assert len(runs) == 1
     assert history(engine, "slow") == ["done"]
 
@@ -455,7 +449,7 @@ def test_a_handler_that_hangs_keeps_no_other_from_running(engine: sa.Engine, inb
     for number in range(3):
         arrive(inbox, Clock(), number=number)
     with working(Worker(engine, router, threads=4)):
-        until(lambda: history(engine, "quick") == ["done"] * 3)
+        until(lambda: history(engine, "quick") == ["done"] * 3, "the quick jobs are done")
         release.set()
 
 
@@ -512,7 +506,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_what_still_runs(
 
     arrive(inbox, Clock())
     with working(Worker(engine, router), grace=timedelta(0)):
-        until(lambda: [job.state for job in all_jobs(engine)] == ["running"])
+        until(lambda: [job.state for job in all_jobs(engine)] == ["running"], "the job runs")
     assert [job.state for job in all_jobs(engine)] == ["waiting"]
     assert history(engine, "hangs") == ["lost"]
     release.set()
@@ -530,11 +524,11 @@ def test_a_worker_goes_on_after_the_database_was_away(engine: sa.Engine, inbox: 
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs RENAME TO away")
     with signals.worker_troubled.connected_to(note), working(Worker(engine, router)):
-        until(lambda: troubles != [])
+        until(lambda: troubles, "the trouble is told")
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE away RENAME TO jobs")
         arrive(inbox, Clock())
-        until(lambda: history(engine, "fine") == ["done"])
+        until(lambda: history(engine, "fine") == ["done"], "the job is done")
 
 
 def test_jobs_that_were_claimed_but_not_begun_when_the_worker_stops_are_as_if_never_claimed(

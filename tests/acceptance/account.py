@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from config.settings import resolve_database_url
 from receiver import db
 from receiver.tables import attempts, events, jobs
-from tests.acceptance.service import until
+from tests.waiting import until
 
 
 def lost(url: str, accepted: Mapping[str, bytes]) -> list[str]:
@@ -23,7 +23,8 @@ def done_twice_or_not_at_all(url: str, *, count: int, handlers: int, seconds: fl
     """Wait for so many events to be handled, and give how often a job has another number of done attempts than one."""
     engine = db.open_engine(resolve_database_url(url))
     try:
-        until(lambda: _done(engine) >= count * handlers, f"{handlers} jobs of each of {count} events are done", seconds)
+        what = f"{handlers} jobs of each of {count} events are done"
+        until(lambda: _done(engine) >= count * handlers, what, seconds=seconds)
         with engine.connect() as connection:
             return {name: connection.execute(question).scalar_one() for name, question in _QUESTIONS.items()}
     finally:

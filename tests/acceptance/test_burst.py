@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from receiver import simulator
 from receiver.tables import events
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.installation import KEYS
+from tests.waiting import until
 
 
 class Burst:

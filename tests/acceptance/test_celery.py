@@ -13,7 +13,8 @@ import redis
 import sqlalchemy as sa
 
 from receiver.tables import attempts, jobs
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
+from tests.waiting import until
 
 HANDLERS = """
 import os

@@ -12,8 +12,9 @@ import pytest
 
 from receiver import simulator
 from tests.acceptance.project import copy_project
-from tests.acceptance.service import PROCFILE, Service, until
+from tests.acceptance.service import PROCFILE, Service
 from tests.installation import KEYS
+from tests.waiting import until
 
 
 def install(requirements: Path, folder: Path) -> Path:

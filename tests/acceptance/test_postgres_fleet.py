@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance import account
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.acceptance.steady import Steady
+from tests.waiting import until
 
 EVENTS = int(os.environ.get("FLEET_EVENTS", "3000"))
 PER_SECOND = 500

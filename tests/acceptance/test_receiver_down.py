@@ -12,8 +12,9 @@ from receiver.simulator.sandbox.actions import Order
 from receiver.simulator.sandbox.faults import Faults
 from receiver.tables import events
 from tests.acceptance.account import NOTHING_AMISS, done_twice_or_not_at_all
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.box_webhooks.stand_in import StandIn
+from tests.waiting import until
 
 MANY = 25
 FILE = '[[registrations]]\ntarget = "folder:1200"\ntriggers = ["FILE.UPLOADED"]\n'

@@ -12,8 +12,9 @@ from receiver import listing
 from receiver.box_webhooks import list_kept
 from receiver.simulator.sandbox.actions import Order
 from receiver.simulator.sandbox.faults import Faults
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.box_webhooks.stand_in import RENAMED, UPLOADED, StandIn, folder
+from tests.waiting import until
 
 PLAN_COMMAND = "python wsgi.py box plan --file {}"
 PRODUCTION = {

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from receiver import simulator
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.installation import KEYS
+from tests.waiting import until
 
 
 def events(service: Service) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ import pytest
 
 from tests import later_release
 from tests.acceptance import account
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.acceptance.steady import Steady
+from tests.waiting import until
 
 EVENTS = int(os.environ.get("UPGRADE_EVENTS", "2000"))
 PER_SECOND = 250

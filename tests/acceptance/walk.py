@@ -13,7 +13,8 @@ from typing import IO
 import httpx
 
 from tests.acceptance.project import borrow_environment, copy_project
-from tests.acceptance.service import free_port, until
+from tests.acceptance.service import free_port
+from tests.waiting import until
 
 # Commands that go on until Ctrl-C, and what each says when it is ready.
 STAYING = {"make run": "[info] worker   state=started", "signalbox sandbox": "listens on"}

@@ -1,7 +1,6 @@
 """WEBHOOK.DELETED: the registration is dead, somebody is told, and it is made again where that is wanted."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from receiver.worker import Worker
 from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import UPLOADED, StandIn, folder
 from tests.installation import Clock
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 REASON = {"reason": "auto_cleanup"}
@@ -183,10 +183,7 @@ def test_what_a_worker_routed_before_it_was_killed_is_caught_up_with(
 
 
 def wait_until_dead(engine: sa.Engine) -> None:
-    deadline = time.monotonic() + 60
-    while list_kept(engine)[folder(1)].state != "dead":
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
+    until(lambda: list_kept(engine)[folder(1)].state == "dead", "it is marked dead")
 
 
 def test_other_events_are_none_of_its_business(

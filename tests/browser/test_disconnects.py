@@ -9,10 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from receiver import simulator
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.browser.relay import Relay
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
+from tests.waiting import until
 
 # As many as in ten minutes of a train's network: one in twenty seconds. Waiting them out would show nothing more.
 CUTS = 30

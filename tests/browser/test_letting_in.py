@@ -10,9 +10,10 @@ from playwright.sync_api import expect
 from receiver import db
 from receiver.events import Reason, Refused
 from receiver.inbox import Inbox
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import delivery
+from tests.waiting import until
 
 NUMBER = 770_077  # of nobody else's event
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from receiver import simulator
-from tests.acceptance.service import Service, until
+from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
+from tests.waiting import until
 
 AXE = Path(__file__).parent / "axe-core-4.14.1.min.js"
 

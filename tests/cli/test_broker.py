@@ -15,8 +15,9 @@ from receiver.cli import broker as asking
 from receiver.cli.broker import broker, without_secrets
 from receiver.cli.checks import Finding
 from receiver.routing import Router
-from tests.acceptance.service import Service, free_port, until
+from tests.acceptance.service import Service, free_port
 from tests.cli.conftest import Signalbox
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -25,9 +25,10 @@ from receiver.cli.installation import command
 from receiver.cli.sandbox import suggestions
 from receiver.simulator.sandbox import Plan, Token, World, create_sandbox, world_of
 from receiver.simulator.sandbox.telling import coming
-from tests.acceptance.service import free_port, until
+from tests.acceptance.service import free_port
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., Result]

@@ -10,8 +10,9 @@ import httpx
 from box_sdk_gen import BaseUrls, BoxClient, BoxDeveloperTokenAuth, BoxSDKError, NetworkSession
 from box_sdk_gen.managers.webhooks import CreateWebhookTarget, CreateWebhookTargetTypeField, CreateWebhookTriggers
 
-from tests.acceptance.service import Service, free_port, until
+from tests.acceptance.service import Service, free_port
 from tests.conformance.catalogue import Case
+from tests.waiting import until
 
 TOKENS = {"ada": "token-of-ada", "ben": "token-of-ben"}
 FIRST_TARGET = 1200

@@ -19,8 +19,8 @@ from receiver.routing import Router
 from receiver.sources import SOURCES
 from receiver.web import live
 from receiver.worker import Worker
-from tests.acceptance.service import until
 from tests.installation import delivery
+from tests.waiting import until
 
 Keep = Callable[..., str]
 

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,16 +16,7 @@ from receiver.simulator.sandbox.post import post
 from tests.installation import KEYS
 from tests.installation import Clock as Wall
 from tests.simulator.sandbox.calls import Box, Controls
-
-PATIENCE_SECONDS = 60
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return found
+from tests.waiting import until
 
 
 def test_the_clock_runs_as_fast_as_it_is_told() -> None:
@@ -73,7 +63,7 @@ def test_the_thread_delivers_and_comes_again_until_it_counts(running: Callable[.
     app, _ = running(post=lambda *_: Answer(answers.pop(0), ""), told=told.append)
     Box(app.test_client()).register("FILE.UPLOADED")
     Controls(app.test_client()).do("upload", "1200/a.pdf")
-    until(lambda: len(told) == 3)
+    until(lambda: len(told) == 3, "three tries")
     assert [(one["number"], one["delivered"]) for one in told] == [(1, False), (2, False), (3, True)]
 
 
@@ -83,7 +73,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(running: Callable[..., Any]) -> N
     def hang(address: str, _body: bytes, _headers: list[tuple[str, str]]) -> Answer:
         sent.append(address)
         if address.endswith("/slow"):
-            is_over.wait(PATIENCE_SECONDS)
+            is_over.wait(60)
         return Answer(200, "")
 
     app, _ = running(post=hang, speed=1)
@@ -93,7 +83,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(running: Callable[..., Any]) -> N
         assert made.status_code == 201
     Controls(app.test_client()).do("upload", "1/a.pdf")
     Controls(app.test_client()).do("upload", "2/a.pdf")
-    until(lambda: "http://127.0.0.1:1/quick" in sent)
+    until(lambda: "http://127.0.0.1:1/quick" in sent, "the quick one is sent")
     is_over.set()
 
 
@@ -103,9 +93,9 @@ def test_moving_the_clock_wakes_the_thread(running: Callable[..., Any]) -> None:
     controls = Controls(app.test_client())
     Box(app.test_client()).register("FILE.UPLOADED")
     controls.do("upload", "1200/a.pdf")
-    until(lambda: len(told) == 1)
+    until(lambda: len(told) == 1, "the first try")
     controls.post("/clock", seconds=7200)
-    until(lambda: len(told) == 13)
+    until(lambda: len(told) == 13, "the last try")
 
 
 def test_where_nobody_listens_that_is_the_answer() -> None:

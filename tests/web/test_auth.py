@@ -155,6 +155,21 @@ def test_development_elsewhere_opens_by_password_where_there_is_one(database_url
     app.extensions["signalbox.engine"].dispose()
 
 
+def test_over_plain_http_a_login_of_production_says_that_it_would_not_hold(outside: FlaskClient) -> None:
+    plain = {"base_url": "http://signalbox.test:8434", "headers": {"Origin": "http://signalbox.test:8434"}}
+    answer = outside.post("/login", data={"password": PASSWORD, "next": "/stats"}, **plain)
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False)
+    assert "sent over HTTPS only" in answer.text
+    assert 'value="/stats"' in answer.text
+    # What ends TLS need not say so to us: the browser does.
+    behind = {"base_url": "http://signalbox.test", "headers": {"Origin": "https://signalbox.test"}}
+    assert outside.post("/login", data={"password": PASSWORD}, **behind).status_code == 302
+
+
+def test_our_own_forms_say_where_they_come_from_and_other_hosts_learn_no_address(client: FlaskClient) -> None:
+    assert client.get("/").headers["Referrer-Policy"] == "same-origin"
+
+
 def test_pages_are_shielded(client: FlaskClient) -> None:
     headers = client.get("/").headers
     policy = headers["Content-Security-Policy"]

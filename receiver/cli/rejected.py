@@ -79,9 +79,10 @@ def _show(item: Any, found: Diagnosis, now: datetime) -> None:
         ("Received", f"{words.full(received)}, {words.ago(received, now)}"),
         ("Reason", screen.styled(item["reason"], "red")),
         ("", item["detail"]),
-        ("Finding", found.finding or "Nothing that usually goes wrong would explain it."),
-        ("Mend", found.mend),
     ]
+    if found.finding or found.is_unexplained:
+        pairs.append(("Finding", found.finding or "Nothing that usually goes wrong would explain it."))
+    pairs.append(("Mend", found.mend))
     screen.show(
         screen.styled(f"A rejected delivery to {item['source']}", "bold"),
         screen.facts(pairs),

@@ -13,6 +13,7 @@ from flask.cli import ScriptInfo
 
 import wsgi
 from receiver import jobs, roster
+from receiver.app import create_app_without_web
 from receiver.cli import checks, cli, installation
 from receiver.cli.checks import Finding
 from receiver.events import Reason, Refused, Verified
@@ -21,7 +22,7 @@ from receiver.jobs import Routing
 from receiver.routing import Router
 from receiver.sources import SOURCES
 from tests.cli.conftest import Keep, Signalbox
-from tests.installation import delivery
+from tests.installation import delivery, settings
 
 LOG = "handlers.log.log_event"
 
@@ -161,3 +162,12 @@ def test_something_else_than_signalbox_is_not_taken_for_it(app: Flask, served: s
     assert (state, said) == ("fail", f"{served}/b/other answers 200 to /readyz: not as Signalbox does")
     ((state, said),) = states(checks.web(app, f"{served}/nowhere"))
     assert (state, said.partition(": ")[0]) == ("fail", f"{served}/nowhere answers 404 to /readyz")
+
+
+def test_a_web_process_that_still_has_other_keys_is_noticed(app: Flask, served: str, database_url: str) -> None:
+    now = create_app_without_web(settings(database_url, BOX_PRIMARY_KEY="changed-since", PORT=app.config["PORT"]))
+    assert states(checks.web(app, None)) == [("ok", f"{served} can keep deliveries")]
+    well, warned = states(checks.web(now, None))
+    assert well[0] == "ok"
+    assert warned == ("warn", "it was started with other keys, or another SECRET_KEY, than are set here now")
+    now.extensions["signalbox.engine"].dispose()

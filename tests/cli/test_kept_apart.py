@@ -59,6 +59,13 @@ def test_where_nothing_usual_explains_a_refusal_that_is_said(signalbox: Signalbo
     assert "Finding Nothing that usually" in " ".join(signalbox("rejected", "show", "last").stdout.split())
 
 
+def test_a_reason_that_explains_itself_wants_no_finding(signalbox: Signalbox, inbox: Inbox) -> None:
+    inbox.reject(came(BODY), Refused(Reason.TIMESTAMP_STALE, "Signed too long ago."))
+    shown = signalbox("rejected", "show", "last").stdout
+    assert "Finding" not in shown
+    assert "BOX_MAX_AGE_SECONDS" in shown
+
+
 @both
 def test_the_json_of_a_listing_holds_the_delivery(signalbox: Signalbox, inbox: Inbox, command: str, put: Put) -> None:
     kept = put(inbox)

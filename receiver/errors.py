@@ -9,12 +9,13 @@ class SignalboxError(Exception):
 
 
 class SettingsError(SignalboxError):
-    """The environment does not make a working installation; lists every problem at once."""
+    """The environment does not make a working installation; lists every problem at once, and says where to mend it."""
 
-    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, problems: Mapping[str, Sequence[str]], *, where: str = "in the environment or .env") -> None:
+        self.where = where
         self.problems = {name: list(messages) for name, messages in problems.items()}
         lines = [f"  {name}: {' '.join(messages)}" for name, messages in self.problems.items()]
-        super().__init__("\n".join(["Settings to mend (in the environment or .env):", *lines]))
+        super().__init__("\n".join([f"Settings to mend ({where}):", *lines]))
 
 
 class PatternError(SignalboxError):

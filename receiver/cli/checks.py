@@ -50,6 +50,8 @@ def settings(app: Flask) -> Iterator[Finding]:
         yield Finding("settings", "ok", said)
     else:
         yield Finding("settings", "ok", env)
+    for name, close in app.extensions.get("signalbox.misspelt", {}).items():
+        yield Finding("settings", "warn", f"{name} in .env is no setting: did you mean {close}?", "Rename it in .env.")
 
 
 def database(app: Flask) -> Iterator[Finding]:

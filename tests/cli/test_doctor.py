@@ -85,6 +85,23 @@ def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyP
     assert [item["said"].split()[0] for item in found] == ["PORT", "LEASE_SECONDS"]
 
 
+def test_settings_that_production_lacks_are_not_said_to_belong_into_a_file_that_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ENV", "production")
+    result = CliRunner().invoke(cli, ["doctor", "--json"], obj=ScriptInfo(create_app=wsgi.build_without_web))
+    mend = {item["mend"] for item in json.loads(result.stdout)["items"]}
+    assert mend == {"Set it in the environment: .env is not read, because ENV=production is set in the environment."}
+
+
+def test_a_misspelt_name_in_the_file_is_a_warning_with_the_one_that_was_meant(app: Flask) -> None:
+    app.extensions["signalbox.misspelt"] = {"BOX_PRIMRY_KEY": "BOX_PRIMARY_KEY"}
+    assert states(checks.settings(app)) == [
+        ("ok", "development"),
+        ("warn", "BOX_PRIMRY_KEY in .env is no setting: did you mean BOX_PRIMARY_KEY?"),
+    ]
+
+
 def test_a_worker_that_was_not_seen_for_long_is_not_there(app: Flask, engine: sa.Engine) -> None:
     roster.beat(engine, now() - timedelta(hours=2))
     assert states(checks.worker(app)) == [("fail", "none runs: the last sign of one was 2 h ago")]

@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from receiver import words
+from receiver.search import JOB_STATES, STATES
 from receiver.sources import SOURCES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_JOB_STATES = ("waiting", "running", "done", "dead")
 
 
 class Moment(click.ParamType[datetime]):
@@ -33,8 +32,10 @@ source = click.option("--source", type=click.Choice(list(SOURCES)), help="Only t
 event_type = click.option(
     "--type", metavar="PATTERN", help="Only these types, as handlers write them: box:FILE.UPLOADED, box:FILE.*, box:*."
 )
-event_state = click.option("--state", type=click.Choice(["accepted", "routed"]), help="Only events in this state.")
-job_state = click.option("--state", type=click.Choice(_JOB_STATES), help="Only jobs in this state.")
+event_state = click.option(
+    "--state", type=click.Choice(STATES), help="Only events in this state, or with a job in it, or with drift."
+)
+job_state = click.option("--state", type=click.Choice(JOB_STATES), help="Only jobs in this state.")
 since = click.option("--since", type=Moment(), help="Received then or later: 10m, 2h, 3d ago, or a time (UTC).")
 until = click.option("--until", type=Moment(), help="Received before then.")
 search = click.option("-q", "--search", "q", metavar="TEXT", help="Only with this text in the body or the headers.")

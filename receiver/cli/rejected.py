@@ -34,11 +34,12 @@ rejected = AppGroup(
 
 @rejected.command("list")
 @options.received
+@choosing.reason
 @options.paged
 @options.as_json
-def list_rejected(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
+def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | None, **filters: Any) -> None:
     """List the rejected deliveries, the newest first, each with its reason."""
-    page = listing.list_rejected(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
+    page = listing.list_rejected(open_tables(), Filters(**filters), reason=reason, limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
         return
@@ -54,7 +55,7 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, **filters: Any)
         for one in page["items"]
     ]
     grid = screen.table(["AGE", "ID", "SOURCE", "REASON", "BYTES"], rows)
-    screen.show_page(page, grid, nothing="Nothing was rejected.")
+    screen.show_page(page, grid, nothing=NOTHING if reason or any(filters.values()) else "Nothing was rejected.")
 
 
 @rejected.command("show")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from receiver.words import span
+
 
 class SignalboxError(Exception):
     """The root: catch this at an edge to show the message without a traceback."""
@@ -112,7 +114,7 @@ class Retry(SignalboxError):
         if not isinstance(after, timedelta):
             raise TypeError(f"Retry(after=…) takes a timedelta, not {type(after).__name__}")
         self.after = max(after, timedelta(0))
-        super().__init__(f"again in {self.after}")
+        super().__init__(f"again in {span(self.after)}")
 
 
 class Discard(SignalboxError):

@@ -122,7 +122,8 @@ def handlers(app: Flask) -> Iterator[Finding]:
 
 def worker(app: Flask) -> Iterator[Finding]:
     seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
-    start = "signalbox worker (make run starts one)"
+    is_production = app.config["ENV"] == "production"
+    start = "python wsgi.py worker" if is_production else "signalbox worker (make run starts one)"
     if seen is None:
         yield Finding("worker", "fail", "none has ever run here: events are kept and not handled", start)
     elif now - seen > UNSEEN:

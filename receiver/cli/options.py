@@ -25,7 +25,19 @@ class Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
 
 
-JOB_ID = click.IntRange(1, 2**63 - 1)
+class JobId(click.IntRange):
+    """The number of a job."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not the number of a job: signalbox jobs list shows them.", param, ctx)
+
+
+JOB_ID = JobId(1, 2**63 - 1)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 source = click.option("--source", type=click.Choice(list(SOURCES)), help="Only this source.")

@@ -119,6 +119,8 @@ def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which:
         screen.show(screen.table(["ID", "NOW"], [(one, _verdict(verdict)) for one, verdict in looks]))
         if verify:
             screen.note(f"{verify} of {len(looks)} verify now. To let them in: the same with `release`.")
+        else:
+            screen.note(f"0 of {len(looks)} verify now.")
     _fail_if(chosen.one_by_one and verify < len(looks))
 
 

@@ -96,7 +96,8 @@ def _turn_away() -> AnyResponse:
     if current_app.config["ENV"] != "production" and not current_app.config["ADMIN_PASSWORD"]:
         abort(403, "In development the pages open on this machine only. To open them elsewhere, set ADMIN_PASSWORD.")
     if request.path.startswith(FOR_PROGRAMS) and request.endpoint != "documentation.docs":
-        said = "Send the API_TOKEN of this installation: Authorization: Bearer …"
+        is_wrong = request.headers.get("Authorization", "").lower().startswith("bearer ")
+        said = _IS_ANOTHER if is_wrong else "Send the API_TOKEN of this installation: Authorization: Bearer …"
         return Answer(401, {"status": "error", "detail": said}, _CHALLENGE).response()
     login = url_for("auth.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
     if request.headers.get("HX-Request"):
@@ -104,6 +105,7 @@ def _turn_away() -> AnyResponse:
     return redirect(login)
 
 
+_IS_ANOTHER = "This is not the API_TOKEN of this installation, or it has none. Web reads it when it starts."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
 
 

@@ -76,6 +76,11 @@ def test_without_the_tables_it_names_the_command_and_asks_nothing_of_them(
     assert "to /readyz: The tables are not those of this release" in result.stdout
 
 
+def test_in_production_a_worker_is_started_as_the_procfile_does(app: Flask) -> None:
+    app.config["ENV"] = "production"
+    assert [finding.mend for finding in checks.worker(app)] == ["python wsgi.py worker"]
+
+
 def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("LEASE_SECONDS", "0")

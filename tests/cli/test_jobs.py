@@ -133,6 +133,12 @@ def test_discarding_what_runs_says_that_the_run_goes_on(signalbox: Signalbox, en
     assert result.stderr == "job 1 was running: what it does now goes on to its end, and counts for nothing.\n"
 
 
+@pytest.mark.parametrize("given", ["abc", "0", "-1", "1.5"])
+def test_what_is_no_number_of_a_job_is_told_where_they_are(signalbox: Signalbox, given: str) -> None:
+    result = signalbox("jobs", "show", "--", given)
+    assert (result.exit_code, f"'{given}' is not the number of a job" in result.stderr) == (2, True)
+
+
 def test_a_job_that_is_not_there_is_exit_1(signalbox: Signalbox) -> None:
     result = signalbox("jobs", "replay", "99")
     assert (result.exit_code, result.stderr) == (1, "Error: no job has the id 99\n")

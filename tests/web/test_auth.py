@@ -118,6 +118,12 @@ def test_the_token_opens_the_api_and_a_wrong_one_does_not(outside: FlaskClient) 
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_a_wrong_token_is_told_from_none(outside: FlaskClient) -> None:
+    wrong = outside.get("/api/events", headers={"Authorization": "Bearer another"}).get_json()["detail"]
+    none = outside.get("/api/events").get_json()["detail"]
+    assert (wrong.startswith("This is not the API_TOKEN"), none.startswith("Send the API_TOKEN")) == (True, True)
+
+
 def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None:
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},

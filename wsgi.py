@@ -30,10 +30,12 @@ def build_without_web() -> "Flask":
 
 
 def _make(create: "Callable[[Mapping[str, Any]], Flask]") -> "Flask":
-    from config import load
+    from config import load, misspelt
 
     try:
-        return create(load(os.environ))
+        app = create(load(os.environ))
+        app.extensions["signalbox.misspelt"] = misspelt(os.environ)
+        return app
     except SettingsError as error:
         sys.exit(str(error))
 

@@ -1,6 +1,7 @@
 """How this installation is set up: `load` turns the environment into the settings that the app is made from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from environs import Env, EnvError, ValidationError
 from config.settings import ADMIN_PASSWORD_LENGTH, API_TOKEN_LENGTH, ROOT, SECRET_KEY_LENGTH, SETTINGS
 from receiver.errors import SettingsError
 
-__all__ = ["ENV_FILE", "ROOT", "load"]
+__all__ = ["ENV_FILE", "ROOT", "load", "misspelt"]
 
 ENV_FILE = ROOT / ".env"
+# In the file other programs may have names of their own: only what is as good as a setting's name is taken for one.
+CLOSE = 0.8
+_WHERE = "in the environment or .env"
+_NOT_IN_THE_FILE = "in the environment: .env is not read, because ENV=production is set in the environment"
 _LENGTHS = {
     "SECRET_KEY": SECRET_KEY_LENGTH,
     "ADMIN_PASSWORD": ADMIN_PASSWORD_LENGTH,
@@ -30,7 +35,8 @@ def load(environ: Mapping[str, str], *, env_file: Path = ENV_FILE) -> dict[str, 
     `env_file` fills in what `environ` does not have, unless that says ENV=production. Whitespace around a value is
     dropped, and an empty value is the same as none. Raises SettingsError, which names every mistake and no value.
     """
-    given = _given(environ, env_file)
+    in_file = _in_file(environ, env_file)
+    given = _given(environ, in_file)
     reader = MappingEnv(_defaults(given) | given)
     settings: dict[str, Any] = {}
     problems: dict[str, list[str]] = {}
@@ -46,8 +52,24 @@ def load(environ: Mapping[str, str], *, env_file: Path = ENV_FILE) -> dict[str, 
     elif settings.get("ADMIN_PASSWORD") and not settings.get("SECRET_KEY"):
         problems.setdefault("SECRET_KEY", ["must be set where ADMIN_PASSWORD is: it signs the cookie of a login."])
     if problems:
-        raise SettingsError(problems)
+        for name, close in _misspelt(in_file).items():
+            if close in problems:
+                problems[close].append(f"({env_file.name} has {name}.)")
+        raise SettingsError(problems, where=_NOT_IN_THE_FILE if _is_production(environ) else _WHERE)
     return settings
+
+
+def misspelt(environ: Mapping[str, str], *, env_file: Path = ENV_FILE) -> dict[str, str]:
+    """Give the names in `env_file` that are no setting's but almost, each with the one that was probably meant."""
+    return _misspelt(_in_file(environ, env_file))
+
+
+def _misspelt(names: Iterable[str]) -> dict[str, str]:
+    # `LEASE` as well, which is what LEASE_SECONDS is called after loading.
+    known = {setting.key: setting.name for setting in SETTINGS} | {setting.name: setting.name for setting in SETTINGS}
+    strange = [name for name in names if known.get(name) != name]
+    close = {name: get_close_matches(name.upper(), known, n=1, cutoff=CLOSE) for name in strange}
+    return {name: known[found[0]] for name, found in close.items() if found}
 
 
 class MappingEnv(Env):
@@ -61,8 +83,11 @@ class MappingEnv(Env):
         return self._given.get(env_key, default)
 
 
-def _given(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    in_file = {} if _is_production(environ) else _read(env_file)
+def _in_file(environ: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    return {} if _is_production(environ) else _read(env_file)
+
+
+def _given(environ: Mapping[str, str], in_file: Mapping[str, str]) -> dict[str, str]:
     values = {name: value.strip() for name, value in {**in_file, **environ}.items()}
     return {name: value for name, value in values.items() if value}
 

@@ -152,7 +152,7 @@ SETTINGS = (
     Setting(
         "ENV",
         choice("development", "production"),
-        "What this installation is for; production insists on SECRET_KEY.",
+        "What this installation is for; production insists on SECRET_KEY, ADMIN_PASSWORD and API_TOKEN.",
         "development",
     ),
     Setting(

@@ -27,19 +27,22 @@ _PORTAL = {
 _SETTINGS = {"box": "BOX_PRIMARY_KEY and BOX_SECONDARY_KEY", "filestack": "FILESTACK_SECRETS"}
 _SIGNATURES = {"box": ("BOX-SIGNATURE-PRIMARY", "BOX-SIGNATURE-SECONDARY"), "filestack": ("FS-Signature",)}
 _TIMESTAMPS = {"box": "BOX-DELIVERY-TIMESTAMP", "filestack": "FS-Timestamp"}
-_AGES = {"box": "BOX_MAX_AGE", "filestack": "FILESTACK_MAX_AGE"}
+_AGES = {"box": "BOX_MAX_AGE_SECONDS", "filestack": "FILESTACK_MAX_AGE_SECONDS"}
+_RESTART = "Web reads its keys when it starts: restart it after a change."
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """Sentences for people: why it was refused, what would have made it verify (None: nothing that we know), the mend.
 
-    None of them holds a key or a signature.
+    None of them holds a key or a signature. `is_unexplained` says that the reason explains nothing by itself, and that
+    nothing which commonly goes wrong does.
     """
 
     sentence: str
     finding: str | None
     mend: str
+    is_unexplained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def diagnose(delivery: Delivery, keys: Keys, reason: str, *, pause: Callable[[],
         if _would_verify(one):
             return Diagnosis(sentence, one.says, one.mend)
         pause()
-    return Diagnosis(sentence, None, mend)
+    return Diagnosis(sentence, None, mend, is_unexplained=reason == Reason.SIGNATURE_MISMATCH)
 
 
 def verify_now(delivery: Delivery, keys: Keys, *, max_age: timedelta, max_skew: timedelta) -> Verified | Refused:
@@ -81,7 +84,7 @@ def _would_verify(one: _Try) -> bool:
 def _tries(delivery: Delivery, keys: Keys) -> Iterator[_Try]:
     """Give what commonly goes wrong, the most common first: the keys, the headers, the body."""
     own, provider = keys[delivery.source], _PROVIDERS[delivery.source]
-    yield _Try(_KEYS_CHANGED, "Nothing is left to mend: the next one will be accepted.", delivery, own)
+    yield _Try(_KEYS_CHANGED, _KEYS_READ, delivery, own)
     for says, changed_keys in _other_keys(delivery.source, keys):
         yield _Try(says, "Then start Signalbox anew and verify this one again.", delivery, changed_keys)
     for says, headers in _other_headers(delivery):
@@ -93,7 +96,8 @@ def _tries(delivery: Delivery, keys: Keys) -> Iterator[_Try]:
         yield _Try(says, mend, replace(delivery, body=body), own)
 
 
-_KEYS_CHANGED = "It verifies with the keys that are set now: they were others, or not set, when it arrived."
+_KEYS_CHANGED = "It verifies with the keys that are set now: web had others, or none, when it arrived."
+_KEYS_READ = "Web reads its keys when it starts: if they were changed since, restart it, and the next one is accepted."
 
 
 def _other_keys(source: str, keys: Keys) -> Iterator[tuple[str, dict[str, str]]]:
@@ -277,15 +281,15 @@ def _matches_none_of(count: int) -> str:
 def _mend(source: str, reason: str) -> str:
     portal, settings, timestamp = _PORTAL[source], _SETTINGS[source], _TIMESTAMPS[source]
     mends: Mapping[str, str] = {
-        Reason.SIGNATURE_MISSING: f"Generate a key in {portal} and set {settings}. Or was it not sent by them at all?",
+        Reason.SIGNATURE_MISSING: f"Generate a key in {portal}, set {settings}. {_RESTART} Or was it sent by others?",
         Reason.SIGNATURE_MALFORMED: "See whether a proxy or relay rewrites headers, or what else sent it.",
-        Reason.SIGNATURE_MISMATCH: f"Check {settings} against {portal}, and that nothing on the way rewrites bodies.",
+        Reason.SIGNATURE_MISMATCH: f"Check {settings} against {portal}, and that nothing rewrites bodies. {_RESTART}",
         Reason.TIMESTAMP_MISSING: f"See whether a proxy or relay drops {timestamp}.",
         Reason.TIMESTAMP_MALFORMED: f"See whether a proxy or relay rewrites {timestamp}.",
         Reason.TIMESTAMP_STALE: f"See what held it up, or set the clock here right. The limit: {_AGES[source]}.",
-        Reason.TIMESTAMP_IN_FUTURE: "Set the clock of this machine right (NTP). The limit: CLOCK_SKEW.",
+        Reason.TIMESTAMP_IN_FUTURE: "Set the clock of this machine right (NTP). The limit: CLOCK_SKEW_SECONDS.",
         Reason.VERSION_UNSUPPORTED: "See whether Box announced new signatures and Signalbox is out of date.",
         Reason.ALGORITHM_UNSUPPORTED: "See whether Box announced a new algorithm and Signalbox is out of date.",
         Reason.HEADER_CONFLICT: "See whether a proxy or relay adds headers of its own, or whether somebody tampers.",
     }
-    return mends.get(reason, f"Check {settings} against {portal}.")
+    return mends.get(reason, f"Check {settings} against {portal}. {_RESTART}")

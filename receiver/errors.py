@@ -3,18 +3,21 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from receiver.words import span
+
 
 class SignalboxError(Exception):
     """The root: catch this at an edge to show the message without a traceback."""
 
 
 class SettingsError(SignalboxError):
-    """The environment does not make a working installation; lists every problem at once."""
+    """The environment does not make a working installation; lists every problem at once, and says where to mend it."""
 
-    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, problems: Mapping[str, Sequence[str]], *, where: str = "in the environment or .env") -> None:
+        self.where = where
         self.problems = {name: list(messages) for name, messages in problems.items()}
         lines = [f"  {name}: {' '.join(messages)}" for name, messages in self.problems.items()]
-        super().__init__("\n".join(["Settings to mend (in the environment or .env):", *lines]))
+        super().__init__("\n".join([f"Settings to mend ({where}):", *lines]))
 
 
 class PatternError(SignalboxError):
@@ -111,7 +114,7 @@ class Retry(SignalboxError):
         if not isinstance(after, timedelta):
             raise TypeError(f"Retry(after=…) takes a timedelta, not {type(after).__name__}")
         self.after = max(after, timedelta(0))
-        super().__init__(f"again in {self.after}")
+        super().__init__(f"again in {span(self.after)}")
 
 
 class Discard(SignalboxError):

@@ -188,10 +188,16 @@ def show_job(engine: sa.Engine, job_id: int) -> Item:
 
 
 def list_rejected(
-    engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
+    engine: sa.Engine,
+    filters: Filters = NO_FILTERS,
+    *,
+    reason: str | None = None,
+    limit: int = LIMIT,
+    cursor: str | None = None,
 ) -> Page:
-    """Give the deliveries that did not verify, newest first, each with its reason."""
-    found = search.find(engine, rejected, filters, limit=limit, cursor=cursor)
+    """Give the deliveries that did not verify, newest first, each with its reason; `reason` is the only one."""
+    also = () if reason is None else (rejected.c.reason == search.storable(reason),)
+    found = search.find(engine, rejected, filters, limit=limit, cursor=cursor, also=also)
     return _page(found, [_rejected(row) for row in found.rows])
 
 

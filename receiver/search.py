@@ -18,6 +18,7 @@ from ulid_transform import ulid_at_time
 
 from receiver import db
 from receiver.errors import NotFoundError, PatternError
+from receiver.sources import SOURCES
 from receiver.tables import events, is_dead, is_held, is_unrouted, jobs
 
 EVENT_STATES = ("accepted", "routed")
@@ -81,19 +82,21 @@ def find(
     cursor: str | None = None,
     floor: int = 0,
     patience: timedelta | None = None,
+    also: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Found:
     """Give a page of a table's rows above the place `floor`, within PATIENCE or as much as there is.
 
-    NotFoundError for a cursor that no listing gave, PatternError for a type that is no pattern.
+    `also` is what else they have to be like. NotFoundError for a cursor that no listing gave, PatternError for a type
+    that is no pattern.
     """
     patience = PATIENCE if patience is None else patience
     deadline = time.monotonic() + patience.total_seconds()
     with db.reading(engine) as connection:
         low, high = _span(connection, table, filters, place_of(cursor))
         wanted, in_steps = _wanted(connection, table, filters)
-    search = _Search(engine, table, wanted, limit)
+    search = _Search(engine, table, wanted.where(*also), limit)
     low = max(low, floor + 1)
-    if not in_steps:
+    if not in_steps and not also:
         return search.page(search.rows(low, high))
     if not _at_once.acquire(timeout=patience.total_seconds()):
         return search.stopped((), high)
@@ -200,9 +203,16 @@ def place_of(cursor: str | None) -> int | None:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise PatternError unless this is a pattern of types."""
-    if pattern != "*" and ":" not in pattern:
+    """Raise PatternError unless this is a pattern of types that there can be."""
+    if pattern == "*":
+        return
+    source, _, name = pattern.partition(":")
+    if not name:
         raise PatternError(f"{pattern!r} is no pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
+    if source not in SOURCES:
+        raise PatternError(
+            f"{pattern!r} is of no source that there is: write {' or '.join(f'{one}:…' for one in SOURCES)}"
+        )
 
 
 def storable(text: str) -> str:

@@ -1,6 +1,7 @@
 """Why a delivery was refused, in words."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.settings import SETTINGS
 from receiver import simulator
 from receiver.diagnosis import Diagnosis, diagnose, verify_now
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
@@ -112,6 +114,26 @@ def test_a_key_that_was_set_since_is_recognised() -> None:
     found = diagnose(came(), KEYS, Reason.SIGNATURE_MISMATCH)
     assert found.finding is not None
     assert "keys that are set now" in found.finding
+    assert "restart it, and the next one is accepted" in found.mend
+
+
+@pytest.mark.parametrize("reason", ["signature_missing", "signature_mismatch", "a reason of a later release"])
+def test_a_mend_that_names_a_key_says_that_web_has_to_start_anew(reason: str) -> None:
+    assert "restart it" in diagnose(came(body=simulator.tampered), KEYS, reason).mend
+
+
+@pytest.mark.parametrize("source", ["box", "filestack"])
+@pytest.mark.parametrize("reason", Reason)
+def test_every_setting_that_it_names_exists(source: str, reason: Reason) -> None:
+    found = diagnose(came(source, body=simulator.tampered), KEYS, reason)
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", f"{found.sentence} {found.mend}"))
+    assert named <= {setting.name for setting in SETTINGS}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_only_a_mismatch_leaves_something_to_explain(reason: Reason) -> None:
+    found = diagnose(came(body=simulator.tampered), KEYS, reason)
+    assert found.is_unexplained == (reason is Reason.SIGNATURE_MISMATCH)
 
 
 HEADERS: dict[str, tuple[str, Changes]] = {

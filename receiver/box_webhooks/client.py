@@ -160,7 +160,11 @@ class Client:
             )
             raise BoxError(message, status=401) from None
         if self._account.kind is Kind.SANDBOX:
-            message = "This sandbox takes listed tokens only: set BOX_DEVELOPER_TOKEN to one of them."
+            # The SDK does not tell which of them it was.
+            message = (
+                "The sandbox answered 401. It was told to (signalbox sandbox refuse); or it takes listed tokens "
+                "only (--token), then set BOX_DEVELOPER_TOKEN to one of them; or the token's session is over."
+            )
             raise BoxError(message, status=401) from None
         raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
 

@@ -88,7 +88,7 @@ def check_triggers(triggers: Sequence[str], target: Target, *, allow_unknown: bo
         elif not _WORD.fullmatch(trigger):
             yield f"{trigger[:100]!r} cannot be a trigger."
         elif not allow_unknown:
-            yield f"{trigger} is no trigger that is known{_meant(trigger)} (--allow-unknown asks for it all the same)."
+            yield f"{trigger} is no trigger that is known{meant(trigger)} (--allow-unknown asks for it all the same)."
 
 
 def fits(trigger: str, target_type: str) -> bool:
@@ -96,7 +96,8 @@ def fits(trigger: str, target_type: str) -> bool:
     return not trigger.startswith(_FOLDERS_ONLY if target_type == "file" else _FILES_ONLY)
 
 
-def _meant(trigger: str) -> str:
+def meant(trigger: str) -> str:
+    """Give a question for the triggers that come close to what is none, to end a sentence with; "" where none does."""
     close = get_close_matches(trigger.upper(), sorted(TRIGGERS), n=2, cutoff=0.7)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 

@@ -19,6 +19,7 @@ from receiver.errors import HandlerError, StoreError
 from receiver.inbox import Inbox
 from receiver.metrics import gauges
 from receiver.search import Filters
+from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from receiver.web.hooks import Gate
 
 State = Literal["ok", "warn", "fail"]
@@ -50,6 +51,8 @@ def settings(app: Flask) -> Iterator[Finding]:
         yield Finding("settings", "ok", said)
     else:
         yield Finding("settings", "ok", env)
+    for name, close in app.extensions.get("signalbox.misspelt", {}).items():
+        yield Finding("settings", "warn", f"{name} in .env is no setting: did you mean {close}?", "Rename it in .env.")
 
 
 def database(app: Flask) -> Iterator[Finding]:
@@ -90,7 +93,8 @@ def keys(app: Flask) -> Iterator[Finding]:
             yield Finding(name, "ok", f"on, verified by {' or '.join(gate.keys)}")
         else:
             said = "off: its deliveries are answered 404"
-            yield Finding(name, "warn" if is_any_on else "fail", said, f"Set {' or '.join(gate.settings)}.")
+            mend = f"Set {' or '.join(gate.settings)}, and restart web."
+            yield Finding(name, "warn" if is_any_on else "fail", said, mend)
 
 
 def handlers(app: Flask) -> Iterator[Finding]:
@@ -119,7 +123,8 @@ def handlers(app: Flask) -> Iterator[Finding]:
 
 def worker(app: Flask) -> Iterator[Finding]:
     seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
-    start = "signalbox worker (make run starts one)"
+    is_production = app.config["ENV"] == "production"
+    start = "python wsgi.py worker" if is_production else "signalbox worker (make run starts one)"
     if seen is None:
         yield Finding("worker", "fail", "none has ever run here: events are kept and not handled", start)
     elif now - seen > UNSEEN:
@@ -188,13 +193,15 @@ def _off_from_database(engine: sa.Engine) -> timedelta:
 
 
 def web(app: Flask, url: str | None) -> Iterator[Finding]:
-    """Ask a running web process whether it could keep a delivery."""
+    """Ask a running web process whether it could keep a delivery, and by the keys that are set now."""
     if url is None and not app.config["PORT"]:
         yield Finding("web", "warn", "PORT is 0, so nobody knows where it listens", "Say it: --url http://127.0.0.1:…")
         return
     base = (url or address(app.config["HOST"], app.config["PORT"])).rstrip("/")
+    fingerprint = fingerprint_of_keys(app)
+    asked = {KEYS_HEADER: fingerprint} if fingerprint else {}
     try:
-        answer = httpx.get(f"{base}/readyz", timeout=PATIENCE_SECONDS, trust_env=url is not None)
+        answer = httpx.get(f"{base}/readyz", headers=asked, timeout=PATIENCE_SECONDS, trust_env=url is not None)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         said = f"no answer from {base} ({str(error) or type(error).__name__})"
         yield Finding("web", "fail", said, "Start it: make run. Or say where it is: --url")
@@ -202,6 +209,9 @@ def web(app: Flask, url: str | None) -> Iterator[Finding]:
     told = _json_of(answer)
     if answer.status_code == 200 and told.get("status") == "ok":
         yield Finding("web", "ok", f"{base} can keep deliveries")
+        if told.get("keys") == "others":
+            said = "it was started with other keys, or another SECRET_KEY, than are set here now"
+            yield Finding("web", "warn", said, "Restart web: it reads its settings when it starts.")
     else:
         why = f"{base} answers {answer.status_code} to /readyz: {told.get('detail', 'not as Signalbox does')}"
         yield Finding("web", "fail", why, "See its log. Is that Signalbox at all?")

@@ -52,9 +52,13 @@ def choose(
 ) -> Chosen:
     """Give what is meant, oldest first; a usage error where it is not said, or said in two ways."""
     is_filtered = reason is not None or any(value is not None for value in filters.values())
-    if bool(ids) + is_filtered + everything != 1:
+    ways = bool(ids) + is_filtered + everything
+    if ways != 1:
         also = " --reason CODE," if table is rejected else ""
-        raise click.UsageError(f"Say which: ids, or filters (--source,{also} --since, --until, --search), or --all.")
+        end = "." if ways == 0 else "; one of these, and not two."
+        raise click.UsageError(
+            f"Say which: ids, or filters (--source,{also} --since, --until, --search), or --all{end}"
+        )
     engine = open_tables()
     if ids:
         return Chosen(list(dict.fromkeys(show(engine, given)["id"] for given in ids)), one_by_one=True)

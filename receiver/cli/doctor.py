@@ -67,7 +67,7 @@ def _of_settings(stop: SystemExit) -> Iterator[Finding]:
     if not isinstance(error, SettingsError):
         raise stop
     for name, messages in error.problems.items():
-        yield Finding("settings", "fail", f"{name} {' '.join(messages)}", "Set it in the environment, or in .env.")
+        yield Finding("settings", "fail", f"{name} {' '.join(messages)}", f"Set it {error.where}.")
 
 
 def _lines(finding: Finding) -> Iterator[Text]:

@@ -4,16 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-import sqlalchemy as sa
 from flask.cli import AppGroup
 from rich.table import Table
 from rich.text import Text
 
-from receiver import jobs, roster, words
+from receiver import jobs, words
 from receiver.cli import options, screen
-from receiver.cli.installation import load_handlers, open_tables, require_handler
+from receiver.cli.installation import load_handlers, open_tables, require_known_handler
 from receiver.cli.trial import try_handler
-from receiver.errors import NotFoundError
 from receiver.routing import BrokenModule, Handler, Router
 
 IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
@@ -44,7 +42,8 @@ def list_handlers(as_json: bool) -> None:
 @click.argument("name")
 def pause_handler(name: str) -> None:
     """Begin no job of a handler until it is resumed; what runs now runs to its end, and what comes waits."""
-    engine = _open_tables_with(name)
+    engine = open_tables()
+    require_known_handler(engine, name)
     waiting = jobs.pause_handler(engine, name, datetime.now(UTC))
     click.echo(f"{name} is paused; {words.count(waiting, 'job')} waited for it.")
 
@@ -53,19 +52,10 @@ def pause_handler(name: str) -> None:
 @click.argument("name")
 def resume_handler(name: str) -> None:
     """Run the jobs of a paused handler again, at once where they waited for it."""
-    engine = _open_tables_with(name)
+    engine = open_tables()
+    require_known_handler(engine, name)
     woken = jobs.resume_handler(engine, name, datetime.now(UTC))
     click.echo(f"{name} is resumed; {words.count(woken, 'job')} waited for it.")
-
-
-def _open_tables_with(name: str) -> sa.Engine:
-    """Give the engine, once it is certain that a handler of this name is here, or was."""
-    engine = open_tables()
-    try:
-        roster.show_handler(engine, name)
-    except NotFoundError:
-        require_handler(name)
-    return engine
 
 
 def _table(router: Router) -> Table:

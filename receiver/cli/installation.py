@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from receiver import db, metrics
-from receiver.errors import NotFoundError, SettingsError
+from receiver import db, metrics, roster
+from receiver.errors import HandlerError, NotFoundError, SettingsError
 from receiver.logs import LINES
 from receiver.routing import Handler, Router, router
 
@@ -38,13 +38,27 @@ def load_handlers() -> Router:
 
 
 def require_handler(name: str) -> Handler:
-    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so."""
+    """Give the handler of a name; NotFoundError, with the names that come close, unless one is called so.
+
+    HandlerError, with what is wrong with it, where the module that it would be in does not import.
+    """
     router = load_handlers()
     if found := router.find(name):
         return found
+    for broken in router.broken.values():
+        if f"{name}.".startswith(f"{broken.name}."):
+            raise HandlerError(f"{broken.name} does not import: {broken.error}\nsignalbox handlers list shows where.")
     close = get_close_matches(name, [handler.name for handler in router.handlers()])
     hint = f"did you mean {' or '.join(close)}?" if close else "signalbox handlers list shows them."
     raise NotFoundError(f"no handler is named {name}: {hint}")
+
+
+def require_known_handler(engine: sa.Engine, name: str) -> None:
+    """Raise NotFoundError, with the names that come close, unless a handler of this name is here, or was."""
+    try:
+        roster.show_handler(engine, name)
+    except NotFoundError:
+        require_handler(name)
 
 
 def start_celery(app: Flask) -> "Celery":

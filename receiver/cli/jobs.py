@@ -5,12 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+import sqlalchemy as sa
 from flask.cli import AppGroup
 
+from receiver import dead_letters, listing, words
 from receiver import jobs as store
-from receiver import listing
-from receiver.cli import job_view, options, screen
-from receiver.cli.installation import open_tables
+from receiver.cli import choosing, job_view, options, screen
+from receiver.cli.installation import open_tables, require_known_handler
+from receiver.dead_letters import Which
+
+DONE_OR_DEAD = "is done or dead already"
 
 jobs = AppGroup("jobs", help="See events on their way through handlers; repeat or discard.")
 
@@ -45,22 +49,69 @@ def show_job(id: int, full: bool, as_json: bool) -> None:
 
 
 @jobs.command("replay")
-@click.argument("ids", type=options.JOB_ID, nargs=-1, required=True, metavar="ID...")
-def replay_jobs(ids: tuple[int, ...]) -> None:
-    """Run jobs again, with all their attempts; what is running now is left alone."""
+@click.argument("ids", type=options.JOB_ID, nargs=-1, metavar="[ID]...")
+@click.option("--handler", metavar="NAME", help="All dead letters of this handler.")
+@options.event_type
+@options.since
+@options.until
+@click.option("--all", "everything", is_flag=True, help="All dead letters there are.")
+@click.option("--yes", is_flag=True, help="Do not ask before many run again.")
+@options.as_json
+def replay_jobs(ids: tuple[int, ...], everything: bool, yes: bool, as_json: bool, **filters: Any) -> None:
+    """Run jobs again, with all their attempts: those named, or all dead letters that are like this.
+
+    What is running now is left alone. --since and --until are of the event.
+
+    \b
+    signalbox jobs replay 17 18
+    signalbox jobs replay --handler handlers.box_journal.note_upload --since 2d
+    """
+    if bool(ids) + any(value is not None for value in filters.values()) + everything != 1:
+        raise click.UsageError(
+            "Say one of these: ids, or filters (--handler, --type, --since, --until), or --all dead letters."
+        )
     engine, now = open_tables(), datetime.now(UTC)
-    _for_each(ids, lambda one: store.replay_job(engine, one, now=now), did="runs again", did_not="is running now")
+    if not ids:
+        _replay_dead_letters(engine, Which(**filters), now, yes=yes, as_json=as_json)
+    elif as_json:
+        replayed = sum(store.replay_job(engine, one, now=now) for one in ids)
+        screen.show_json({"jobs": replayed})
+        click.get_current_context().exit(int(replayed < len(ids)))
+    else:
+        _for_each(ids, lambda one: store.replay_job(engine, one, now=now), did="runs again", did_not="is running now")
+
+
+def _replay_dead_letters(engine: sa.Engine, which: Which, now: datetime, *, yes: bool, as_json: bool) -> None:
+    found = dead_letters.count(engine, which)
+    if not found.number and which.handler is not None:
+        require_known_handler(engine, which.handler)
+    if found.number:
+        number = (
+            words.count(found.number, "dead letter") if found.is_whole else f"{found.number:,} or more dead letters"
+        )
+        choosing.ask(f"Replay {number}{f' of {which.handler}' if which.handler else ''}?", yes=yes, as_json=as_json)
+    replayed = dead_letters.replay(engine, which, now=now) if found.number else 0
+    if as_json:
+        screen.show_json({"jobs": replayed})
+    elif replayed:
+        click.echo(f"{words.count(replayed, 'job')} {'runs' if replayed == 1 else 'run'} again")
+    else:
+        screen.note("No dead letter is like that.")
 
 
 @jobs.command("discard")
 @click.argument("ids", type=options.JOB_ID, nargs=-1, required=True, metavar="ID...")
 @click.option("--reason", default="discarded by hand", show_default=True, help="Why, for who looks at it later.")
 def discard_jobs(ids: tuple[int, ...], reason: str) -> None:
-    """Do not try jobs again: they are dead letters then, and can still be replayed."""
+    """Do not try jobs again: they are dead letters then, and can still be replayed.
+
+    One that is running now runs to its end, and its outcome counts for nothing.
+    """
     engine = open_tables()
-    _for_each(
-        ids, lambda one: store.bury(engine, one, reason=reason), did="is discarded", did_not="is done or dead already"
-    )
+    running = {one for one in ids if listing.show_job(engine, one)["state"] == "running"}
+    _for_each(ids, lambda one: store.bury(engine, one, reason=reason), did="is discarded", did_not=DONE_OR_DEAD)
+    for one in running:
+        screen.note(f"job {one} was running: what it does now goes on to its end, and counts for nothing.")
 
 
 def _for_each(ids: tuple[int, ...], change: Callable[[int], object], *, did: str, did_not: str) -> None:

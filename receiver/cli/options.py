@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from receiver import words
+from receiver.search import JOB_STATES, STATES
 from receiver.sources import SOURCES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_JOB_STATES = ("waiting", "running", "done", "dead")
 
 
 class Moment(click.ParamType[datetime]):
@@ -26,15 +25,29 @@ class Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
 
 
-JOB_ID = click.IntRange(1, 2**63 - 1)
+class JobId(click.IntRange):
+    """The number of a job."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not the number of a job: signalbox jobs list shows them.", param, ctx)
+
+
+JOB_ID = JobId(1, 2**63 - 1)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 source = click.option("--source", type=click.Choice(list(SOURCES)), help="Only this source.")
 event_type = click.option(
     "--type", metavar="PATTERN", help="Only these types, as handlers write them: box:FILE.UPLOADED, box:FILE.*, box:*."
 )
-event_state = click.option("--state", type=click.Choice(["accepted", "routed"]), help="Only events in this state.")
-job_state = click.option("--state", type=click.Choice(_JOB_STATES), help="Only jobs in this state.")
+event_state = click.option(
+    "--state", type=click.Choice(STATES), help="Only events in this state, or with a job in it, or with drift."
+)
+job_state = click.option("--state", type=click.Choice(JOB_STATES), help="Only jobs in this state.")
 since = click.option("--since", type=Moment(), help="Received then or later: 10m, 2h, 3d ago, or a time (UTC).")
 until = click.option("--until", type=Moment(), help="Received before then.")
 search = click.option("-q", "--search", "q", metavar="TEXT", help="Only with this text in the body or the headers.")

@@ -34,11 +34,12 @@ rejected = AppGroup(
 
 @rejected.command("list")
 @options.received
+@choosing.reason
 @options.paged
 @options.as_json
-def list_rejected(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
+def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | None, **filters: Any) -> None:
     """List the rejected deliveries, the newest first, each with its reason."""
-    page = listing.list_rejected(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
+    page = listing.list_rejected(open_tables(), Filters(**filters), reason=reason, limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
         return
@@ -54,7 +55,7 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, **filters: Any)
         for one in page["items"]
     ]
     grid = screen.table(["AGE", "ID", "SOURCE", "REASON", "BYTES"], rows)
-    screen.show_page(page, grid, nothing="Nothing was rejected.")
+    screen.show_page(page, grid, nothing=NOTHING if reason or any(filters.values()) else "Nothing was rejected.")
 
 
 @rejected.command("show")
@@ -79,9 +80,10 @@ def _show(item: Any, found: Diagnosis, now: datetime) -> None:
         ("Received", f"{words.full(received)}, {words.ago(received, now)}"),
         ("Reason", screen.styled(item["reason"], "red")),
         ("", item["detail"]),
-        ("Finding", found.finding or "Nothing that usually goes wrong would explain it."),
-        ("Mend", found.mend),
     ]
+    if found.finding or found.is_unexplained:
+        pairs.append(("Finding", found.finding or "Nothing that usually goes wrong would explain it."))
+    pairs.append(("Mend", found.mend))
     screen.show(
         screen.styled(f"A rejected delivery to {item['source']}", "bold"),
         screen.facts(pairs),
@@ -117,6 +119,8 @@ def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which:
         screen.show(screen.table(["ID", "NOW"], [(one, _verdict(verdict)) for one, verdict in looks]))
         if verify:
             screen.note(f"{verify} of {len(looks)} verify now. To let them in: the same with `release`.")
+        else:
+            screen.note(f"0 of {len(looks)} verify now.")
     _fail_if(chosen.one_by_one and verify < len(looks))
 
 

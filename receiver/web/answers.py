@@ -55,6 +55,10 @@ def explain(error: HTTPException) -> Response:
     }
     lost = error.code == 404 and error.description == NotFound.description
     detail = _nothing_here() if lost else error.description
+    if error.code == 405 and request.path.startswith("/hooks/"):
+        detail = (
+            "Providers post their deliveries here, and there is nothing to look at: what came is on the inbox page."
+        )
     if _wants_page():
         page = render_template("error.html", code=error.code or 500, name=error.name, detail=detail)
         return Response(page, error.code or 500, headers)

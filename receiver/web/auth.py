@@ -96,7 +96,8 @@ def _turn_away() -> AnyResponse:
     if current_app.config["ENV"] != "production" and not current_app.config["ADMIN_PASSWORD"]:
         abort(403, "In development the pages open on this machine only. To open them elsewhere, set ADMIN_PASSWORD.")
     if request.path.startswith(FOR_PROGRAMS) and request.endpoint != "documentation.docs":
-        said = "Send the API_TOKEN of this installation: Authorization: Bearer …"
+        is_wrong = request.headers.get("Authorization", "").lower().startswith("bearer ")
+        said = _IS_ANOTHER if is_wrong else "Send the API_TOKEN of this installation: Authorization: Bearer …"
         return Answer(401, {"status": "error", "detail": said}, _CHALLENGE).response()
     login = url_for("auth.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
     if request.headers.get("HX-Request"):
@@ -104,6 +105,7 @@ def _turn_away() -> AnyResponse:
     return redirect(login)
 
 
+_IS_ANOTHER = "This is not the API_TOKEN of this installation, or it has none. Web reads it when it starts."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
 
 
@@ -155,13 +157,15 @@ def login() -> AnyResponse | tuple[str, int]:
         return render_template("login.html", next=local_path(request.args.get("next")), problem=None), 200
     if is_cross_origin():
         abort(403, "This request came from a page of another site, and nothing was done.")
+    following = local_path(request.form.get("next"))
+    if _drops_the_cookie():
+        return render_template("login.html", next=following, problem=None, is_in_the_open=True), 403
     throttle: Throttle = current_app.extensions["signalbox.throttle"]
     address, now = _client(), time.monotonic()
     wait = throttle.wait_seconds(address, now)
     if wait:
         raise TooManyRequests(f"Too many wrong passwords. Try again in {wait} seconds.", retry_after=wait)
     password: str | None = current_app.config["ADMIN_PASSWORD"]
-    following = local_path(request.form.get("next"))
     if not password or not _same(request.form.get("password", ""), password):
         throttle.failed(address, now)
         return render_template("login.html", next=following, problem="That is not the password."), 401
@@ -169,6 +173,17 @@ def login() -> AnyResponse | tuple[str, int]:
     session["admin"] = True
     session.permanent = True
     return redirect(following)
+
+
+def _drops_the_cookie() -> bool:
+    """Say whether this browser is at a plain http address, where it keeps no cookie that is for HTTPS only.
+
+    It says so itself, whatever stands between; at a loopback address it keeps them all the same.
+    """
+    if not current_app.config["SESSION_COOKIE_SECURE"]:
+        return False
+    origin = urlsplit(request.headers.get("Origin", ""))
+    return origin.scheme == "http" and not _is_loopback(origin.hostname or "")
 
 
 @auth.post("/logout")
@@ -195,7 +210,9 @@ def shield(response: Response) -> Response:
         return response
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY.format(static=_static_files()))
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    # Other hosts learn no address. Not `no-referrer`: by that, browsers send `Origin: null` with our own forms, and
+    # over plain http nothing else says that they are ours (Fetch standard, "append a request Origin header").
+    response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")

@@ -1,13 +1,18 @@
 """Is the process up (`/healthz`), and could it keep a delivery now (`/readyz`)?"""
 
+import hmac
+import json
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 
 from receiver import db
 from receiver.errors import SignalboxError
 from receiver.inbox import Inbox
 from receiver.web.answers import Answer
+
+# Who knows SECRET_KEY may ask whether this process has the keys that are set now; to others it says nothing of them.
+KEYS_HEADER = "X-Signalbox-Keys"
 
 health = Blueprint("health", __name__)
 
@@ -19,11 +24,31 @@ def alive() -> Response:
 
 @health.get("/readyz")
 def ready() -> Response:
-    """Answer 200 when the schema is current and a commit just went through; otherwise 503 with what is wrong."""
+    """Answer 200 when the schema is current and a commit just went through; otherwise 503 with what is wrong.
+
+    Asked with a fingerprint of keys, a process that is ready says as well whether its own are the same.
+    """
     inbox: Inbox = current_app.extensions["signalbox.inbox"]
     try:
         db.require_current(current_app.extensions["signalbox.engine"])
         inbox.probe(datetime.now(UTC))
     except SignalboxError as error:
         return Answer(503, {"status": "unavailable", "detail": str(error)}, {"Retry-After": "10"}).response()
-    return Answer(200, {"status": "ok"}).response()
+    return Answer(200, {"status": "ok"} | _compare_keys()).response()
+
+
+def _compare_keys() -> dict[str, str]:
+    given = request.headers.get(KEYS_HEADER)
+    if given is None:
+        return {}
+    own = fingerprint_of_keys(current_app) or ""
+    return {"keys": "same" if hmac.compare_digest(given.encode(), own.encode()) else "others"}
+
+
+def fingerprint_of_keys(app: Flask) -> str | None:
+    """Give what tells an application's keys from others to who knows its SECRET_KEY; None where that is not set."""
+    secret: str | None = app.config["SECRET_KEY"]
+    if not secret:
+        return None
+    keys = {name: sorted(gate.keys.items()) for name, gate in app.extensions["signalbox.gates"].items()}
+    return hmac.new(secret.encode(), json.dumps(keys, sort_keys=True).encode(), "sha256").hexdigest()

@@ -226,6 +226,12 @@ def test_a_sandbox_on_this_machine_wants_no_credentials(box: StandIn) -> None:
     assert account_for(box).kind is Kind.SANDBOX
 
 
+def test_a_sandbox_that_was_told_to_answer_401_is_not_said_to_want_another_token_only(box: StandIn) -> None:
+    box.world.plan_refusal(status=401, times=9, after=0, retry_after=None)
+    with box.client() as client, pytest.raises(BoxError, match="signalbox sandbox refuse"):
+        list(client.list())
+
+
 def test_without_credentials_development_has_the_sandbox_of_this_machine_and_production_nobody() -> None:
     found = account_of(settings("sqlite:////tmp/none.db"))
     assert (found.kind, found.api_url, found.is_assumed) == (Kind.SANDBOX, "http://127.0.0.1:8100", True)

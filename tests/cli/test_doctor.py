@@ -13,6 +13,7 @@ from flask.cli import ScriptInfo
 
 import wsgi
 from receiver import jobs, roster
+from receiver.app import create_app_without_web
 from receiver.cli import checks, cli, installation
 from receiver.cli.checks import Finding
 from receiver.events import Reason, Refused, Verified
@@ -21,7 +22,7 @@ from receiver.jobs import Routing
 from receiver.routing import Router
 from receiver.sources import SOURCES
 from tests.cli.conftest import Keep, Signalbox
-from tests.installation import delivery
+from tests.installation import delivery, settings
 
 LOG = "handlers.log.log_event"
 
@@ -75,6 +76,11 @@ def test_without_the_tables_it_names_the_command_and_asks_nothing_of_them(
     assert "to /readyz: The tables are not those of this release" in result.stdout
 
 
+def test_in_production_a_worker_is_started_as_the_procfile_does(app: Flask) -> None:
+    app.config["ENV"] = "production"
+    assert [finding.mend for finding in checks.worker(app)] == ["python wsgi.py worker"]
+
+
 def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("LEASE_SECONDS", "0")
@@ -82,6 +88,23 @@ def test_settings_that_are_no_good_are_findings_each(monkeypatch: pytest.MonkeyP
     found = json.loads(result.stdout)["items"]
     assert result.exit_code == 1
     assert [item["said"].split()[0] for item in found] == ["PORT", "LEASE_SECONDS"]
+
+
+def test_settings_that_production_lacks_are_not_said_to_belong_into_a_file_that_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ENV", "production")
+    result = CliRunner().invoke(cli, ["doctor", "--json"], obj=ScriptInfo(create_app=wsgi.build_without_web))
+    mend = {item["mend"] for item in json.loads(result.stdout)["items"]}
+    assert mend == {"Set it in the environment: .env is not read, because ENV=production is set in the environment."}
+
+
+def test_a_misspelt_name_in_the_file_is_a_warning_with_the_one_that_was_meant(app: Flask) -> None:
+    app.extensions["signalbox.misspelt"] = {"BOX_PRIMRY_KEY": "BOX_PRIMARY_KEY"}
+    assert states(checks.settings(app)) == [
+        ("ok", "development"),
+        ("warn", "BOX_PRIMRY_KEY in .env is no setting: did you mean BOX_PRIMARY_KEY?"),
+    ]
 
 
 def test_a_worker_that_was_not_seen_for_long_is_not_there(app: Flask, engine: sa.Engine) -> None:
@@ -169,3 +192,12 @@ def test_something_else_than_signalbox_is_not_taken_for_it(app: Flask, served: s
     assert (state, said) == ("fail", f"{served}/b/other answers 200 to /readyz: not as Signalbox does")
     ((state, said),) = states(checks.web(app, f"{served}/nowhere"))
     assert (state, said.partition(": ")[0]) == ("fail", f"{served}/nowhere answers 404 to /readyz")
+
+
+def test_a_web_process_that_still_has_other_keys_is_noticed(app: Flask, served: str, database_url: str) -> None:
+    now = create_app_without_web(settings(database_url, BOX_PRIMARY_KEY="changed-since", PORT=app.config["PORT"]))
+    assert states(checks.web(app, None)) == [("ok", f"{served} can keep deliveries")]
+    well, warned = states(checks.web(now, None))
+    assert well[0] == "ok"
+    assert warned == ("warn", "it was started with other keys, or another SECRET_KEY, than are set here now")
+    now.extensions["signalbox.engine"].dispose()

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from receiver import listing
+from receiver import jobs, listing, search
 from receiver.events import Delivery, Event, Headers, Verified
 from receiver.inbox import Inbox
+from receiver.jobs import Routing
 from receiver.routing import Router
 from receiver.sources import SOURCES
 from receiver.worker import Worker
@@ -55,6 +56,22 @@ def test_options_narrow_a_listing_down(signalbox: Signalbox, keep: Keep) -> None
     assert found("--source", "filestack") == found("-q", "lampe") == [kept[2]]
     assert found("--since", "10m", "--until", "0s") == kept[::-1]
     assert found("--until", "10m") == found("--since", "2999-01-01") == found("--state", "routed") == []
+
+
+def test_a_listing_takes_every_state_that_the_page_takes(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
+    kept = keep()
+    jobs.route(engine, [Routing(kept, ["handlers.log.log_event"])], datetime.now(UTC))
+    jobs.bury(engine, 1, reason="no")
+    for state in search.STATES:
+        items = json.loads(signalbox("events", "list", "--state", state, "--json").stdout)["items"]
+        assert bool(items) == (state in ("routed", "dead")), state
+
+
+@pytest.mark.parametrize("pattern", ["FILE.UPLOADED", "box:", "fox:*", "BOX:*", ":FILE.UPLOADED"])
+@pytest.mark.parametrize("command", ["events list", "events export", "events tail", "jobs replay"])
+def test_a_pattern_that_no_event_can_be_of_is_refused(signalbox: Signalbox, command: str, pattern: str) -> None:
+    result = signalbox(*command.split(), "--type", pattern)
+    assert (result.exit_code, pattern in result.stderr, "box:" in result.stderr) == (2, True, True)
 
 
 def test_the_next_page_is_named(signalbox: Signalbox, keep: Keep) -> None:

@@ -45,6 +45,16 @@ def test_a_module_that_does_not_import_is_named_with_the_line_at_fault(signalbox
     assert lines[3] == "ModuleNotFoundError: No module named 'nothing_like_this'"
 
 
+@pytest.mark.parametrize("command", ["test", "pause"])
+def test_a_handler_of_a_module_that_does_not_import_is_said_to_be_that(
+    signalbox: Signalbox, broken: str, command: str
+) -> None:
+    result = signalbox("handlers", command, f"{broken}.never")
+    assert result.exit_code == 1
+    assert f"{broken} does not import: ModuleNotFoundError: No module named 'nothing_like_this'" in result.stderr
+    assert "no handler is named broken_oneself.never" in signalbox("handlers", "test", "broken_oneself.never").stderr
+
+
 def test_what_a_module_prints_does_not_spoil_the_json(signalbox: Signalbox, broken: str) -> None:
     sys.modules.pop(broken, None)
     result = signalbox("handlers", "list", "--json")

@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner, Result
+from flask import Flask
+from flask.cli import ScriptInfo
 
 from receiver import jobs, listing
+from receiver.cli import cli
 from receiver.events import Event
-from receiver.jobs import Routing
+from receiver.jobs import Routing, bury
 from receiver.routing import Router
 from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
@@ -77,6 +81,71 @@ def test_replayed_jobs_wait_again(signalbox: Signalbox, engine: sa.Engine) -> No
     result = signalbox("jobs", "replay", "1", "2")
     assert (result.exit_code, result.stdout) == (0, "job 1 runs again\njob 2 runs again\n")
     assert states(engine) == ["waiting", "waiting"]
+
+
+@pytest.fixture
+def dead(engine: sa.Engine) -> str:
+    """Bury job 1, and give the name of its handler."""
+    bury(engine, 1, reason="no such folder")
+    return str(listing.show_job(engine, 1)["handler"])
+
+
+def answering(app: Flask, answer: str, *words: str) -> Result:
+    return CliRunner().invoke(cli, words, obj=ScriptInfo(create_app=lambda: app), input=answer)
+
+
+def test_dead_letters_are_replayed_by_their_handler_once_somebody_says_yes(
+    app: Flask, engine: sa.Engine, dead: str
+) -> None:
+    result = answering(app, "n\n", "jobs", "replay", "--handler", dead)
+    assert (result.exit_code, states(engine)) == (1, ["dead", "done"])
+    assert f"Replay 1 dead letter of {dead}?" in result.stderr
+    result = answering(app, "y\n", "jobs", "replay", "--handler", dead)
+    assert (result.exit_code, result.stdout, states(engine)) == (0, "1 job runs again\n", ["waiting", "done"])
+
+
+@pytest.mark.parametrize("which", [("--all",), ("--type", "box:FILE.*"), ("--since", "2d"), ("--until", "2050-01-01")])
+def test_dead_letters_are_replayed_by_type_and_time_or_all_and_what_is_done_is_not(
+    signalbox: Signalbox, engine: sa.Engine, dead: str, which: tuple[str, ...]
+) -> None:
+    assert json.loads(signalbox("jobs", "replay", *which, "--yes", "--json").stdout) == {"jobs": 1}
+    assert states(engine) == ["waiting", "done"]
+
+
+def test_where_no_dead_letter_is_like_that_nobody_is_asked(signalbox: Signalbox, dead: str) -> None:
+    result = signalbox("jobs", "replay", "--handler", dead, "--until", "2d")
+    assert (result.exit_code, result.stderr) == (0, "No dead letter is like that.\n")
+    assert json.loads(signalbox("jobs", "replay", "--until", "2d", "--json").stdout) == {"jobs": 0}
+
+
+def test_a_handler_that_nobody_knows_is_not_one_without_dead_letters(signalbox: Signalbox) -> None:
+    result = signalbox("jobs", "replay", "--handler", "handlers.nothing.like_this", "--yes")
+    assert (result.exit_code, "no handler is named handlers.nothing.like_this" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("which", [(), ("1", "--all"), ("--all", "--since", "2d"), ("1", "--type", "box:*")])
+def test_what_to_replay_is_said_in_one_way(signalbox: Signalbox, which: tuple[str, ...]) -> None:
+    result = signalbox("jobs", "replay", *which)
+    assert (result.exit_code, "Say one of these: ids, or filters" in result.stderr) == (2, True)
+
+
+def test_json_is_not_asked_and_tells_how_many_of_the_named_run_again(signalbox: Signalbox, dead: str) -> None:
+    assert signalbox("jobs", "replay", "--all", "--json").exit_code == 2
+    assert json.loads(signalbox("jobs", "replay", "1", "2", "--json").stdout) == {"jobs": 2}
+
+
+def test_discarding_what_runs_says_that_the_run_goes_on(signalbox: Signalbox, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET state = 'running' WHERE id = 1")
+    result = signalbox("jobs", "discard", "1")
+    assert (result.exit_code, result.stdout) == (0, "job 1 is discarded\n")
+    assert result.stderr == "job 1 was running: what it does now goes on to its end, and counts for nothing.\n"
+
+
+@pytest.mark.parametrize("given", ["abc", "0", "-1", "1.5"])
+def test_what_is_no_number_of_a_job_is_told_where_they_are(signalbox: Signalbox, given: str) -> None:
+    result = signalbox("jobs", "show", "--", given)
+    assert (result.exit_code, f"'{given}' is not the number of a job" in result.stderr) == (2, True)
 
 
 def test_a_job_that_is_not_there_is_exit_1(signalbox: Signalbox) -> None:

@@ -39,6 +39,15 @@ def test_what_was_rejected_is_listed_with_its_reason(signalbox: Signalbox, inbox
     assert signalbox("rejected", "list").stdout.split()[-4:] == [kept, "box", "signature_mismatch", str(len(BODY))]
 
 
+def test_what_was_rejected_is_listed_by_its_reason(signalbox: Signalbox, inbox: Inbox) -> None:
+    kept = reject(inbox)
+    inbox.reject(came(BODY), Refused(Reason.TIMESTAMP_STALE, "Signed too long ago."))
+    page = json.loads(signalbox("rejected", "list", "--reason", "signature_mismatch", "--json").stdout)
+    assert [item["id"] for item in page["items"]] == [kept]
+    none = signalbox("rejected", "list", "--reason", "header_conflict")
+    assert (none.exit_code, none.stdout, none.stderr) == (0, "", "Nothing was rejected that is like that.\n")
+
+
 def test_what_is_quarantined_is_listed_with_what_is_wrong(signalbox: Signalbox, inbox: Inbox) -> None:
     kept = quarantine(inbox)
     assert signalbox("quarantine", "list").stdout.split()[-5:] == [kept, "box", "body:", "Not", "UTF-8."]
@@ -57,6 +66,13 @@ def test_a_rejected_delivery_is_shown_with_what_would_have_made_it_match(signalb
 def test_where_nothing_usual_explains_a_refusal_that_is_said(signalbox: Signalbox, inbox: Inbox) -> None:
     reject(inbox)
     assert "Finding Nothing that usually" in " ".join(signalbox("rejected", "show", "last").stdout.split())
+
+
+def test_a_reason_that_explains_itself_wants_no_finding(signalbox: Signalbox, inbox: Inbox) -> None:
+    inbox.reject(came(BODY), Refused(Reason.TIMESTAMP_STALE, "Signed too long ago."))
+    shown = signalbox("rejected", "show", "last").stdout
+    assert "Finding" not in shown
+    assert "BOX_MAX_AGE_SECONDS" in shown
 
 
 @both

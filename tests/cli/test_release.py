@@ -143,6 +143,13 @@ def test_which_are_meant_has_to_be_said_in_one_way(signalbox: Signalbox, command
     result = signalbox(*command.split(), *words)
     assert result.exit_code == click.UsageError.exit_code
     assert "Say which: ids, or filters" in result.stderr
+    assert ("one of these, and not two" in " ".join(result.stderr.split())) == bool(words)
+
+
+def test_where_none_of_many_verifies_now_that_is_counted_too(signalbox: Signalbox, forged: Reject) -> None:
+    forged()
+    forged()
+    assert signalbox("rejected", "verify", "--all").stderr == "0 of 2 verify now.\n"
 
 
 def test_a_quarantined_delivery_stays_until_it_is_given_a_name(

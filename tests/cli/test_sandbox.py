@@ -108,6 +108,12 @@ def test_an_action_that_cannot_be_done_is_one_sentence_and_exit_1(sandbox: Comma
     assert (result.exit_code, result.stderr.startswith("Error: There is no none.pdf in the drive")) == (1, True)
 
 
+def test_a_trigger_that_is_misspelt_is_told_with_the_one_that_was_meant(sandbox: Command) -> None:
+    sandbox("do", "upload", "1200/a.pdf")
+    result = sandbox("do", "set-off", "1200/a.pdf", "FILE.UPLAODED")
+    assert (result.exit_code, "did you mean FILE.UPLOADED" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     "words",
     [

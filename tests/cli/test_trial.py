@@ -66,7 +66,7 @@ def test_a_sample_of_something_else_is_given_all_the_same_and_that_is_said(signa
     [
         (ValueError("no such folder"), "failed", "ValueError: no such folder"),
         (Discard("not ours"), "discarded", "not ours"),
-        (Retry(after=timedelta(minutes=5)), "retry", "again in 0:05:00"),
+        (Retry(after=timedelta(minutes=5)), "retry", "again in 5 min"),
         (SystemExit(3), "failed", "SystemExit: 3"),
     ],
 )

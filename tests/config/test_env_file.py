@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config import ROOT, load
+from config import ROOT, load, misspelt
 from config.__main__ import write_env_file
 from receiver.errors import SettingsError
 
@@ -96,3 +96,28 @@ def test_the_command_says_what_it_did_and_then_nothing(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text("SECRET_KEY=\n")
     assert run_config(tmp_path) == "Wrote .env with random keys: SECRET_KEY.\n"
     assert run_config(tmp_path) == ""
+
+
+def test_where_the_file_is_not_read_the_error_says_why(env_file: Path) -> None:
+    env_file.write_text(f"SECRET_KEY={LONG}\n")
+    with pytest.raises(SettingsError, match=r"\.env is not read, because ENV=production is set in the environment"):
+        load({"ENV": "production"}, env_file=env_file)
+    env_file.write_text("ENV=production\n")
+    with pytest.raises(SettingsError, match=r"Settings to mend \(in the environment or \.env\)"):
+        load({}, env_file=env_file)
+
+
+def test_a_name_that_is_almost_a_settings_is_told_with_the_one_that_was_meant(env_file: Path) -> None:
+    env_file.write_text(
+        "BOX_PRIMRY_KEY=key\nport=1\nLEASE=30\nPORT=8123\nSTRIPE_KEY=key\nHOSTNAME=me\nBOX_COLOUR=red\n"
+    )
+    meant = {"BOX_PRIMRY_KEY": "BOX_PRIMARY_KEY", "port": "PORT", "LEASE": "LEASE_SECONDS"}
+    assert misspelt({}, env_file=env_file) == meant
+    assert misspelt({"ENV": "production"}, env_file=env_file) == {}
+
+
+def test_a_setting_that_is_missing_because_it_is_misspelt_is_said_with_its_misspelling(env_file: Path) -> None:
+    env_file.write_text(f"ENV=production\nSECRET_KEY={LONG}\nADMIN_PASWORD=of-the-tests\nAPI_TOKEN={LONG}\n")
+    with pytest.raises(SettingsError, match=r"\(\.env has ADMIN_PASWORD\.\)") as caught:
+        load({}, env_file=env_file)
+    assert "of-the-tests" not in str(caught.value)

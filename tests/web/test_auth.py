@@ -118,6 +118,12 @@ def test_the_token_opens_the_api_and_a_wrong_one_does_not(outside: FlaskClient) 
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_a_wrong_token_is_told_from_none(outside: FlaskClient) -> None:
+    wrong = outside.get("/api/events", headers={"Authorization": "Bearer another"}).get_json()["detail"]
+    none = outside.get("/api/events").get_json()["detail"]
+    assert (wrong.startswith("This is not the API_TOKEN"), none.startswith("Send the API_TOKEN")) == (True, True)
+
+
 def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None:
     for headers in (
         {"Sec-Fetch-Site": "cross-site"},
@@ -153,6 +159,21 @@ def test_development_elsewhere_opens_by_password_where_there_is_one(database_url
     client.post("/login", data={"password": PASSWORD}, **tunnelled)
     assert client.get("/", **tunnelled).status_code == 200
     app.extensions["signalbox.engine"].dispose()
+
+
+def test_over_plain_http_a_login_of_production_says_that_it_would_not_hold(outside: FlaskClient) -> None:
+    plain = {"base_url": "http://signalbox.test:8434", "headers": {"Origin": "http://signalbox.test:8434"}}
+    answer = outside.post("/login", data={"password": PASSWORD, "next": "/stats"}, **plain)
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (403, False)
+    assert "sent over HTTPS only" in answer.text
+    assert 'value="/stats"' in answer.text
+    # What ends TLS need not say so to us: the browser does.
+    behind = {"base_url": "http://signalbox.test", "headers": {"Origin": "https://signalbox.test"}}
+    assert outside.post("/login", data={"password": PASSWORD}, **behind).status_code == 302
+
+
+def test_our_own_forms_say_where_they_come_from_and_other_hosts_learn_no_address(client: FlaskClient) -> None:
+    assert client.get("/").headers["Referrer-Policy"] == "same-origin"
 
 
 def test_pages_are_shielded(client: FlaskClient) -> None:

@@ -1,9 +1,12 @@
 """Is the process up, and could it keep a delivery now?"""
 
+from typing import Any
+
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver.app import create_app
+from receiver.app import create_app, create_app_without_web
+from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import settings
 
 
@@ -26,3 +29,22 @@ def test_a_service_that_cannot_commit_is_alive_but_not_ready(app: Flask, client:
     with app.extensions["signalbox.engine"].begin() as connection:
         connection.exec_driver_sql("DROP TABLE pulse")
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
+
+
+def test_who_knows_the_secret_key_hears_whether_the_keys_are_the_same(app: Flask, client: FlaskClient) -> None:
+    fingerprint = fingerprint_of_keys(app) or ""
+    assert client.get("/readyz", headers={KEYS_HEADER: fingerprint}).get_json() == {"status": "ok", "keys": "same"}
+    for other in ("", "é", fingerprint[:-1]):
+        assert client.get("/readyz", headers={KEYS_HEADER: other}).get_json()["keys"] == "others"
+
+
+def test_a_fingerprint_is_of_the_keys_and_of_the_secret_key(database_url: str) -> None:
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"SECRET_KEY": "another"},
+        {"BOX_PRIMARY_KEY": "another"},
+        {"FILESTACK_SECRETS": ()},
+    )
+    prints = [fingerprint_of_keys(create_app_without_web(settings(database_url, **one))) for one in changes]
+    assert len(set(prints)) == len(changes)
+    assert fingerprint_of_keys(create_app_without_web(settings(database_url, SECRET_KEY=None))) is None

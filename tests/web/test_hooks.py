@@ -177,6 +177,12 @@ def test_another_method_is_refused_and_told_which_one_to_use(client: FlaskClient
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
+def test_who_looks_at_a_hook_in_a_browser_is_told_what_it_is_for(client: FlaskClient) -> None:
+    response = client.get("/hooks/box", headers={"Accept": "text/html"})
+    assert (response.status_code, response.mimetype) == (405, "application/json")
+    assert response.get_json()["detail"].startswith("Providers post their deliveries here")
+
+
 def test_what_this_process_gives_to_its_own_hook_has_no_connection_to_answer_on(app: Flask) -> None:
     assert isinstance(app.wsgi_app, ShortWay)
     app.wsgi_app.answer_past_gunicorn(object(), is_ending=lambda: False)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from receiver.box_webhooks.rules import TRIGGERS, fits
+from receiver.box_webhooks.rules import TRIGGERS, fits, meant
 from receiver.simulator.sandbox.bodies import Happening
 from receiver.simulator.sandbox.drive import ROOT, Drive, Item
 from receiver.simulator.sandbox.refusals import Refusal, Wrong, bad_request, not_found
@@ -273,7 +273,11 @@ def _set_off(desk: Desk, order: Order) -> list[Happening]:
     family = order.to.partition(".")[0]
     if order.to == "WEBHOOK.DELETED":
         raise bad_request(Wrong("to", "It is told when a webhook goes: signalbox sandbox give-up WEBHOOK."))
-    if order.to not in TRIGGERS or not (fits(order.to, item.type) or order.to == "FILE.UPLOADED"):
+    if order.to not in TRIGGERS:
+        raise bad_request(
+            Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off{meant(order.to) or '.'}")
+        )
+    if not (fits(order.to, item.type) or order.to == "FILE.UPLOADED"):
         raise bad_request(Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off."))
     if family in ("FILE", "FOLDER") and family != _family(item):
         raise bad_request(Wrong("to", f"{order.to} happens to a {family.lower()}; {order.item} is a {item.type}."))

@@ -6,6 +6,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from receiver.sources import SOURCES
+
 WHOLE_ID = "^[0-9A-Za-z]{26}$"
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -156,5 +158,6 @@ def body_base64() -> fields.String:
 
 
 def type_pattern(description: str) -> fields.String:
-    takes = Matches(r"^(\*|[^:]+:[\s\S]+)$", error="No pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *.")
+    error = f"No pattern of {' or '.join(SOURCES)}: write box:FILE.UPLOADED, box:FILE.*, box:* or *."
+    takes = Matches(rf"^(\*|({'|'.join(SOURCES)}):[\s\S]+)$", error=error)
     return fields.String(validate=[takes, validate.Length(max=250)], metadata=says(description, "box:FILE.*"))

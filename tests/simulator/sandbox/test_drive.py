@@ -81,6 +81,7 @@ def test_a_folder_is_copied_with_all_that_is_in_it(controls: Controls) -> None:
         ({"action": "comment", "item": "file.pdf", "step": "sung"}, "has the steps created, updated, deleted"),
         ({"action": "preview", "item": "file.pdf", "step": "sung"}, "no steps"),
         ({"action": "set-off", "item": "file.pdf", "to": "FILE.SUNG"}, "no trigger"),
+        ({"action": "set-off", "item": "file.pdf", "to": "FILE.LOKED"}, "did you mean FILE.LOCKED"),
         ({"action": "set-off", "item": "file.pdf", "to": "FOLDER.CREATED"}, "no trigger"),
         ({"action": "set-off", "item": "folder", "to": "FILE.LOCKED"}, "happens to a file"),
         ({"action": "set-off", "item": "file.pdf", "to": "WEBHOOK.DELETED"}, "give-up"),

@@ -74,5 +74,5 @@ def test_ci_runs_what_make_check_runs() -> None:
 @pytest.mark.xdist_group("together")
 def test_tests_of_a_group_are_given_to_one_process(request: pytest.FixtureRequest) -> None:
     # Silently given to any, they would start a browser, a service and a stock in each.
-    if hasattr(request.config, "workerinput"):
+    if getattr(request.config.option, "loadgroup", False):
         assert request.node.nodeid.endswith("@together")

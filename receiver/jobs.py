@@ -159,10 +159,22 @@ def take(
 
 def renew(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, until: datetime) -> None:
     """Keep the leases of jobs that are still running."""
-    ids = [claim.job_id for claim in claims]
     with db.writing(engine) as connection:
-        ours = sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
-        connection.execute(ours.values(due_at=until))
+        connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=until))
+
+
+def _are_held(claims: Sequence[Claim], worker: str) -> sa.ColumnElement[bool]:
+    """Choose the jobs among these whose very attempt this worker still holds.
+
+    The number is part of it: a worker that lost a lease may hold the same job again.
+    """
+    held = {(claim.job_id, claim.attempt) for claim in claims}
+    these = sa.tuple_(jobs.c.id, jobs.c.attempt).in_(held)
+    return sa.and_(_are_running([job_id for job_id, _ in held], worker), these)
+
+
+def _are_running(ids: Sequence[int], worker: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
 
 
 def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> list[bool]:
@@ -183,13 +195,10 @@ def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> lis
 
 
 def _held_of(connection: sa.Connection, claims: Sequence[Claim], worker: str) -> set[tuple[int, int]]:
-    """Give the jobs among these that this worker still holds, by id and number of the attempt.
-
-    The number is part of it: a worker that lost a lease may hold the same job again.
-    """
-    held = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.worker == worker, jobs.c.state == "running")
-    ids = [claim.job_id for claim in claims]
-    return {(row.id, row.attempt) for row in connection.execute(held.where(jobs.c.id.in_(ids)).with_for_update())}
+    """Give the jobs among these that this worker holds now, by id and number of the attempt."""
+    running = _are_running([claim.job_id for claim in claims], worker)
+    held = sa.select(jobs.c.id, jobs.c.attempt).where(running).with_for_update()
+    return {(row.id, row.attempt) for row in connection.execute(held)}
 
 
 _CLOSED = (
@@ -274,11 +283,9 @@ def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: dat
 def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
     """Give back jobs that were claimed but never begun, as if they had not been claimed."""
     untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1}
-    these = sa.tuple_(jobs.c.id, jobs.c.attempt).in_([(claim.job_id, claim.attempt) for claim in claims])
     with db.writing(engine) as connection:
         due_at = _due(_paused(connection), now)
-        ours = sa.update(jobs).where(these, jobs.c.worker == worker, jobs.c.state == "running")
-        connection.execute(ours.values(due_at=due_at, **untouched))
+        connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=due_at, **untouched))
 
 
 def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> None:

@@ -56,7 +56,8 @@ class Worker:
         self._threads = threads
         self._lease = lease
         self._clock = clock
-        self._running: dict[int, Claim] = {}
+        # By attempt as well: a job that was lost, or replayed, may be held again while it still runs here.
+        self._running: dict[tuple[int, int], Claim] = {}
         self._renew_at = clock()
         self._claimed_at = clock()
         self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
@@ -145,13 +146,14 @@ class Worker:
         kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
         ended, self._unwritten = self._unwritten, []
         for one, was_kept in zip(ended, kept, strict=True):
-            self._running.pop(one.claim.job_id, None)
+            self._running.pop(_key(one.claim), None)
             self._tell(one, kept=was_kept)
         return len(ended)
 
     def _keep_leases(self) -> None:
         now = self._clock()
-        if now < self._renew_at:
+        # Of a clock that was set back, the next time may be far off: it is renewed at once.
+        if timedelta() < self._renew_at - now <= self._lease / 3:
             return
         if self._running:
             jobs.renew(self._engine, list(self._running.values()), worker=self.id, until=now + self._lease)
@@ -172,7 +174,10 @@ class Worker:
 
     def _route(self) -> int:
         rows = jobs.unrouted(self._engine, ROUTE_AT_ONCE)
-        routings = [self._decide_route(row) for row in rows]
+        routings = []
+        for row in rows:
+            routings.append(self._decide_route(row))
+            self._keep_leases()  # where payloads are huge, their drift takes a while
         if routings:
             jobs.route(self._engine, routings, self._clock())
         for row, routing in zip(rows, routings, strict=True):
@@ -205,7 +210,7 @@ class Worker:
         self._claimed_at = self._clock()
         claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._claimed_at, lease=self._lease)
         for claim in claims:
-            self._running[claim.job_id] = claim
+            self._running[_key(claim)] = claim
             self._begun.put(claim)
         return len(claims)
 
@@ -326,8 +331,11 @@ class Worker:
         if unbegun:
             jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
         for claim in unbegun:
-            if self._running.get(claim.job_id) is claim:  # it may have been lost, and be held once more
-                del self._running[claim.job_id]
+            del self._running[_key(claim)]
+
+
+def _key(claim: Claim) -> tuple[int, int]:
+    return claim.job_id, claim.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,13 +352,22 @@ def run(handler: Handler, event: Callable[[], Event]) -> Ran:
     """Run a handler for the event that is made for it, whatever either does, and say how that went."""
     try:
         handler.function(event())
-    except Discard as discard:
-        return Ran("discarded", str(discard))
-    except Retry as retry:
-        return Ran("retry", str(retry), after=retry.after)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
-        return Ran("failed", _traceback_of(error), cause=error)
+        try:
+            return _meant_by(error)
+        except BaseException as worse:  # noqa: BLE001 - even a Retry or a Discard of its own that is broken
+            return Ran("failed", _traceback_of(worse), cause=worse)
     return Ran("done")
+
+
+def _meant_by(error: BaseException) -> Ran:
+    match error:
+        case Discard():
+            return Ran("discarded", str(error))
+        case Retry():
+            return Ran("retry", str(error), after=error.after + timedelta())
+        case _:
+            return Ran("failed", _traceback_of(error), cause=error)
 
 
 def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:

@@ -471,6 +471,69 @@ def test_a_job_whose_worker_vanished_is_run_by_another_and_the_loss_is_in_its_hi
     assert history(engine, "fine") == ["lost", "done"]
 
 
+def test_the_lease_of_a_job_that_is_held_again_outlasts_the_end_of_its_first_attempt(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    router.on("*")(lambda event: None)
+    arrive(inbox, clock)
+    holder = Worker(engine, router, clock=clock, threads=2)
+    holder.turn()
+    first = cast(Claim, holder._begun.get())
+    (job,) = all_jobs(engine)
+    jobs.bury(engine, job.id, reason="it hangs")
+    jobs.replay_job(engine, job.id, now=clock())
+    holder.turn()
+    second = cast(Claim, holder._begun.get())
+    holder._ended.put(holder.attempt(first))
+    for _ in range(4):
+        clock.pass_by(seconds=15)
+        holder.turn()
+    assert (second.attempt, holder._begun.empty()) == (2, True)
+    (job,) = all_jobs(engine)
+    assert (job.state, job.attempt) == ("running", 2)
+
+
+class BrokenRetry(Retry):
+    """Forgets to call what it is made of."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+class BrokenWish(Retry):
+    """Wishes for no span of time."""
+
+    def __init__(self) -> None:
+        super().__init__(after=timedelta(0))
+        self.after = "soon"  # type: ignore[assignment]
+
+
+class BrokenDiscard(Discard):
+    """Cannot say why."""
+
+    def __str__(self) -> str:
+        raise SystemExit(self.args[0])
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenRetry("later"), BrokenWish(), BrokenDiscard("no")], ids=lambda one: type(one).__name__
+)
+def test_an_error_that_is_broken_itself_is_a_failure_like_any_other(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock, error: Exception
+) -> None:
+    @router.on("*")
+    def breaks(event: Event) -> None:
+        raise error
+
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    worker.drain()
+    assert (history(engine, "breaks"), state_of(engine, "breaks")) == (["failed"], "waiting")
+    assert history(engine, "fine") == ["done"]
+
+
 def test_what_a_worker_finishes_after_its_lease_was_lost_counts_for_nothing(
     engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock
 ) -> None:

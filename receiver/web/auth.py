@@ -9,7 +9,7 @@ from datetime import timedelta
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import TooManyRequests
@@ -129,8 +129,15 @@ def is_cross_origin() -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    return "Origin" in request.headers and _origin().netloc != request.host
+
+
+def _origin() -> SplitResult:
+    """Give the site whose page sent this, as its browser says: one without a host where that is senseless."""
+    try:
+        return urlsplit(request.headers.get("Origin", ""))
+    except ValueError:
+        return urlsplit("null")
 
 
 def _is_open_here() -> bool:
@@ -182,7 +189,7 @@ def _drops_the_cookie() -> bool:
     """
     if not current_app.config["SESSION_COOKIE_SECURE"]:
         return False
-    origin = urlsplit(request.headers.get("Origin", ""))
+    origin = _origin()
     return origin.scheme == "http" and not _is_loopback(origin.hostname or "")
 
 

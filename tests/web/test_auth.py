@@ -130,6 +130,8 @@ def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://a]b"},
     ):
         assert client.post("/logout", headers=headers).status_code == 403, headers
         assert client.post("/login", headers=headers).status_code == 403, headers

@@ -120,9 +120,10 @@ def _answered(url: str, status: int, lines: Iterable[tuple[str, str]], body: byt
 def _parse(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url.strip())
+        host = parsed.host  # it decodes punycode, and may fail at it
     except (httpx.InvalidURL, ValueError) as error:
         raise ForwardError(f"This is no URL: {error}.") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not host:
         raise ForwardError("Only http:// and https:// with a host can be sent to.")
     if parsed.userinfo:
         raise ForwardError("A URL with a name or password in it is not sent to: leave them out.")

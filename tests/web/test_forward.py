@@ -280,7 +280,8 @@ def test_this_machine_is_refused_in_production_however_it_is_written(url: str) -
     "url",
     ["", "x", "/x", "//x/", "http://", "http:///x", "ftp://x/", "file:///etc/passwd", "javascript:alert(1)",
      "http://a:b@x/", "http://x:99999/", "http://[::1/", "http://a b/", "http://\0/", "http://" + "x" * 70_000,
-     "gopher://x/", "HTTP://", "http://\u2024/", "http://x\r\ny/", "unix:///x"],
+     "gopher://x/", "HTTP://", "http://\u2024/", "http://x\r\ny/", "unix:///x",
+     "http://xn--/", "https://a.xn--/", "http://xn--zzzzzz99999/"],
 )  # fmt: skip
 def test_what_is_no_url_to_send_to_is_refused(url: str) -> None:
     with pytest.raises(ForwardError):

@@ -4,10 +4,10 @@ import hmac
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -37,14 +37,17 @@ auth = Blueprint("auth", __name__)
 
 
 class Throttle:
-    """Lets a few failures through, for each address and for all together, and then none until they are a minute old.
+    """Lets a few failures through, for each network and for all together, until they are a minute old.
 
-    Each process counts for itself, so that `WEB_CONCURRENCY` times as many come through.
+    Past the limit for all, who has not failed within the minute still gets a try, one every two seconds: strangers
+    lock out themselves, and whoever wants to lock out others needs another network for each try. Each process counts
+    for itself, so that `WEB_CONCURRENCY` times as many come through.
     """
 
     PER_ADDRESS = 5
     IN_ALL = 50
     WINDOW_SECONDS = 60.0
+    SPACE_SECONDS = 2.0
 
     def __init__(self) -> None:
         self._failures: deque[tuple[float, str]] = deque()
@@ -53,14 +56,27 @@ class Throttle:
         """Give how long this address has to wait; 0 when it may try now."""
         while self._failures and self._failures[0][0] <= now - self.WINDOW_SECONDS:
             self._failures.popleft()
-        its = [at for at, failed in self._failures if failed == address]
-        for failures, limit in ((its, self.PER_ADDRESS), ([at for at, _ in self._failures], self.IN_ALL)):
-            if len(failures) >= limit:
-                return int(failures[-limit] + self.WINDOW_SECONDS - now) + 1
-        return 0
+        its = [at for at, failed in self._failures if failed == _network(address)]
+        free_at = now
+        if len(its) >= self.PER_ADDRESS:
+            free_at = its[-self.PER_ADDRESS] + self.WINDOW_SECONDS
+        elif len(self._failures) >= self.IN_ALL:
+            free_at = its[-1] + self.WINDOW_SECONDS if its else self._failures[-1][0] + self.SPACE_SECONDS
+        return int(free_at - now) + 1 if free_at > now else 0
 
     def failed(self, address: str, now: float) -> None:
-        self._failures.append((now, address))
+        self._failures.append((now, _network(address)))
+
+
+def _network(address: str) -> str:
+    """Give what one client has to itself: an address of IPv4, but of IPv6 a whole /64."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address[:60]
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return str(ip_network((found, 64), strict=False))
+    return address
 
 
 def register(app: Flask, settings: Mapping[str, Any]) -> None:
@@ -74,6 +90,8 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
     )
     app.extensions["signalbox.throttle"] = Throttle()
+    # The server says whose X-Forwarded-For is to be believed (config/gunicorn.py); until then, nobody's.
+    app.extensions["signalbox.proxies"] = ()
     app.register_blueprint(auth)
     app.before_request(guard)
     app.after_request(shield)
@@ -200,8 +218,23 @@ def logout() -> AnyResponse:
 
 
 def _client() -> str:
-    # Behind a platform's router the last entry is the one that the router itself wrote.
-    return request.access_route[-1] if request.access_route else ""
+    """Give the address that asks; what a proxy says of it is believed only of those that the server trusts."""
+    peer = request.remote_addr or ""
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    if not forwarded or not _is_trusted(peer, current_app.extensions["signalbox.proxies"]):
+        return peer
+    # The last entry is the one that the proxy itself wrote.
+    return forwarded.rpartition(",")[2].strip() or peer
+
+
+def _is_trusted(peer: str, proxies: Iterable[str]) -> bool:
+    # As gunicorn does: `*` is everybody, and at a socket that is a file only programs of this machine call.
+    if "*" in proxies or not peer:
+        return True
+    try:
+        return any(ip_address(peer) in ip_network(proxy) for proxy in proxies)
+    except ValueError:
+        return False
 
 
 def local_path(given: str | None) -> str:

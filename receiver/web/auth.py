@@ -89,6 +89,7 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SECURE=settings["ENV"] == "production",
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
     )
+    app.extensions["signalbox.login"] = _fingerprint(settings["ADMIN_PASSWORD"], settings["SECRET_KEY"])
     app.extensions["signalbox.throttle"] = Throttle()
     # The server says whose X-Forwarded-For is to be believed (config/gunicorn.py); until then, nobody's.
     app.extensions["signalbox.proxies"] = ()
@@ -105,7 +106,7 @@ def guard() -> AnyResponse | None:
         return None
     if request.method not in SAFE_METHODS and is_cross_origin():
         abort(403, "This request came from a page of another site, and nothing was done.")
-    if session.get("admin") or _is_open_here():
+    if _is_logged_in() or _is_open_here():
         return None
     return _turn_away()
 
@@ -125,6 +126,18 @@ def _turn_away() -> AnyResponse:
 
 _IS_ANOTHER = "This is not the API_TOKEN of this installation, or it has none. Web reads it when it starts."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
+
+
+def _is_logged_in() -> bool:
+    wanted: str | None = current_app.extensions["signalbox.login"]
+    return wanted is not None and _same(str(session.get("admin", "")), wanted)
+
+
+def _fingerprint(password: str | None, secret_key: str | None) -> str | None:
+    """Give what a session says of the password that opened it, so that another password ends it; None without one."""
+    if not password or not secret_key:
+        return None
+    return hmac.new(secret_key.encode(), b"login:" + password.encode(), sha256).hexdigest()[:32]
 
 
 def _has_token() -> bool:
@@ -195,7 +208,7 @@ def login() -> AnyResponse | tuple[str, int]:
         throttle.failed(address, now)
         return render_template("login.html", next=following, problem="That is not the password."), 401
     session.clear()
-    session["admin"] = True
+    session["admin"] = current_app.extensions["signalbox.login"]
     session.permanent = True
     return redirect(following)
 

@@ -74,6 +74,28 @@ def test_the_password_opens_the_pages_and_logging_out_closes_them(outside: Flask
     assert outside.get("/", base_url="https://localhost").headers["Location"].startswith("/login")
 
 
+@pytest.mark.parametrize("changed", [{"ADMIN_PASSWORD": "another-password"}, {"SECRET_KEY": "another-secret-key"}])
+def test_another_password_or_secret_key_ends_every_session(
+    outside: FlaskClient, database_url: str, changed: dict[str, str]
+) -> None:
+    cookie = log_in(outside).headers["Set-Cookie"].partition(";")[0]
+    kept = {"ENV": "production", "ADMIN_PASSWORD": PASSWORD, "API_TOKEN": TOKEN}
+    statuses = []
+    for told in (kept, kept | changed):
+        app = create_app(settings(database_url, **told))
+        client = app.test_client(use_cookies=False)
+        statuses.append(client.get("/", headers={"Cookie": cookie}).status_code)
+        app.extensions["signalbox.engine"].dispose()
+    assert statuses == [200, 302]
+
+
+def test_a_session_that_does_not_say_by_which_password_opens_nothing(outside: FlaskClient) -> None:
+    for said in (True, "", "True", None, ["a"]):
+        with outside.session_transaction(base_url="https://localhost") as session:
+            session["admin"] = said
+        assert outside.get("/", base_url="https://localhost").status_code == 302
+
+
 @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + "x", "pässword", PASSWORD[:-1]])
 def test_a_wrong_password_opens_nothing(outside: FlaskClient, password: str) -> None:
     assert log_in(outside, password).status_code == 401

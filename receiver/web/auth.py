@@ -23,7 +23,8 @@ OPEN = frozenset({"hooks.receive", "capture.record", "health.alive", "health.rea
 
 SESSION_LASTS = timedelta(days=7)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Cf-Connecting-Ip")
+# What proxies and tunnels add to a request, by what the names begin and end with; a browser sends none of them.
+_PROXYS_OWN = re.compile(r"(x-)?forwarded(-.*)?|via|x-real-ip|cf-.*|.*-forwarded-for|(.*-)?client-?ip", re.IGNORECASE)
 FOR_PROGRAMS = ("/api/", "/metrics")
 
 # Everything comes from this host, and nothing in a page runs or styles by itself: what came over the wire stays text.
@@ -173,7 +174,7 @@ def _origin() -> SplitResult:
 
 def _is_open_here() -> bool:
     """Say whether this is a browser on our own machine, in development; a tunnel or proxy is somebody else."""
-    if current_app.config["ENV"] == "production" or any(name in request.headers for name in FORWARDED):
+    if current_app.config["ENV"] == "production" or any(map(_PROXYS_OWN.fullmatch, request.headers.keys())):
         return False
     return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
 

@@ -231,6 +231,36 @@ def test_development_is_open_on_this_machine_and_refused_elsewhere(client: Flask
         assert "ADMIN_PASSWORD" in answer.text
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Anything",
+        "X-Forwarded",
+        "X-Original-Forwarded-For",
+        "Forwarded",
+        "Via",
+        "X-Real-Ip",
+        "True-Client-Ip",
+        "Client-Ip",
+        "X-Client-Ip",
+        "X-Cluster-Client-Ip",
+        "X-Azure-Clientip",
+        "Cf-Connecting-Ip",
+        "Cf-Ray",
+    ],
+)
+def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient, header: str) -> None:
+    assert client.get("/", headers={header: "1"}).status_code == 403
+
+
+def test_in_development_what_browsers_send_does_not(client: FlaskClient) -> None:
+    for header in ("Accept-Language", "Dnt", "Sec-Ch-Ua", "Save-Data", "X-Requested-With", "Hx-Current-Url"):
+        assert client.get("/", headers={header: "1"}).status_code == 200
+
+
 def test_development_elsewhere_opens_by_password_where_there_is_one(database_url: str) -> None:
     app = create_app(settings(database_url, ADMIN_PASSWORD=PASSWORD))
     tunnelled = {"headers": {"X-Forwarded-For": "192.0.2.7"}}

@@ -29,8 +29,8 @@ keepalive = 5
 # The longest that gunicorn takes: bins record requests of any kind.
 limit_request_line = 8190
 
-# In production TLS ends at a proxy that is the only way in, so its X-Forwarded-Proto is believed. It has no say on
-# paths, which gunicorn would otherwise let it set by header.
+# In production TLS ends at a proxy that is the only way in, so its X-Forwarded-Proto is believed, and by the login its
+# X-Forwarded-For. It has no say on paths, which gunicorn would otherwise let it set by header.
 if _settings["ENV"] == "production" and _is_public:
     forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "*")
 forwarder_headers = ""
@@ -42,9 +42,9 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Tell the app how to find out that its process was told to end, and that it may answer deliveries by itself.
+    """Tell the app whom it may believe, when its process was told to end, and that it may answer deliveries by itself.
 
-    The latter only where the kind of process knows the sign, and nothing of gunicorn's, and no middleware, looks at
+    The last only where the kind of process knows the sign, and nothing of gunicorn's, and no middleware, looks at
     answers (docs/decisions/0016).
     """
     from gunicorn.workers.base_async import ALREADY_HANDLED, AsyncWorker
@@ -55,6 +55,7 @@ def post_worker_init(worker: Any) -> None:
         return not worker.alive
 
     worker.wsgi.extensions["signalbox.ending"] = is_ending
+    worker.wsgi.extensions["signalbox.proxies"] = tuple(worker.cfg.forwarded_allow_ips)
     short_way = worker.wsgi.wsgi_app
     looked_at = worker.log.access_log_enabled or worker.cfg.statsd_host
     if isinstance(worker, AsyncWorker) and isinstance(short_way, ShortWay) and not looked_at:

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Sequence
 
 from receiver.bins import SERVERS_OWN, Request
-from receiver.events import SECRET_HEADERS
+from receiver.events import is_secret
 
 # curl says these by itself; compressed answers it would print as they are.
-_LEFT_OUT = SERVERS_OWN | SECRET_HEADERS | {"host", "expect", "accept-encoding"}
+_LEFT_OUT = SERVERS_OWN | {"host", "expect", "accept-encoding"}
 
 
 def write(came: Request, base: str) -> str:
@@ -45,7 +45,7 @@ def _header_lines(came: Request) -> list[str]:
     lines = [
         f"{name}: {value}" if value else f"{name};"
         for name, value in came.headers.pairs
-        if name.lower() not in _LEFT_OUT
+        if name.lower() not in _LEFT_OUT and not is_secret(name)
     ]
     names = {name.lower() for name in came.headers}
     added = ["User-Agent", "Accept"] + (["Content-Type"] if came.body else [])

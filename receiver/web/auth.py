@@ -4,12 +4,12 @@ import hmac
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import TooManyRequests
@@ -23,7 +23,8 @@ OPEN = frozenset({"hooks.receive", "capture.record", "health.alive", "health.rea
 
 SESSION_LASTS = timedelta(days=7)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Cf-Connecting-Ip")
+# What proxies and tunnels add to a request, by what the names begin and end with; a browser sends none of them.
+_PROXYS_OWN = re.compile(r"(x-)?forwarded(-.*)?|via|x-real-ip|cf-.*|.*-forwarded-for|(.*-)?client-?ip", re.IGNORECASE)
 FOR_PROGRAMS = ("/api/", "/metrics")
 
 # Everything comes from this host, and nothing in a page runs or styles by itself: what came over the wire stays text.
@@ -37,14 +38,17 @@ auth = Blueprint("auth", __name__)
 
 
 class Throttle:
-    """Lets a few failures through, for each address and for all together, and then none until they are a minute old.
+    """Lets a few failures through, for each network and for all together, until they are a minute old.
 
-    Each process counts for itself, so that `WEB_CONCURRENCY` times as many come through.
+    Past the limit for all, who has not failed within the minute still gets a try, one every two seconds: strangers
+    lock out themselves, and whoever wants to lock out others needs another network for each try. Each process counts
+    for itself, so that `WEB_CONCURRENCY` times as many come through.
     """
 
     PER_ADDRESS = 5
     IN_ALL = 50
     WINDOW_SECONDS = 60.0
+    SPACE_SECONDS = 2.0
 
     def __init__(self) -> None:
         self._failures: deque[tuple[float, str]] = deque()
@@ -53,14 +57,27 @@ class Throttle:
         """Give how long this address has to wait; 0 when it may try now."""
         while self._failures and self._failures[0][0] <= now - self.WINDOW_SECONDS:
             self._failures.popleft()
-        its = [at for at, failed in self._failures if failed == address]
-        for failures, limit in ((its, self.PER_ADDRESS), ([at for at, _ in self._failures], self.IN_ALL)):
-            if len(failures) >= limit:
-                return int(failures[-limit] + self.WINDOW_SECONDS - now) + 1
-        return 0
+        its = [at for at, failed in self._failures if failed == _network(address)]
+        free_at = now
+        if len(its) >= self.PER_ADDRESS:
+            free_at = its[-self.PER_ADDRESS] + self.WINDOW_SECONDS
+        elif len(self._failures) >= self.IN_ALL:
+            free_at = its[-1] + self.WINDOW_SECONDS if its else self._failures[-1][0] + self.SPACE_SECONDS
+        return int(free_at - now) + 1 if free_at > now else 0
 
     def failed(self, address: str, now: float) -> None:
-        self._failures.append((now, address))
+        self._failures.append((now, _network(address)))
+
+
+def _network(address: str) -> str:
+    """Give what one client has to itself: an address of IPv4, but of IPv6 a whole /64."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address[:60]
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+        return str(ip_network((found, 64), strict=False))
+    return address
 
 
 def register(app: Flask, settings: Mapping[str, Any]) -> None:
@@ -73,7 +90,10 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SECURE=settings["ENV"] == "production",
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
     )
+    app.extensions["signalbox.login"] = _fingerprint(settings["ADMIN_PASSWORD"], settings["SECRET_KEY"])
     app.extensions["signalbox.throttle"] = Throttle()
+    # The server says whose X-Forwarded-For is to be believed (config/gunicorn.py); until then, nobody's.
+    app.extensions["signalbox.proxies"] = ()
     app.register_blueprint(auth)
     app.before_request(guard)
     app.after_request(shield)
@@ -87,7 +107,7 @@ def guard() -> AnyResponse | None:
         return None
     if request.method not in SAFE_METHODS and is_cross_origin():
         abort(403, "This request came from a page of another site, and nothing was done.")
-    if session.get("admin") or _is_open_here():
+    if _is_logged_in() or _is_open_here():
         return None
     return _turn_away()
 
@@ -107,6 +127,18 @@ def _turn_away() -> AnyResponse:
 
 _IS_ANOTHER = "This is not the API_TOKEN of this installation, or it has none. Web reads it when it starts."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
+
+
+def _is_logged_in() -> bool:
+    wanted: str | None = current_app.extensions["signalbox.login"]
+    return wanted is not None and _same(str(session.get("admin", "")), wanted)
+
+
+def _fingerprint(password: str | None, secret_key: str | None) -> str | None:
+    """Give what a session says of the password that opened it, so that another password ends it; None without one."""
+    if not password or not secret_key:
+        return None
+    return hmac.new(secret_key.encode(), b"login:" + password.encode(), sha256).hexdigest()[:32]
 
 
 def _has_token() -> bool:
@@ -129,13 +161,20 @@ def is_cross_origin() -> bool:
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    return "Origin" in request.headers and _origin().netloc != request.host
+
+
+def _origin() -> SplitResult:
+    """Give the site whose page sent this, as its browser says: one without a host where that is senseless."""
+    try:
+        return urlsplit(request.headers.get("Origin", ""))
+    except ValueError:
+        return urlsplit("null")
 
 
 def _is_open_here() -> bool:
     """Say whether this is a browser on our own machine, in development; a tunnel or proxy is somebody else."""
-    if current_app.config["ENV"] == "production" or any(name in request.headers for name in FORWARDED):
+    if current_app.config["ENV"] == "production" or any(map(_PROXYS_OWN.fullmatch, request.headers.keys())):
         return False
     return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
 
@@ -170,7 +209,7 @@ def login() -> AnyResponse | tuple[str, int]:
         throttle.failed(address, now)
         return render_template("login.html", next=following, problem="That is not the password."), 401
     session.clear()
-    session["admin"] = True
+    session["admin"] = current_app.extensions["signalbox.login"]
     session.permanent = True
     return redirect(following)
 
@@ -182,7 +221,7 @@ def _drops_the_cookie() -> bool:
     """
     if not current_app.config["SESSION_COOKIE_SECURE"]:
         return False
-    origin = urlsplit(request.headers.get("Origin", ""))
+    origin = _origin()
     return origin.scheme == "http" and not _is_loopback(origin.hostname or "")
 
 
@@ -193,8 +232,23 @@ def logout() -> AnyResponse:
 
 
 def _client() -> str:
-    # Behind a platform's router the last entry is the one that the router itself wrote.
-    return request.access_route[-1] if request.access_route else ""
+    """Give the address that asks; what a proxy says of it is believed only of those that the server trusts."""
+    peer = request.remote_addr or ""
+    forwarded = request.headers.get("X-Forwarded-For", "")
+    if not forwarded or not _is_trusted(peer, current_app.extensions["signalbox.proxies"]):
+        return peer
+    # The last entry is the one that the proxy itself wrote.
+    return forwarded.rpartition(",")[2].strip() or peer
+
+
+def _is_trusted(peer: str, proxies: Iterable[str]) -> bool:
+    # As gunicorn does: `*` is everybody, and at a socket that is a file only programs of this machine call.
+    if "*" in proxies or not peer:
+        return True
+    try:
+        return any(ip_address(peer) in ip_network(proxy) for proxy in proxies)
+    except ValueError:
+        return False
 
 
 def local_path(given: str | None) -> str:

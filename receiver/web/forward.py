@@ -15,7 +15,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.bins import SERVERS_OWN, Request
 from receiver.errors import ForwardError
-from receiver.events import SECRET_HEADERS, Headers
+from receiver.events import Headers, is_secret
 
 PATIENCE = timedelta(seconds=10)
 KEPT_BYTES = 64 * 1024
@@ -120,9 +120,10 @@ def _answered(url: str, status: int, lines: Iterable[tuple[str, str]], body: byt
 def _parse(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url.strip())
+        host = parsed.host  # it decodes punycode, and may fail at it
     except (httpx.InvalidURL, ValueError) as error:
         raise ForwardError(f"This is no URL: {error}.") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not host:
         raise ForwardError("Only http:// and https:// with a host can be sent to.")
     if parsed.userinfo:
         raise ForwardError("A URL with a name or password in it is not sent to: leave them out.")
@@ -159,10 +160,12 @@ def is_public(address: str) -> bool:
 
 def _lines(headers: Headers, *, keep_secrets: bool) -> list[tuple[str, str]]:
     of_the_connection = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
-    left_out = (
-        _OF_THE_CONNECTION | of_the_connection | {_OF_THE_BIN} | (frozenset() if keep_secrets else SECRET_HEADERS)
-    )
-    return [(name, value) for name, value in headers.pairs if name.lower() not in left_out]
+    left_out = _OF_THE_CONNECTION | of_the_connection | {_OF_THE_BIN}
+    return [
+        (name, value)
+        for name, value in headers.pairs
+        if name.lower() not in left_out and (keep_secrets or not is_secret(name))
+    ]
 
 
 def _why(error: Exception, host: str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 RETRY_AFTER_SECONDS = 10
+# The codings of IANA's HTTP Content Coding Registry that compress a body.
+COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "dcb", "dcz", "compress", "x-compress"})
 
 hooks = Blueprint("hooks", __name__)
 
@@ -103,10 +105,11 @@ class Desk:
 
     def _take(self, name: str, environ: "WSGIEnvironment") -> Delivery:
         """Read the whole request, byte for byte, or answer that it is too long, compressed, or not whole."""
-        encoding = environ.get("HTTP_CONTENT_ENCODING", "")
-        if encoding.strip().lower() not in ("", "identity"):
+        named = {word.strip().lower() for word in environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
+        if named & COMPRESSIONS:
             # No provider documents compressed deliveries, and the signature is over the bytes as they were signed.
-            abort(415, "Content-Encoding is not supported: send the body as it was signed.")
+            # Any other word compresses nothing: some senders write `utf-8` here, and mean the charset.
+            abort(415, "This Content-Encoding is not supported: send the body as it was signed, not compressed.")
         body = _read_body(environ, limit=self.max_body_bytes)
         return Delivery(source=name, body=body, headers=header_lines(environ), received_at=datetime.now(UTC))
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
 
 from config import ROOT, load
 from receiver.errors import SettingsError
@@ -256,6 +258,17 @@ def test_gunicorn_believes_a_proxy_only_where_there_has_to_be_one(monkeypatch: p
     monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
     assert served_by(monkeypatch, HOST="0.0.0.0")["forwarded_allow_ips"] == "*"
     assert "forwarded_allow_ips" not in served_by(monkeypatch, HOST="127.0.0.1")
+
+
+def test_the_app_is_told_which_proxies_gunicorn_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8,::1")
+    served = served_by(monkeypatch, HOST="0.0.0.0")
+    cfg = Config()
+    cfg.set("forwarded_allow_ips", served["forwarded_allow_ips"])
+    wsgi = SimpleNamespace(extensions={}, wsgi_app=None)
+    log = SimpleNamespace(access_log_enabled=False)
+    served["post_worker_init"](SimpleNamespace(cfg=cfg, wsgi=wsgi, log=log, alive=True))
+    assert wsgi.extensions["signalbox.proxies"] == ("10.0.0.0/8", "::1")
 
 
 def test_gunicorn_stops_at_a_bad_setting_with_the_message_alone() -> None:

@@ -74,6 +74,28 @@ def test_the_password_opens_the_pages_and_logging_out_closes_them(outside: Flask
     assert outside.get("/", base_url="https://localhost").headers["Location"].startswith("/login")
 
 
+@pytest.mark.parametrize("changed", [{"ADMIN_PASSWORD": "another-password"}, {"SECRET_KEY": "another-secret-key"}])
+def test_another_password_or_secret_key_ends_every_session(
+    outside: FlaskClient, database_url: str, changed: dict[str, str]
+) -> None:
+    cookie = log_in(outside).headers["Set-Cookie"].partition(";")[0]
+    kept = {"ENV": "production", "ADMIN_PASSWORD": PASSWORD, "API_TOKEN": TOKEN}
+    statuses = []
+    for told in (kept, kept | changed):
+        app = create_app(settings(database_url, **told))
+        client = app.test_client(use_cookies=False)
+        statuses.append(client.get("/", headers={"Cookie": cookie}).status_code)
+        app.extensions["signalbox.engine"].dispose()
+    assert statuses == [200, 302]
+
+
+def test_a_session_that_does_not_say_by_which_password_opens_nothing(outside: FlaskClient) -> None:
+    for said in (True, "", "True", None, ["a"]):
+        with outside.session_transaction(base_url="https://localhost") as session:
+            session["admin"] = said
+        assert outside.get("/", base_url="https://localhost").status_code == 302
+
+
 @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + "x", "pässword", PASSWORD[:-1]])
 def test_a_wrong_password_opens_nothing(outside: FlaskClient, password: str) -> None:
     assert log_in(outside, password).status_code == 401
@@ -104,6 +126,62 @@ def test_the_throttle_holds_against_many_addresses_at_once() -> None:
     assert throttle.wait_seconds("198.51.100.1", 101.0) > 0
 
 
+def test_past_the_limit_for_all_who_has_not_failed_lately_gets_a_try_every_two_seconds() -> None:
+    throttle = Throttle()
+    for number in range(Throttle.IN_ALL):
+        throttle.failed(f"192.0.2.{number}", 100.0)
+    assert throttle.wait_seconds("198.51.100.1", 102.0) == 0
+    throttle.failed("198.51.100.1", 102.0)
+    assert throttle.wait_seconds("198.51.100.1", 110.0) == 53
+    assert throttle.wait_seconds("198.51.100.2", 103.0) == 2
+    assert throttle.wait_seconds("198.51.100.2", 104.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_the_throttle_takes_a_network_of_ipv6_for_one_client(one: str, other: str, is_same: bool) -> None:
+    throttle = Throttle()
+    for _ in range(Throttle.PER_ADDRESS):
+        throttle.failed(one, 100.0)
+    assert bool(throttle.wait_seconds(other, 101.0)) == is_same
+
+
+def says_from(client: FlaskClient, address: str, password: str = "wrong", *, peer: str = "192.0.2.1") -> int:
+    return client.post(
+        "/login",
+        data={"password": password},
+        base_url="https://localhost",
+        headers={"X-Forwarded-For": address},
+        environ_base={"REMOTE_ADDR": peer},
+    ).status_code
+
+
+def test_who_may_guess_again_is_not_what_a_stranger_says_of_himself(outside: FlaskClient) -> None:
+    said = [says_from(outside, f"198.51.100.{number}") for number in range(Throttle.PER_ADDRESS + 1)]
+    assert said == [401] * Throttle.PER_ADDRESS + [429]
+    assert says_from(outside, "198.51.100.200", PASSWORD, peer="192.0.2.2") == 302
+
+
+@pytest.mark.parametrize("proxies", [("*",), ("192.0.2.0/24",), ("::1", "192.0.2.1")])
+def test_a_proxy_that_the_server_trusts_says_who_asks(
+    production: Flask, outside: FlaskClient, proxies: tuple[str, ...]
+) -> None:
+    production.extensions["signalbox.proxies"] = proxies
+    for number in range(Throttle.PER_ADDRESS + 1):
+        assert says_from(outside, f"203.0.113.{number}, 198.51.100.{number}") == 401
+    for _ in range(Throttle.PER_ADDRESS):
+        says_from(outside, "203.0.113.1, 198.51.100.200")
+    assert says_from(outside, "203.0.113.2, 198.51.100.200", PASSWORD) == 429
+    assert says_from(outside, "198.51.100.201", PASSWORD) == 302
+
+
 @pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "/\n/x", "", None])
 def test_the_login_leads_nowhere_else(outside: FlaskClient, following: str | None) -> None:
     answer = log_in(outside, **({"next": following} if following is not None else {}))
@@ -130,6 +208,8 @@ def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://a]b"},
     ):
         assert client.post("/logout", headers=headers).status_code == 403, headers
         assert client.post("/login", headers=headers).status_code == 403, headers
@@ -149,6 +229,36 @@ def test_development_is_open_on_this_machine_and_refused_elsewhere(client: Flask
         answer = client.get("/", **request)
         assert answer.status_code == 403
         assert "ADMIN_PASSWORD" in answer.text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Anything",
+        "X-Forwarded",
+        "X-Original-Forwarded-For",
+        "Forwarded",
+        "Via",
+        "X-Real-Ip",
+        "True-Client-Ip",
+        "Client-Ip",
+        "X-Client-Ip",
+        "X-Cluster-Client-Ip",
+        "X-Azure-Clientip",
+        "Cf-Connecting-Ip",
+        "Cf-Ray",
+    ],
+)
+def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient, header: str) -> None:
+    assert client.get("/", headers={header: "1"}).status_code == 403
+
+
+def test_in_development_what_browsers_send_does_not(client: FlaskClient) -> None:
+    for header in ("Accept-Language", "Dnt", "Sec-Ch-Ua", "Save-Data", "X-Requested-With", "Hx-Current-Url"):
+        assert client.get("/", headers={header: "1"}).status_code == 200
 
 
 def test_development_elsewhere_opens_by_password_where_there_is_one(database_url: str) -> None:

@@ -401,11 +401,17 @@ def test_the_command_to_paste_sends_the_same_again(engine: sa.Engine, served: st
 
 
 def test_the_command_to_paste_has_no_credentials(client: FlaskClient, engine: sa.Engine) -> None:
-    headers = Headers([("Authorization", "Bearer key"), ("Cookie", "a=b"), ("X-Bin-Secret", "[hidden]"), ("X-A", "1")])
+    secrets = [
+        ("Authorization", "Bearer key"),
+        ("Cookie", "a=b"),
+        ("X-Bin-Secret", "[hidden]"),
+        ("X-Gitlab-Token", "t"),
+    ]
+    headers = Headers([*secrets, ("X-A", "1")])
     command = client.get(put(engine, headers=headers) + "/curl")
     assert command.mimetype == "text/plain"
     assert "X-A" in command.text
-    assert not re.search("Bearer|Cookie|Secret", command.text)
+    assert not re.search("Bearer|Cookie|Secret|Token", command.text)
 
 
 def test_new_captures_are_told_to_an_open_page(client: FlaskClient, engine: sa.Engine) -> None:

@@ -98,7 +98,7 @@ def test_the_bytes_arrive_and_the_answer_is_given() -> None:
     assert answered.headers.pairs[:2] == (("X-A", "1"), ("X-A", "2"))
 
 
-SECRETS = [("Authorization", "Bearer key"), ("Cookie", "a=b"), ("X-Bin-Secret", "open")]
+SECRETS = [("Authorization", "Bearer key"), ("Cookie", "a=b"), ("X-Gitlab-Token", "c"), ("X-Bin-Secret", "open")]
 
 
 def test_secrets_are_sent_only_if_that_is_asked_for_and_the_bins_own_never() -> None:
@@ -106,8 +106,8 @@ def test_secrets_are_sent_only_if_that_is_asked_for_and_the_bins_own_never() -> 
         send(server, came(headers=Headers(SECRETS)))
         send(server, came(headers=Headers(SECRETS)), keep_secrets=True)
         names = [{name for name, _ in headers} for _, _, headers, _ in server.got]
-    assert not names[0] & {"Authorization", "Cookie", "X-Bin-Secret"}
-    assert {"Authorization", "Cookie"} < names[1]
+    assert not names[0] & {"Authorization", "Cookie", "X-Gitlab-Token", "X-Bin-Secret"}
+    assert {"Authorization", "Cookie", "X-Gitlab-Token"} < names[1]
     assert "X-Bin-Secret" not in names[1]
 
 
@@ -280,7 +280,8 @@ def test_this_machine_is_refused_in_production_however_it_is_written(url: str) -
     "url",
     ["", "x", "/x", "//x/", "http://", "http:///x", "ftp://x/", "file:///etc/passwd", "javascript:alert(1)",
      "http://a:b@x/", "http://x:99999/", "http://[::1/", "http://a b/", "http://\0/", "http://" + "x" * 70_000,
-     "gopher://x/", "HTTP://", "http://\u2024/", "http://x\r\ny/", "unix:///x"],
+     "gopher://x/", "HTTP://", "http://\u2024/", "http://x\r\ny/", "unix:///x",
+     "http://xn--/", "https://a.xn--/", "http://xn--zzzzzz99999/"],
 )  # fmt: skip
 def test_what_is_no_url_to_send_to_is_refused(url: str) -> None:
     with pytest.raises(ForwardError):

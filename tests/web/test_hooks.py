@@ -233,11 +233,20 @@ def test_a_client_that_stops_half_way_leaves_nothing_behind(app: Flask, client: 
     assert count(app, events) + count(app, rejected) == 0
 
 
-def test_a_compressed_body_is_refused_clearly(client: FlaskClient) -> None:
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "X-GZIP", "deflate", "br", " zstd ", "compress", "identity, gzip", "utf-8,br"]
+)
+def test_a_compressed_body_is_refused_clearly(client: FlaskClient, encoding: str) -> None:
     body, headers = forge()
-    response = post(client, "box", gzip.compress(body), [*headers, ("Content-Encoding", "gzip")])
+    response = post(client, "box", gzip.compress(body), [*headers, ("Content-Encoding", encoding)])
     assert response.status_code == 415
     assert "Content-Encoding" in response.get_json()["detail"]
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "utf-8", "UTF8", "aes128gcm-of-nobody", ",", "identity, utf-8"])
+def test_an_encoding_that_compresses_nothing_keeps_no_delivery_out(client: FlaskClient, encoding: str) -> None:
+    body, headers = forge()
+    assert post(client, "box", body, [*headers, ("Content-Encoding", encoding)]).status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "nonsense"])

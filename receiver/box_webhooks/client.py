@@ -53,10 +53,11 @@ class Client:
         # A proxy that the environment names would be asked for a sandbox on this machine, too.
         self._session.trust_env = not account.is_here
         self._auth = sign_in(account)
+        self._patience = Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry)
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
-            retry_strategy=Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry),
+            retry_strategy=self._patience,
         )
         self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
         self._has_token = False
@@ -116,6 +117,16 @@ class Client:
     def _in_words(self, wish: str, *, about: str) -> Iterator[None]:
         if not self._has_token:
             self._get_token()
+        self._patience.is_in_doubt = False
+        try:
+            with self._translated(wish, about=about):
+                yield
+        except BoxError as error:
+            error.is_in_doubt |= self._patience.is_in_doubt
+            raise
+
+    @contextmanager
+    def _translated(self, wish: str, *, about: str) -> Iterator[None]:
         try:
             yield
         except BoxAPIError as error:
@@ -130,6 +141,13 @@ class Client:
 
     def _get_token(self) -> None:
         """Sign in by itself first: an error of signing in is told apart from one of the call."""
+        try:
+            self._sign_in()
+        except BoxError as error:
+            error.is_in_doubt = False  # it was not asked for anything yet
+            raise
+
+    def _sign_in(self) -> None:
         kind = self._account.kind
         try:
             self._auth.retrieve_token(network_session=self._network)

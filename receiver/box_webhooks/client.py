@@ -20,12 +20,15 @@ from box_sdk_gen.managers.webhooks import (
 
 from receiver.box_webhooks.account import Account, Kind
 from receiver.box_webhooks.refusals import plain, refusal
-from receiver.box_webhooks.rules import Content, Listed, Target, Webhook
+from receiver.box_webhooks.rules import MOST_REGISTRATIONS, Content, Listed, Target, Webhook
 from receiver.box_webhooks.sign_in import Hurry, Patience, Waiting, sign_in
 from receiver.errors import BoxError
 
 # Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
 ON_A_PAGE = 500
+# Far more than an account can have: what comes after them never ends.
+MOST_PAGES = 1000
+MOST_LISTED = 10 * MOST_REGISTRATIONS
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
 
 
@@ -73,22 +76,30 @@ class Client:
     def list(self) -> Iterator[Listed]:
         """Give every webhook of this account, page after page, in whichever way the last one says that it is the last.
 
-        Box has been seen to end with a `next_marker` of null, with an empty one, and without.
+        Box has been seen to end with a `next_marker` of null, with an empty one, and without. BoxError where there is
+        no last one.
         """
         marker: str | None = None
         seen: set[str] = set()
-        while True:
+        count = 0
+        for number in range(1, MOST_PAGES + 1):
             with self._in_words("list webhooks", about="list of webhooks"):
                 page = self._webhooks.get_webhooks(marker=marker, limit=ON_A_PAGE)
                 if page.entries is None:
                     raise ValueError("no entries")
                 entries = [Listed(_id(entry), _target(entry)) for entry in page.entries]
             yield from entries
+            count += len(entries)
             marker = page.next_marker
             if not marker:
                 return
             if marker in seen:
                 raise BoxError("Box gives the same pages of webhooks again and again.")
+            if count > MOST_LISTED or number == MOST_PAGES:
+                raise BoxError(
+                    f"Box gives pages of webhooks without end: {count:,} webhooks on {number:,} pages, and there are "
+                    f"{MOST_REGISTRATIONS:,} at most for one user of an application."
+                )
             seen.add(marker)
 
     def get(self, webhook_id: str) -> Webhook:

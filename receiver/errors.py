@@ -85,10 +85,12 @@ class BoxError(SignalboxError):
     """Box did not do what it was asked to, or could not be asked.
 
     `status` is that of its answer, 0 where none came; `existing_id` the webhook that is there already (409).
+    `is_in_doubt` says that Box may have done it all the same.
     """
 
     def __init__(self, message: str, *, status: int = 0, existing_id: str | None = None) -> None:
         self.status = status
+        self.is_in_doubt = not 400 <= status < 500
         self.existing_id = existing_id
         super().__init__(message)
 

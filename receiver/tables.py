@@ -227,7 +227,8 @@ tallies = sa.Table(
 )
 
 # What `signalbox box apply` made at Box, or found there as the file wants it; one on each file or folder. The row is
-# written before Box is asked (`making`), and again with the webhook's id (`live`); WEBHOOK.DELETED makes it `dead`.
+# written before Box is asked (`making`), and again with the webhook's id (`live`); WEBHOOK.DELETED makes it `dead`, and
+# `died_at` stays until there is another, also while that is `making`.
 registrations = sa.Table(
     "registrations",
     metadata,

@@ -20,12 +20,15 @@ from box_sdk_gen.managers.webhooks import (
 
 from receiver.box_webhooks.account import Account, Kind
 from receiver.box_webhooks.refusals import plain, refusal
-from receiver.box_webhooks.rules import Content, Listed, Target, Webhook
+from receiver.box_webhooks.rules import MOST_REGISTRATIONS, Content, Listed, Target, Webhook
 from receiver.box_webhooks.sign_in import Hurry, Patience, Waiting, sign_in
 from receiver.errors import BoxError
 
 # Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
 ON_A_PAGE = 500
+# Far more than an account can have: what comes after them never ends.
+MOST_PAGES = 1000
+MOST_LISTED = 10 * MOST_REGISTRATIONS
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
 
 
@@ -53,10 +56,11 @@ class Client:
         # A proxy that the environment names would be asked for a sandbox on this machine, too.
         self._session.trust_env = not account.is_here
         self._auth = sign_in(account)
+        self._patience = Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry)
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
-            retry_strategy=Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry),
+            retry_strategy=self._patience,
         )
         self._webhooks = BoxClient(auth=self._auth, network_session=self._network).webhooks
         self._has_token = False
@@ -72,22 +76,30 @@ class Client:
     def list(self) -> Iterator[Listed]:
         """Give every webhook of this account, page after page, in whichever way the last one says that it is the last.
 
-        Box has been seen to end with a `next_marker` of null, with an empty one, and without.
+        Box has been seen to end with a `next_marker` of null, with an empty one, and without. BoxError where there is
+        no last one.
         """
         marker: str | None = None
         seen: set[str] = set()
-        while True:
+        count = 0
+        for number in range(1, MOST_PAGES + 1):
             with self._in_words("list webhooks", about="list of webhooks"):
                 page = self._webhooks.get_webhooks(marker=marker, limit=ON_A_PAGE)
                 if page.entries is None:
                     raise ValueError("no entries")
                 entries = [Listed(_id(entry), _target(entry)) for entry in page.entries]
             yield from entries
+            count += len(entries)
             marker = page.next_marker
             if not marker:
                 return
             if marker in seen:
                 raise BoxError("Box gives the same pages of webhooks again and again.")
+            if count > MOST_LISTED or number == MOST_PAGES:
+                raise BoxError(
+                    f"Box gives pages of webhooks without end: {count:,} webhooks on {number:,} pages, and there are "
+                    f"{MOST_REGISTRATIONS:,} at most for one user of an application."
+                )
             seen.add(marker)
 
     def get(self, webhook_id: str) -> Webhook:
@@ -116,6 +128,16 @@ class Client:
     def _in_words(self, wish: str, *, about: str) -> Iterator[None]:
         if not self._has_token:
             self._get_token()
+        self._patience.is_in_doubt = False
+        try:
+            with self._translated(wish, about=about):
+                yield
+        except BoxError as error:
+            error.is_in_doubt |= self._patience.is_in_doubt
+            raise
+
+    @contextmanager
+    def _translated(self, wish: str, *, about: str) -> Iterator[None]:
         try:
             yield
         except BoxAPIError as error:
@@ -130,6 +152,13 @@ class Client:
 
     def _get_token(self) -> None:
         """Sign in by itself first: an error of signing in is told apart from one of the call."""
+        try:
+            self._sign_in()
+        except BoxError as error:
+            error.is_in_doubt = False  # it was not asked for anything yet
+            raise
+
+    def _sign_in(self) -> None:
         kind = self._account.kind
         try:
             self._auth.retrieve_token(network_session=self._network)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from receiver.box_webhooks import kept
 from receiver.box_webhooks.client import Client
-from receiver.box_webhooks.plan import Plan, Step
+from receiver.box_webhooks.plan import Plan, Step, was_made_here
 from receiver.box_webhooks.rules import Content, Target, Webhook
 from receiver.errors import BoxError
 
@@ -70,9 +70,16 @@ def _take(client: Client, engine: sa.Engine, step: Step, clock: Callable[[], dat
         return step.webhook_id
     if step.webhook_id is None:
         return create(client, engine, step.target, step.after, clock=clock)
+    if not step.is_ours and step.before is not None:
+        _note_whose(engine, step, step.before, webhook_id=step.webhook_id, now=clock())
     client.update(step.webhook_id, address=step.after.address, triggers=step.after.triggers)
     kept.note(engine, step.target, step.after, webhook_id=step.webhook_id, is_ours=step.is_ours, now=clock())
     return step.webhook_id
+
+
+def _note_whose(engine: sa.Engine, step: Step, before: Content, *, webhook_id: str, now: datetime) -> None:
+    """Note before the call that it is not ours: after it, it would look like what we were about to make."""
+    kept.note(engine, step.target, before, webhook_id=webhook_id, is_ours=False, now=now, was_seen=False)
 
 
 def _delete(client: Client, step: Step) -> None:
@@ -87,22 +94,29 @@ def create(
     client: Client, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
 ) -> str:
     """Make a webhook and give its id; one that is there already is found, and becomes what is wanted."""
-    kept.intend(engine, target, content, now=clock())
+    before = kept.intend(engine, target, content, now=clock())
     try:
         webhook_id, is_ours = client.create(target, content).id, True
     except BoxError as error:
+        if not error.is_in_doubt:
+            kept.take_back(engine, target, before)
         if error.existing_id is None:
             raise
-        webhook_id, is_ours = _take_over(client, error, target, content)
+        there = client.get(error.existing_id)
+        if there.target != target:
+            raise
+        # In doubt it may be what this very call made, before Box failed to say so and was asked again.
+        is_ours = was_made_here(before, there, there.content) or (error.is_in_doubt and there.content == content)
+        webhook_id = _take_over(client, engine, there, content, is_ours=is_ours, now=clock())
     kept.note(engine, target, content, webhook_id=webhook_id, is_ours=is_ours, now=clock())
     return webhook_id
 
 
-def _take_over(client: Client, error: BoxError, target: Target, content: Content) -> tuple[str, bool]:
-    """Make the existing webhook what is wanted; it is ours where it delivers to where we wanted it to."""
-    there = client.get(error.existing_id or "")
-    if there.target != target:
-        raise error
+def _take_over(
+    client: Client, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
+) -> str:
+    """Make the existing webhook what is wanted; whose it is is noted first, as it cannot be told afterwards."""
     if there.content != content:
+        kept.note(engine, there.target, there.content, webhook_id=there.id, is_ours=is_ours, now=now)
         client.update(there.id, address=content.address, triggers=content.triggers)
-    return there.id, there.content.address == content.address
+    return there.id

@@ -1,7 +1,7 @@
 """What is known here of the registrations at Box: the only writer of the table `registrations`.
 
 A row is written before Box is asked to make a webhook, and again with its id. So whatever ends in between, the next
-`apply` knows that a webhook on this target may be its own.
+`apply` knows that a webhook on this target may be its own; where Box says no, that is taken back.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,22 @@ from receiver import db
 from receiver.box_webhooks.rules import Content, Target, Webhook
 from receiver.tables import registrations as table
 
+# Also while another is being made in its place.
+_IS_DEAD = table.c.died_at.is_not(None)
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One row: `making` (asked for, no id yet), `live`, or `dead` (Box removed it)."""
+    """One row: `making` (asked for, no id yet), `live`, or `dead` (Box removed it).
+
+    `is_asked_for` says that one is to be made, also in place of a dead one, and that the end of it is not known.
+    """
 
     target: Target
     content: Content
     webhook_id: str | None
     state: str
+    is_asked_for: bool
     is_ours: bool
     seen_at: datetime | None
     died_at: datetime | None
@@ -41,10 +48,14 @@ def as_webhook(one: Kept) -> Webhook | None:
     return Webhook(one.webhook_id, one.target, one.content) if one.webhook_id and one.state == "live" else None
 
 
-def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime) -> None:
-    """Note that a webhook is about to be made; a dead one stays dead until there is another."""
+def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime) -> Kept | None:
+    """Note that a webhook is about to be made, and give what was known before.
+
+    What is dead is so until there is another.
+    """
     noted = _row(target, content) | {"state": "making", "webhook_id": None, "is_ours": False, "noted_at": now}
     with db.writing(engine) as connection:
+        row = connection.execute(sa.select(table).where(_is(target))).one_or_none()
         connection.execute(
             db.insert(connection, table)
             .values(**noted)
@@ -52,12 +63,25 @@ def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime
                 index_elements=["target_type", "target_id"],
                 set_=_row(target, content)
                 | {
-                    "state": sa.case((table.c.state == "dead", "dead"), else_="making"),
-                    "webhook_id": sa.case((table.c.state == "dead", table.c.webhook_id), else_=None),
+                    "state": "making",
+                    "webhook_id": sa.case((_IS_DEAD, table.c.webhook_id), else_=None),
                     "noted_at": now,
                 },
             )
         )
+    return None if row is None else _kept(row)
+
+
+def take_back(engine: sa.Engine, target: Target, before: Kept | None) -> None:
+    """Undo `intend`, which gave `before`: Box made no webhook, and one that comes to be there is somebody else's."""
+    intended = sa.and_(_is(target), table.c.state == "making")
+    with db.writing(engine) as connection:
+        if before is None:
+            connection.execute(sa.delete(table).where(intended))
+        else:
+            state = "making" if before.is_asked_for else before.state
+            known = _row(target, before.content) | {"state": state, "webhook_id": before.webhook_id}
+            connection.execute(sa.update(table).where(intended).values(**known))
 
 
 def note(
@@ -107,7 +131,7 @@ def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetim
 def is_buried(engine: sa.Engine, webhook_id: str) -> bool:
     """Say whether the registration with this id is marked dead."""
     with db.reading(engine) as connection:
-        its = sa.exists().where(table.c.webhook_id == webhook_id, table.c.state == "dead")
+        its = sa.exists().where(table.c.webhook_id == webhook_id, _IS_DEAD)
         return connection.execute(sa.select(its)).scalar_one()
 
 
@@ -117,14 +141,14 @@ def take_dead(engine: sa.Engine, *, now: datetime, pause: timedelta) -> list[Kep
     Each goes to one caller only, whichever process asks.
     """
     due = sa.or_(table.c.tried_at.is_(None), table.c.tried_at <= now - pause)
-    taken = sa.update(table).where(table.c.state == "dead", due).values(tried_at=now).returning(*table.c)
+    taken = sa.update(table).where(_IS_DEAD, due).values(tried_at=now).returning(*table.c)
     with db.writing(engine) as connection:
         return sorted(map(_kept, connection.execute(taken)), key=lambda one: one.target)
 
 
 def has_dead(engine: sa.Engine) -> bool:
     with db.reading(engine) as connection:
-        return connection.execute(sa.select(sa.exists().where(table.c.state == "dead"))).scalar_one()
+        return connection.execute(sa.select(sa.exists().where(_IS_DEAD))).scalar_one()
 
 
 def _row(target: Target, content: Content) -> dict[str, Any]:
@@ -145,7 +169,8 @@ def _kept(row: sa.Row[Any]) -> Kept:
         target=Target(row.target_type, row.target_id),
         content=Content.of(row.address, row.triggers),
         webhook_id=row.webhook_id,
-        state=row.state,
+        state="dead" if row.died_at else row.state,
+        is_asked_for=row.state == "making",
         is_ours=row.is_ours,
         seen_at=row.seen_at,
         died_at=row.died_at,

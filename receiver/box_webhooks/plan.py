@@ -180,7 +180,7 @@ def _compare(draft: _Draft, one: Wanted, there: Listed, row: Kept | None, look: 
         draft.add(_creation(one, row))
         return
     content = found.content if found else row.content if row else one.content
-    is_ours = _is_ours(row, there, content)
+    is_ours = was_made_here(row, there, content)
     if content == one.content:
         draft.right.append(Found(there.id, one.target, content, is_ours, was_seen=found is not None))
         return
@@ -189,22 +189,21 @@ def _compare(draft: _Draft, one: Wanted, there: Listed, row: Kept | None, look: 
     draft.add(Step("change", why, one.target, there.id, content, one.content, is_ours))
 
 
-def _is_ours(row: Kept | None, there: Listed, content: Content | None) -> bool:
-    """Say whether a webhook was made here: by its id, or because we were about to make it when we were interrupted."""
+def was_made_here(row: Kept | None, there: Listed, content: Content | None) -> bool:
+    """Say whether a webhook is ours: by its id, or because we were about to make it so when we were interrupted."""
     if row is None:
         return False
     if row.webhook_id == there.id:
         return row.is_ours
-    was_asked_for = row.state != "live"
-    return was_asked_for and content is not None and content.address == row.content.address
+    return row.is_asked_for and content == row.content
 
 
 def _judge_unwanted(draft: _Draft, other: Listed, row: Kept | None, look: Look, *, prune: bool) -> None:
     """Decide what becomes of a webhook that the file does not name: it goes if it was made here, or with --prune."""
-    is_asked_for = row is not None and row.state != "live" and row.webhook_id != other.id
+    is_asked_for = row is not None and row.is_asked_for and row.webhook_id != other.id
     found = look(other.id) if is_asked_for else None
     content = found.content if found else row.content if row and row.webhook_id == other.id else None
-    is_ours = _is_ours(row, other, content)
+    is_ours = was_made_here(row, other, content)
     if is_ours or prune:
         why = Why.UNWANTED if is_ours else Why.PRUNED
         draft.add(Step("delete", why, other.target, other.id, content, None, is_ours))

@@ -82,8 +82,11 @@ class Hurry(HTTPAdapter):
 class Patience(BoxRetryStrategy):
     """The SDK's own retries, which say that they wait, and understand each form of Retry-After.
 
-    Where nothing answers on this machine (`is_here`), nothing will in a few seconds.
+    Where nothing answers on this machine (`is_here`), nothing will in a few seconds. `is_in_doubt` is set where it asks
+    again what Box may have done already.
     """
+
+    is_in_doubt = False
 
     def __init__(self, waiting: Waiting | None, pause: timedelta, *, is_here: bool, hurry: Hurry | None = None) -> None:
         often = 0 if is_here else 2
@@ -102,6 +105,7 @@ class Patience(BoxRetryStrategy):
             raise self._hurry.error(
                 f": it says {status}, and wants to be asked again in {wait.total_seconds():.0f} s" if status else ""
             )
+        self.is_in_doubt |= not 400 <= fetch_response.status < 500
         if self._waiting is not None:
             self._waiting(fetch_response.status, wait)
         return wait.total_seconds()

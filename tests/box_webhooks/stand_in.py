@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from werkzeug.serving import make_server
-from werkzeug.wrappers import Response
 
 from receiver.box_webhooks import Account, Kind
 from receiver.box_webhooks.client import Client
@@ -39,7 +38,7 @@ class StandIn:
         self.calls: list[str] = []
         self.before: Callable[[int], None] = lambda _number: None
         self.after: Callable[[int], None] = lambda _number: None
-        self.instead: Response | None = None
+        self.instead: Callable[[Any, Any], Iterable[bytes]] | None = None
         self._server = make_server("127.0.0.1", port, self._serve, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.port}"
 

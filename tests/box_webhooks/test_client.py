@@ -1,8 +1,9 @@
 """The client, over HTTP, against the stand-in: the five operations, paging, and every error in words."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from receiver.box_webhooks import Kind, account_of
 from receiver.box_webhooks.client import ON_A_PAGE, Client
-from receiver.box_webhooks.rules import Content, Target
+from receiver.box_webhooks.rules import MOST_REGISTRATIONS, Content, Target
 from receiver.errors import BoxError, SettingsError
 from receiver.simulator.sandbox import LAST_PAGES, Token
 from tests.box_webhooks.stand_in import ADDRESS, RENAMED, UPLOADED, StandIn, folder
@@ -60,6 +61,33 @@ def test_a_list_that_goes_round_in_a_circle_is_an_error(box: StandIn, client: Cl
     box.instead = Response(json.dumps(page), mimetype="application/json")
     assert "again and again" in str(error_of(lambda: list(client.list())))
     assert len(box.calls) == 2
+
+
+class Pages:
+    """Answers with page after page of so many webhooks, each page with a new marker, up to the last one."""
+
+    def __init__(self, on_a_page: int, *, last: int | None = None) -> None:
+        self._on_a_page, self._last = on_a_page, last
+        self._pages, self._ids = count(1), count(1)
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        page, target = next(self._pages), {"id": "1", "type": "folder"}
+        entries = [{"id": str(next(self._ids)), "type": "webhook", "target": target} for _ in range(self._on_a_page)]
+        body = {"entries": entries, "next_marker": None if page == self._last else f"after-{page}"}
+        return Response(json.dumps(body), mimetype="application/json")(environ, start_response)
+
+
+@pytest.mark.parametrize(
+    ("on_a_page", "told"), [(0, "0 webhooks on 1,000 pages"), (500, "10,500 webhooks on 21 pages")]
+)
+def test_a_list_that_never_ends_is_an_error(box: StandIn, client: Client, on_a_page: int, told: str) -> None:
+    box.instead = Pages(on_a_page)
+    assert f"without end: {told}" in str(error_of(lambda: list(client.list())))
+
+
+def test_a_page_for_each_of_a_thousand_webhooks_is_no_error(box: StandIn, client: Client) -> None:
+    box.instead = Pages(1, last=MOST_REGISTRATIONS)
+    assert len(list(client.list())) == MOST_REGISTRATIONS
 
 
 @pytest.mark.parametrize("body", ["<h1>It works!</h1>", "{}", "[]", '{"entries": [{}]}', '{"entries": 7}'])

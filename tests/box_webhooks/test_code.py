@@ -1,6 +1,7 @@
 """Plan and apply against the stand-in: what is done, what is left alone, and what an interruption leaves behind."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -136,6 +137,56 @@ def test_what_was_made_by_hand_on_a_target_that_was_ours_is_not_ours(
     assert steps_of(office.plan([])) == []
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+def test_what_was_made_by_hand_after_box_refused_to_make_it_is_left_alone(
+    office: Office, box: StandIn, status: int
+) -> None:
+    plan = office.plan(wanted(f1=UPLOADED))
+    box.world.plan_refusal(status=status, times=1, after=0, retry_after=None)
+    with suppress(BoxError):
+        doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert office.rows() == {}
+    box.make(folder(1))
+    assert office.apply([]) == []
+    assert set(box.content()) == {"folder:1"}
+
+
+def test_where_box_refuses_to_make_again_what_is_gone_it_is_still_known_to_be_gone(
+    office: Office, box: StandIn, client: Client
+) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    before = office.rows()
+    client.delete(box.ids()["folder:1"])
+    plan = office.plan(wanted(f1=RENAMED))
+    box.world.plan_refusal(status=404, times=1, after=0, retry_after=None)
+    doing.carry_out(client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert office.rows() == before
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_was_made_by_hand_after_box_removed_ours_is_left_alone(
+    office: Office, box: StandIn, client: Client, is_refused: bool
+) -> None:
+    dead = removed(office, box)
+    if is_refused:
+        plan = office.plan(wanted(f1=UPLOADED))
+        box.world.plan_refusal(status=404, times=1, after=0, retry_after=None)
+        doing.carry_out(client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert office.rows() == dead
+    box.make(folder(1))
+    assert office.apply([]) == []
+    assert set(box.content()) == {"folder:1"}
+
+
+def removed(office: Office, box: StandIn) -> dict[Target, Kept]:
+    """Have the webhook of folder 1 made, and removed by Box; gives what is known of it."""
+    office.apply(wanted(f1=UPLOADED))
+    id_ = box.ids()["folder:1"]
+    office.client.delete(id_)
+    kept.bury(office.engine, id_, reason="auto_cleanup", now=office.clock())
+    return office.rows()
+
+
 def test_what_is_gone_from_box_is_created_again(office: Office, box: StandIn, client: Client) -> None:
     office.apply(wanted(f1=UPLOADED))
     client.delete(box.ids()["folder:1"])
@@ -156,6 +207,21 @@ def test_a_webhook_that_somebody_made_meanwhile_becomes_what_is_wanted(office: O
     doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
     assert (box.content(), box.ids()) == ({"folder:1": UPLOADED}, {"folder:1": id_})
     assert not office.rows()[folder(1)].is_ours
+
+
+def test_a_webhook_that_somebody_made_meanwhile_just_as_it_is_wanted_is_not_ours(office: Office, box: StandIn) -> None:
+    plan = office.plan(wanted(f1=UPLOADED))
+    box.make(folder(1))
+    doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert not office.rows()[folder(1)].is_ours
+
+
+def test_what_is_ours_and_was_neither_listed_nor_asked_about_is_found_to_be_ours(office: Office, box: StandIn) -> None:
+    office.apply(wanted(f1=UPLOADED))
+    plan = make(wanted(f1=RENAMED), [], office.rows(), partial(doing.look_at, office.client), looked_into=0)
+    doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    assert box.content() == {"folder:1": RENAMED}
+    assert office.rows()[folder(1)].is_ours
 
 
 def test_a_folder_that_is_not_there_holds_up_no_other(office: Office, box: StandIn) -> None:
@@ -268,7 +334,7 @@ def clear(office: Office, box: StandIn) -> None:
 
 
 class Cut(HTTPAdapter):
-    """Interrupts at a call: before it reaches Box, or once Box has done it."""
+    """Interrupts at a call: before it reaches Box, or once Box has done it; or has Box fail to say that it did it."""
 
     def __init__(self, at: int, *, when: str) -> None:
         super().__init__()
@@ -279,8 +345,10 @@ class Cut(HTTPAdapter):
         if self._at == -1 and self._when == "before":
             raise Interrupted
         answer = super().send(*request, **options)
-        if self._at == -1:
+        if self._at == -1 and self._when == "after":
             raise Interrupted
+        if self._at == -1:
+            answer.status_code = 502
         return answer
 
 
@@ -320,6 +388,62 @@ def test_interrupted_and_no_longer_wanted_it_is_still_known_to_be_ours(office: O
     assert (box.content(), office.rows()) == ({}, {})
 
 
+def test_what_was_being_made_in_place_of_a_dead_one_is_known_to_be_ours(office: Office, box: StandIn) -> None:
+    removed(office, box)
+    assert apply_cut_short(office, wanted(f1=UPLOADED), 1, when="after")
+    assert office.rows()[folder(1)].state == "dead"
+    assert office.apply([]) == ["delete folder:1"]
+
+
+def test_what_box_made_and_could_not_say_so_is_ours(office: Office, box: StandIn) -> None:
+    assert not apply_cut_short(office, wanted(f1=UPLOADED), 1, when="unsaid")
+    assert box.calls.count("POST /2.0/webhooks") == 2
+    assert office.rows()[folder(1)].is_ours
+
+
+def test_what_was_interrupted_is_ours_as_it_was_asked_for_also_where_box_then_refuses_another(
+    office: Office, box: StandIn
+) -> None:
+    assert apply_cut_short(office, wanted(f1=UPLOADED), 1, when="after")
+    unlisted = make(wanted(f1=RENAMED), [], office.rows(), partial(doing.look_at, office.client))
+    box.world.plan_refusal(status=404, times=1, after=0, retry_after=None)
+    doing.carry_out(office.client, office.engine, unlisted, clock=office.clock, told=lambda _: None)
+    assert office.apply([]) == ["delete folder:1"]
+
+
+def test_what_box_made_and_then_refuses_may_still_be_ours(office: Office, box: StandIn) -> None:
+    def refuse(number: int) -> None:
+        if number == 2:
+            box.world.plan_refusal(status=404, times=1, after=0, retry_after=None)
+
+    box.after = refuse
+    assert not apply_cut_short(office, wanted(f1=UPLOADED), 1, when="unsaid")
+    assert office.apply([]) == ["delete folder:1"]
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_was_made_by_hand_does_not_become_ours_by_being_changed_and_interrupted(
+    office: Office, box: StandIn, is_listed: bool
+) -> None:
+    kept.intend(office.engine, folder(1), UPLOADED, now=office.clock())
+    plan = office.plan(wanted(f1=UPLOADED))
+    box.make(folder(1), RENAMED)
+    if is_listed:
+        plan = office.plan(wanted(f1=UPLOADED))
+    with pytest.raises(Interrupted):
+        carry_out_cut_short(office, plan, 0 if is_listed else 2)
+    assert box.content() == {"folder:1": UPLOADED}
+    assert office.apply([]) == []
+
+
+def carry_out_cut_short(office: Office, plan: Plan, at: int) -> None:
+    office.client._session.mount("http://", Cut(at, when="after"))
+    try:
+        doing.carry_out(office.client, office.engine, plan, clock=office.clock, told=lambda _: None)
+    finally:
+        office.client._session.mount("http://", HTTPAdapter())
+
+
 def test_of_two_webhooks_on_one_item_the_one_that_is_ours_stays(office: Office, box: StandIn) -> None:
     office.apply(wanted(f1=UPLOADED))
     listed = [Listed("9", folder(1)), *office.client.list()]
@@ -330,9 +454,12 @@ def test_of_two_webhooks_on_one_item_the_one_that_is_ours_stays(office: Office, 
     assert office.rows()[folder(1)].is_ours
 
 
-def test_the_address_says_whether_an_interrupted_create_was_ours(office: Office, box: StandIn) -> None:
+@pytest.mark.parametrize("other", [Content.of(ELSEWHERE, ["FILE.UPLOADED"]), RENAMED])
+def test_address_and_triggers_say_whether_an_interrupted_create_was_ours(
+    office: Office, box: StandIn, other: Content
+) -> None:
     kept.intend(office.engine, folder(1), UPLOADED, now=office.clock())
-    box.make(folder(1), Content.of(ELSEWHERE, ["FILE.UPLOADED"]))
+    box.make(folder(1), other)
     assert office.apply(wanted(f1=UPLOADED)) == ["change folder:1"]
     assert not office.rows()[folder(1)].is_ours
     assert ADDRESS in box.content()["folder:1"].address

@@ -243,6 +243,17 @@ def test_an_apply_of_which_a_part_fails_says_which_and_exits_1(command: Command,
     assert command("apply", "--file", str(file)).exit_code == 0
 
 
+def test_what_was_made_by_hand_after_a_refusal_is_not_deleted_once_the_file_is_emptied(
+    command: Command, box: StandIn, file: Path
+) -> None:
+    box.world.plan_refusal(status=403, times=1, after=1, retry_after=None)
+    assert command("apply", "--file", str(file)).exit_code == 1
+    command("create", "folder:1200", "FILE.TRASHED")
+    file.write_text("")
+    assert command("apply", "--file", str(file)).exit_code == 0
+    assert box.content() == {"folder:1200": Content.of(HERE, ["FILE.TRASHED"])}
+
+
 def test_what_is_at_box_is_imported_and_then_there_is_nothing_to_do(command: Command, box: StandIn, file: Path) -> None:
     box.make(folder(1200), Content.of(HERE, ["FILE.RENAMED", "FILE.UPLOADED"]))
     box.make(folder(7), Content.of(ELSEWHERE, ["FILE.TRASHED"]))

@@ -57,13 +57,25 @@ def open_engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     # Parameters are bodies and headers: they stay out of error texts.
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
+        engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
+    # psycopg reads no time that is out of the years 1 to 9999 in the session's zone, which is the server's to choose.
+    # Not as an option of the connection: that would replace those of the URL and of PGOPTIONS, and some poolers take
+    # none. Outside a transaction, because it would end with one that is rolled back.
+    own = cast("psycopg.Connection[Any]", connection)
+    own.autocommit = True
+    own.execute("SET TIME ZONE 'UTC'")
+    own.autocommit = False
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:

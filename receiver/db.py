@@ -171,17 +171,24 @@ class Turn:
             raise
 
     def _take(self, deadline: float) -> None:
-        # Opened at first use, so that processes that fork do not share one lock.
-        if self._file is None:
-            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        while True:
-            try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        try:
+            # Opened at first use, so that processes that fork do not share one lock.
+            if self._file is None:
+                self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            while not self._has_locked(self._file):
                 if time.monotonic() > deadline:
-                    message = f"the database is locked: another process has held {self._path} for too long"
-                    raise StoreError(message) from None
+                    raise StoreError(f"the database is locked: another process has held {self._path} for too long")
                 time.sleep(self._NAP_SECONDS)
+        except OSError as error:
+            message = f"the database cannot be written: {self._path} cannot be opened and locked ({error.strerror})"
+            raise StoreError(message) from error
+
+    def _has_locked(self, file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def __exit__(self, *_exception: object) -> None:
         if self._file is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from dotenv import dotenv_values
 from environs import Env, EnvError, ValidationError
 
-from config.settings import ADMIN_PASSWORD_LENGTH, API_TOKEN_LENGTH, ROOT, SECRET_KEY_LENGTH, SETTINGS
+from config.settings import ADMIN_PASSWORD_LENGTH, API_TOKEN_LENGTH, ROOT, SECRET_KEY_LENGTH, SETTINGS, UnfitError
 from receiver.errors import SettingsError
 
 __all__ = ["ENV_FILE", "ROOT", "load", "misspelt"]
@@ -43,6 +43,8 @@ def load(environ: Mapping[str, str], *, env_file: Path = ENV_FILE) -> dict[str, 
     for setting in SETTINGS:
         try:
             settings[setting.key] = setting.kind.read(reader, setting.name)
+        except UnfitError as error:
+            problems[setting.name] = [f"must be {setting.kind.takes}.", *map(str, error.messages)]
         except (EnvError, ValidationError):
             problems[setting.name] = [f"must be {setting.kind.takes}."]
     if settings.get("ENV") == "production":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from environs import Env, ValidationError, validate
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLERS_PACKAGE = "handlers"
@@ -24,6 +26,10 @@ _SENTRY_DSN = r"https?://[^\s@/]+@[^\s@/]+/\S+"
 _BROKER = r"(rediss?|amqps?|sqs)://\S*"
 _URL = r"https?://[^\s@/?#]+(/[^\s@?#]*)?"
 _YEAR = timedelta(days=365)
+
+
+class UnfitError(ValidationError):
+    """Says what mends a value, beside what its setting takes, and nothing of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +134,23 @@ def resolve_database_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     # Heroku and others still hand out postgres://, which SQLAlchemy 1.4 dropped (its changelog, 2021).
     if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
-        return f"postgresql+psycopg://{rest}"
+        return _postgresql(f"postgresql+psycopg://{rest}")
     path = rest.removeprefix("/")
     # SQLite in memory would lose all that was acknowledged, and web and worker would not even see the same.
     if scheme == "sqlite" and rest.startswith("/") and path and not path.startswith(("?", ":memory:", "file:")):
         return f"sqlite:///{ROOT / path}"
     raise ValidationError("Not a database that Signalbox works with.")
+
+
+def _postgresql(url: str) -> str:
+    try:
+        if "@" not in (make_url(url).host or ""):
+            return url
+    except (ArgumentError, ValueError):
+        pass  # the port is no number, but may be the rest of a password
+    if url.count("@") > 1:
+        raise UnfitError("Percent-encode the password, such as %40 for an @.")
+    raise ValidationError("Not an address.")
 
 
 def _items(env: Env, name: str, is_valid: Callable[[str], bool]) -> tuple[str, ...]:

@@ -57,13 +57,25 @@ def open_engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     # Parameters are bodies and headers: they stay out of error texts.
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
+        engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
+    # psycopg reads no time that is out of the years 1 to 9999 in the session's zone, which is the server's to choose.
+    # Not as an option of the connection: that would replace those of the URL and of PGOPTIONS, and some poolers take
+    # none. Outside a transaction, because it would end with one that is rolled back.
+    own = cast("psycopg.Connection[Any]", connection)
+    own.autocommit = True
+    own.execute("SET TIME ZONE 'UTC'")
+    own.autocommit = False
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
@@ -159,17 +171,24 @@ class Turn:
             raise
 
     def _take(self, deadline: float) -> None:
-        # Opened at first use, so that processes that fork do not share one lock.
-        if self._file is None:
-            self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-        while True:
-            try:
-                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        try:
+            # Opened at first use, so that processes that fork do not share one lock.
+            if self._file is None:
+                self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            while not self._has_locked(self._file):
                 if time.monotonic() > deadline:
-                    message = f"the database is locked: another process has held {self._path} for too long"
-                    raise StoreError(message) from None
+                    raise StoreError(f"the database is locked: another process has held {self._path} for too long")
                 time.sleep(self._NAP_SECONDS)
+        except OSError as error:
+            message = f"the database cannot be written: {self._path} cannot be opened and locked ({error.strerror})"
+            raise StoreError(message) from error
+
+    def _has_locked(self, file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def __exit__(self, *_exception: object) -> None:
         if self._file is not None:

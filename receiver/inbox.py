@@ -16,6 +16,9 @@ from receiver.errors import StoreError
 from receiver.events import Delivery, Event, Refused, Verified
 from receiver.tables import pulse, quarantined, rejected
 
+_TIME_OF_ID = 10  # characters of a ULID, 48 bits of milliseconds
+_LAST_SECOND = 2**48 / 1000 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -44,6 +47,15 @@ class Arrival(NamedTuple):
 def new_id(at: datetime) -> str:
     """Give a ULID: ids sort by the time that they were made at."""
     return ulid_at_time(at.timestamp())
+
+
+def lowest_id(at: datetime, *, milliseconds: int = 0) -> str:
+    """Give what every id from so long after this moment on sorts after, and every earlier one before.
+
+    A time that no id can have is the first or the last that one has.
+    """
+    seconds = at.timestamp() + milliseconds / 1000
+    return ulid_at_time(min(max(0.0, seconds), _LAST_SECOND))[:_TIME_OF_ID]
 
 
 class Inbox:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from ulid_transform import ulid_at_time
 
 from receiver import bins, db, metrics, threads
 from receiver.errors import StoreError
+from receiver.inbox import lowest_id
 from receiver.logs import log
 from receiver.metrics import gauges
 from receiver.tables import events, jobs, quarantined
@@ -83,7 +83,7 @@ def count(engine: sa.Engine, keep: timedelta, *, now: datetime) -> Pruned:
     """Say how many events and quarantined deliveries would go, by reading alone."""
     pruned = Pruned()
     if keep:
-        limit = _lowest_id(now - keep)
+        limit = lowest_id(now - keep)
         for rows in db.walk(engine, _old_events(limit), (events.c.id,)):
             with db.reading(engine) as connection:
                 staying = len(_with_open_jobs(connection, [row.id for row in rows]))
@@ -100,7 +100,7 @@ def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[Step]:
     A step is as large as it may be to take a twentieth of a second, which depends on how long the bodies are.
     """
     if keep:
-        limit = _lowest_id(now - keep)
+        limit = lowest_id(now - keep)
         yield from _paced(lambda size, place: _delete_events(engine, place, limit, size))
         yield from _paced(lambda size, _place: _delete_quarantined(engine, limit, size))
 
@@ -151,11 +151,6 @@ def _delete_quarantined(engine: sa.Engine, before: str, size: int) -> tuple[Mapp
         some = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
         connection.execute(sa.delete(quarantined).where(quarantined.c.seq.in_(some)))
     return {"quarantined": len(some)}, "" if len(some) == size else None
-
-
-def _lowest_id(at: datetime) -> str:
-    """Give what stands before every id of this moment and after every earlier one."""
-    return ulid_at_time(at.timestamp())[:10] + "0" * 16
 
 
 class Pruner:

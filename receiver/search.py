@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from ulid_transform import ulid_at_time
 
 from receiver import db
 from receiver.errors import NotFoundError, PatternError
+from receiver.inbox import lowest_id
 from receiver.sources import SOURCES
 from receiver.tables import events, is_dead, is_held, is_unrouted, jobs
 
@@ -39,8 +39,6 @@ FEW = 500
 MOST_AT_ONCE = 2
 
 _CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
-_TIME_OF_ID = 10  # characters of a ULID, 48 bits of milliseconds
-_LAST_SECOND = 2**48 / 1000 - 1
 _at_once = threading.Semaphore(MOST_AT_ONCE)
 
 
@@ -233,10 +231,10 @@ def _span(connection: sa.Connection, table: sa.Table, filters: Filters, before: 
     if before is not None:
         high = min(high, before)
     if filters.since is not None:
-        later = sa.select(table.c.seq).where(table.c.id >= _id_at(filters.since)).order_by(table.c.id)
+        later = sa.select(table.c.seq).where(table.c.id >= lowest_id(filters.since)).order_by(table.c.id)
         low = max(low, _outermost(connection, sa.func.min, later) or high)
     if filters.until is not None:
-        earlier = sa.select(table.c.seq).where(table.c.id < _id_at(filters.until, milliseconds=1))
+        earlier = sa.select(table.c.seq).where(table.c.id < lowest_id(filters.until, milliseconds=1))
         high = min(high, (_outermost(connection, sa.func.max, earlier.order_by(table.c.id.desc())) or 0) + 1)
     return low, high
 
@@ -245,12 +243,6 @@ def _outermost(connection: sa.Connection, end: Any, places: sa.Select[tuple[int]
     """Give the lowest or the highest place of the rows next to a time, which the index of the ids knows."""
     found: int | None = connection.execute(sa.select(end(places.limit(OUT_OF_ORDER).subquery().c.seq))).scalar()
     return found
-
-
-def _id_at(at: datetime, *, milliseconds: int = 0) -> str:
-    """Give what all ids from then on sort after; a time that no id has is the first one, or the last."""
-    seconds = at.timestamp() + milliseconds / 1000
-    return ulid_at_time(min(max(0.0, seconds), _LAST_SECOND))[:_TIME_OF_ID]
 
 
 def _wanted(connection: sa.Connection, table: sa.Table, filters: Filters) -> tuple[sa.Select[Any], bool]:

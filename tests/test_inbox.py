@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -330,3 +331,17 @@ def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(
     with pytest.raises(StoreError, match="another process has held"), db.writing(engine):
         pass
     os.close(other)
+
+
+@pytest.mark.sqlite_only
+def test_a_turn_that_cannot_be_taken_is_told_as_a_store_error_that_names_its_file(
+    engine: sa.Engine, clock: Clock
+) -> None:
+    path = Path(f"{engine.url.database}-turn")
+    path.mkdir()
+    inbox = Inbox(engine, rejected_max_count=1, rejected_max_bytes=1)
+    with pytest.raises(StoreError, match=f"{path} cannot be opened") as caught:
+        refuse(inbox, clock, 1, 1)
+    assert not caught.value.is_about_a_row
+    path.rmdir()
+    assert refuse(inbox, clock, 1, 1)

@@ -1,15 +1,17 @@
 """What only PostgreSQL has: workers that are woken, rows that are locked. The rest of the suite runs on both."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from config.settings import resolve_database_url
+from receiver import db, listing, pruning, worker
 from receiver import jobs as accounts
-from receiver import pruning, worker
 from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.pruning import Pruned
@@ -18,6 +20,8 @@ from receiver.tables import events, jobs
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
 from tests.waiting import until
+
+CALENDAR = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -110,6 +114,49 @@ def _prune(engine: sa.Engine, clock: Clock) -> Pruned:
 def _count(engine: sa.Engine, question: sa.TextClause) -> int:
     with engine.connect() as connection:
         return int(connection.execute(question).scalar_one())
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
+def elsewhere(request: pytest.FixtureRequest, fresh_postgres: str) -> Iterator[sa.Engine]:
+    """A database whose sessions are in another time zone than UTC."""
+    own = db.open_engine(resolve_database_url(fresh_postgres))
+    db.upgrade(own)
+    with own.begin() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar_one()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{request.param}'")
+    own.dispose()
+    yield own
+    own.dispose()
+
+
+def test_an_event_at_the_edge_of_the_calendar_stops_nothing_in_any_time_zone(
+    elsewhere: sa.Engine, router: Router, clock: Clock
+) -> None:
+    ran: list[str] = []
+
+    @router.on("*")
+    def note(event: Event) -> None:
+        ran.append(event.id)
+
+    inbox = Inbox(elsewhere, rejected_max_count=1, rejected_max_bytes=1)
+    accepted = [arrive(inbox, clock, number=number) for number in range(3)]
+    with elsewhere.begin() as connection:  # as older releases kept them
+        for event_id, at in zip(accepted, CALENDAR, strict=False):
+            connection.execute(sa.update(events).where(events.c.id == event_id).values(occurred_at=at))
+    Worker(elsewhere, router, clock=clock).drain()
+    assert sorted(ran) == sorted(accepted)
+    assert len(listing.list_events(elsewhere)["items"]) == 3
+
+
+def test_a_session_is_in_utc_and_has_the_options_that_its_url_gives(fresh_postgres: str) -> None:
+    url = sa.make_url(resolve_database_url(fresh_postgres))
+    chosen = url.update_query_dict({"options": "-c timezone=Asia/Tokyo -c work_mem=5MB"})
+    own = db.open_engine(chosen.render_as_string(hide_password=False))
+    for _ in range(2):  # what a transaction that is rolled back leaves
+        with own.connect() as connection:
+            shown = [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("timezone", "work_mem")]
+        assert shown == ["UTC", "5MB"]
+    own.dispose()
 
 
 def test_no_plan_of_the_database_takes_more_jobs_than_asked_for(

@@ -68,6 +68,17 @@ def test_an_old_event_goes_with_its_deliveries_jobs_and_attempts(
     assert [rows(engine, table) for table in TABLES] == [0, 0, 0, 0]
 
 
+def test_what_is_kept_for_a_hundred_years_stays_and_is_counted_as_that(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, work: Callable[[], None]
+) -> None:
+    arrive(inbox, clock)
+    work()
+    century = timedelta(days=36500)
+    assert pruning.count(engine, century, now=clock()) == Pruned()
+    assert prune(engine, clock, century) == Pruned()
+    assert rows(engine, events) == 1
+
+
 def test_a_younger_event_stays(engine: sa.Engine, inbox: Inbox, clock: Clock, work: Callable[[], None]) -> None:
     arrive(inbox, clock, number=1)
     clock.pass_by(seconds=2)

@@ -128,7 +128,7 @@ def parse(delivery: Delivery) -> Event:
         body=delivery.body,
         headers=delivery.headers,
         received_at=delivery.received_at,
-        occurred_at=wire.rfc3339(payload.get("created_at")),
+        occurred_at=wire.when_it_happened(wire.rfc3339(payload.get("created_at"))),
     )
 
 

@@ -102,7 +102,7 @@ def parse(delivery: Delivery) -> Event:
         body=delivery.body,
         headers=delivery.headers,
         received_at=delivery.received_at,
-        occurred_at=wire.unix_time(payload.get("timestamp")),
+        occurred_at=wire.when_it_happened(wire.unix_time(payload.get("timestamp"))),
     )
 
 

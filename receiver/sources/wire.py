@@ -16,6 +16,10 @@ from receiver.errors import UnreadableError
 from receiver.events import Headers, Reason, Refused
 
 MAX_DEPTH = 100
+# Zero, as Go (year 1) and Unix (1970) write it, is no time; and what is this far off would leave the calendar in some
+# time zone.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime(2200, 1, 1, tzinfo=UTC)
 _MAX_IDENTITY = 200
 _MAX_NAME = 200
 
@@ -106,6 +110,11 @@ def unix_time(seconds: object) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def when_it_happened(told: datetime | None) -> datetime | None:
+    """Give a time that something can have happened at; None for any other, which the payload keeps."""
+    return told if told and BEGINNING < told < END else None
 
 
 def plain_word(text: str) -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from flask import Blueprint, Flask, Response, current_app, request
 
 from receiver import db
-from receiver.errors import SignalboxError
+from receiver.errors import SchemaError, StoreError
 from receiver.inbox import Inbox
+from receiver.logs import log
 from receiver.web.answers import Answer
 
 # Who knows SECRET_KEY may ask whether this process has the keys that are set now; to others it says nothing of them.
@@ -32,9 +33,17 @@ def ready() -> Response:
     try:
         db.require_current(current_app.extensions["signalbox.engine"])
         inbox.probe(datetime.now(UTC))
-    except SignalboxError as error:
-        return Answer(503, {"status": "unavailable", "detail": str(error)}, {"Retry-After": "10"}).response()
+    except SchemaError as error:
+        return _unavailable(str(error))
+    except StoreError as error:
+        # What a driver says may hold the server's name, and of a malformed address more: this is open to anybody.
+        log.error("readyz", error=str(error))
+        return _unavailable("The database cannot be reached or written; the log says why.")
     return Answer(200, {"status": "ok"} | _compare_keys()).response()
+
+
+def _unavailable(detail: str) -> Response:
+    return Answer(503, {"status": "unavailable", "detail": detail}, {"Retry-After": "10"}).response()
 
 
 def _compare_keys() -> dict[str, str]:

@@ -194,6 +194,7 @@ def test_an_absolute_sqlite_file_stays_where_it_is() -> None:
         "mysql://db/box",
         "postgresql+psycopg2://db/box",
         "postgresql://",
+        "postgresql://user:pass@db:port/box",
         "sqlite://",
         "sqlite:///",
         "sqlite:///:memory:",
@@ -206,6 +207,17 @@ def test_a_database_that_would_not_keep_is_refused(url: str) -> None:
     assert problems_of(DATABASE_URL=url) == {
         "DATABASE_URL": ["must be sqlite:/// with the path of a file, or postgresql:// with a database."]
     }
+
+
+@pytest.mark.parametrize("password", ["p@ss", "p@s:s", "p@s@s"])
+def test_a_password_in_an_address_has_to_be_percent_encoded(password: str) -> None:
+    (messages,) = problems_of(DATABASE_URL=f"postgresql://user:{password}@db.example.com/box").values()
+    assert messages[1:] == ["Percent-encode the password, such as %40 for an @."]
+
+
+@pytest.mark.parametrize("url", ["postgresql:///box?host=/run/a@b", "postgresql://user@/box", "postgresql://db/b@x"])
+def test_an_at_that_is_no_password_s_is_left_alone(url: str) -> None:
+    assert settings_for(DATABASE_URL=url)["DATABASE_URL"].endswith(url.partition("://")[2])
 
 
 @pytest.mark.parametrize(("name", "length"), [("SECRET_KEY", 16), ("ADMIN_PASSWORD", 8), ("API_TOKEN", 16)])

@@ -277,6 +277,12 @@ def test_a_time_that_cannot_be_read_is_none(created_at: object) -> None:
     assert parse({"trigger": "A", "created_at": created_at}).occurred_at is None
 
 
+@pytest.mark.parametrize("created_at", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_a_time_that_nothing_happened_at_is_none_and_stays_in_the_payload(created_at: str) -> None:
+    event = parse({"trigger": "A", "created_at": created_at})
+    assert (event.occurred_at, event.payload["created_at"]) == (None, created_at)
+
+
 def test_a_retry_has_the_identity_of_the_first_delivery() -> None:
     first, retry = delivery(), delivery(age=60)
     assert first.headers["box-delivery-id"] != retry.headers["box-delivery-id"]

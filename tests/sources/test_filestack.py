@@ -246,6 +246,12 @@ def test_a_time_that_cannot_be_read_is_none(timestamp: object) -> None:
     assert parse({"action": "fp.delete", "timestamp": timestamp}).occurred_at is None
 
 
+@pytest.mark.parametrize("timestamp", [0, -62135596800, 253402300799])
+def test_a_time_that_nothing_happened_at_is_none_and_stays_in_the_payload(timestamp: int) -> None:
+    event = parse({"action": "fp.delete", "timestamp": timestamp})
+    assert (event.occurred_at, event.payload["timestamp"]) == (None, timestamp)
+
+
 # Whatever comes
 
 junk = st.text(max_size=70) | st.sampled_from(["", "0" * 64, "1777896000", ",", "9" * 12])

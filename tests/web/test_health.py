@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import logs
 from receiver.app import create_app, create_app_without_web
 from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import settings
@@ -29,6 +31,15 @@ def test_a_service_that_cannot_commit_is_alive_but_not_ready(app: Flask, client:
     with app.extensions["signalbox.engine"].begin() as connection:
         connection.exec_driver_sql("DROP TABLE pulse")
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
+
+
+def test_why_a_service_is_not_ready_is_said_in_the_log_and_not_to_anybody(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql+psycopg://signalbox:hush@127.0.0.1:1/box"
+    response = create_app(settings(url)).test_client().get("/readyz")
+    logs.LINES.write_out()
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
+    assert response.get_json()["detail"] == "The database cannot be reached or written; the log says why."
+    assert "127.0.0.1" in capsys.readouterr().err
 
 
 def test_who_knows_the_secret_key_hears_whether_the_keys_are_the_same(app: Flask, client: FlaskClient) -> None:

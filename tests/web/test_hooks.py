@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,6 +263,15 @@ def test_a_database_that_is_away_is_answered_503_with_a_time_to_come_back(app: F
     response = post(client, "box", *forge())
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
     assert "events" not in response.text
+
+
+@pytest.mark.sqlite_only
+def test_a_file_that_no_writer_can_lock_is_answered_503_with_a_time_to_come_back(
+    app: Flask, client: FlaskClient
+) -> None:
+    Path(f"{app.extensions['signalbox.engine'].url.database}-turn").mkdir()
+    response = post(client, "box", *forge())
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
 
 
 def test_an_address_that_is_nowhere_is_answered_in_json(client: FlaskClient) -> None:

@@ -257,8 +257,14 @@ def test_the_empty_inbox_says_where_to_deliver_and_how_to_try(client: FlaskClien
     page = client.get("/", base_url="http://localhost:8000").text
     assert "<code>http://localhost:8000/hooks/box</code>" in page
     assert "<code>http://localhost:8000/hooks/filestack</code>" in page
-    assert ".venv/bin/signalbox send box FILE.UPLOADED" in page
+    assert "<code>.venv/bin/signalbox send box FILE.UPLOADED</code>" in page
     assert '<form method="post" action="/send/sample"><input type="hidden" name="source" value="box">' in page
+
+
+def test_the_line_for_a_shell_names_a_port_that_no_other_shell_would_look_at(client: FlaskClient) -> None:
+    for address in ("/", "/stats"):
+        page = client.get(address, base_url="http://127.0.0.1:8431").text
+        assert re.search(r"signalbox send box FILE.UPLOADED[^<]* --to http://127.0.0.1:8431</code>", page)
 
 
 def test_a_source_that_is_off_says_what_turns_it_on(database_url: str) -> None:

@@ -1,5 +1,7 @@
 """Registrations: what is to be at Box, what is there, what differs, and when each webhook last delivered."""
 
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, request
 
+from receiver.addresses import address, as_variables, is_usual
 from receiver.box_webhooks import (
     Account,
     Checkup,
@@ -144,6 +147,7 @@ def page() -> str:
         file=_short(current_app.config["BOX_WEBHOOKS_FILE"]),
         usual=usual_address(current_app.config),
         wanted=len(wanted),
+        set_here=_set_here(),
         strangers=shown.checkup.strangers[:STRANGERS_SHOWN],
         patience=int(PATIENCE.total_seconds()),
     )
@@ -242,6 +246,16 @@ def _to_do(step: Step, row: Kept | None, heard: Mapping[str, Heard]) -> Line:
         last=heard.get(webhook_id or ""),
         do=step.do,
     )
+
+
+def _set_here() -> str:
+    """Give what has to stand before `signalbox box` in another shell, where our own says what that lacks."""
+    config = current_app.config
+    if config["ENV"] != "development":
+        return ""
+    base = address(config["HOST"], config["PORT"])
+    ours = "" if config["PUBLIC_URL"] or not config["PORT"] or is_usual(base) else as_variables(base)
+    return ours + (f"BOX_API_URL={shlex.quote(config['BOX_API_URL'])} " if "BOX_API_URL" in os.environ else "")
 
 
 def _short(path: Path) -> str:

@@ -141,7 +141,13 @@ def test_a_filter_that_makes_no_sense_is_explained_beside_it(
     name = query.partition("=")[0]
     assert f'id="{name}-problem"' in answer.text
     assert name == "cursor" or 'aria-invalid="true"' in answer.text
-    assert shown(answer.text) == [kept]
+    assert shown(answer.text) == ([kept] if name == "cursor" else [])
+    assert name == "cursor" or "Nothing is listed: a filter above makes no sense." in words_of(answer.text)
+
+
+def test_a_list_that_a_filter_makes_no_sense_of_is_not_live(client: FlaskClient, keep: Keep) -> None:
+    keep()
+    assert "data-live" not in client.get("/?state=lost").text
 
 
 @pytest.mark.parametrize("text", ["%00", "%ff", "%F0%9F%9A%82", "' OR 1=1 --", "%", "_", "\\", "<script>"])
@@ -259,6 +265,13 @@ def test_the_empty_inbox_says_where_to_deliver_and_how_to_try(client: FlaskClien
     assert "<code>http://localhost:8000/hooks/filestack</code>" in page
     assert "<code>.venv/bin/signalbox send box FILE.UPLOADED</code>" in page
     assert '<form method="post" action="/send/sample"><input type="hidden" name="source" value="box">' in page
+
+
+def test_an_empty_list_says_what_is_there_now_and_nothing_of_before(client: FlaskClient) -> None:
+    assert "Nothing is quarantined now." in client.get("/quarantine").text
+    assert "No rejected delivery is kept." in client.get("/rejected").text
+    for root in ("/quarantine", "/rejected"):
+        assert "so far" not in client.get(root).text
 
 
 def test_the_line_for_a_shell_names_a_port_that_no_other_shell_would_look_at(client: FlaskClient) -> None:

@@ -19,6 +19,7 @@ inbox = Blueprint("inbox", __name__)
 MOST_COUNTED = 99
 QUICKLY_COUNTED = 1000
 NAMES: Mapping[Kind, str] = {"events": "Events", "rejected": "Rejected", "quarantine": "Quarantined"}
+_NOTHING = search.Found((), None)
 EXAMPLES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 
 
@@ -87,7 +88,7 @@ def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
     """Give what `_list.html` draws: the lines, the way to older ones, and where a search stopped, how far it got."""
     table = filtering.TABLES[asked.kind]
     after = newest(asked.kind)
-    found = search.find(engine(), table, asked.filters, limit=listing.LIMIT, cursor=asked.cursor)
+    found = _NOTHING if asked.is_unclear else _find(asked)
     # Links in a list that begins further down lead to a page with the same list.
     query = asked.address(cursor=None if goes_on else asked.cursor).removeprefix(filtering.ROOTS[asked.kind])
     return {
@@ -99,8 +100,13 @@ def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
         "searched": _searched(found, table),
         "goes_on": goes_on,
         "after": after,
-        "live": None if asked.cursor else _live_address(asked),
+        "live": None if asked.cursor or asked.is_unclear else _live_address(asked),
     }
+
+
+def _find(asked: Asked) -> search.Found:
+    table = filtering.TABLES[asked.kind]
+    return search.find(engine(), table, asked.filters, limit=listing.LIMIT, cursor=asked.cursor)
 
 
 def newest(kind: Kind) -> int:

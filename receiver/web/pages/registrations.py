@@ -34,6 +34,7 @@ from receiver.box_webhooks import (
     reading,
     usual_address,
 )
+from receiver.box_webhooks.arrivals import DELETED
 from receiver.errors import BoxError, RegistrationError, SettingsError
 from receiver.web.auth import is_cross_origin
 from receiver.web.pages import engine, now, rows, wants_part
@@ -148,9 +149,14 @@ def page() -> str:
         usual=usual_address(current_app.config),
         wanted=len(wanted),
         set_here=_set_here(),
-        strangers=shown.checkup.strangers[:STRANGERS_SHOWN],
+        strangers=[(one, _is_removed(one, shown)) for one in shown.checkup.strangers[:STRANGERS_SHOWN]],
         patience=int(PATIENCE.total_seconds()),
     )
+
+
+def _is_removed(webhook_id: str, shown: Comparison) -> bool:
+    """Say whether the last that came of a webhook was that Box gave it up."""
+    return shown.checkup.arrivals.by_webhook[webhook_id].name == DELETED
 
 
 def _account() -> tuple[Account | None, SettingsError | None]:

@@ -114,6 +114,18 @@ def test_a_webhook_that_was_made_again_is_not_called_unknown_under_its_old_id(
     assert "not known here now, too: 76 (Box removed it)" in shown(office)
 
 
+def test_the_lines_for_a_shell_say_what_another_shell_does_not_know(
+    client_with: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BOX_API_URL", raising=False)
+    assert "<code>.venv/bin/signalbox box plan" in re.sub(
+        " class=.wirebox.", "", client_with().get("/registrations").text
+    )
+    monkeypatch.setenv("BOX_API_URL", "http://127.0.0.1:8123")
+    page = client_with(PORT=8431, BOX_API_URL="http://127.0.0.1:8123").get("/registrations").text
+    assert "PORT=8431 BOX_API_URL=http://127.0.0.1:8123 .venv/bin/signalbox box plan</code>" in page
+
+
 def test_what_box_removed_stands_first_with_the_reason(office: FlaskClient, file: Path, engine: sa.Engine) -> None:
     wish(file, f1="FILE.UPLOADED", f2="FILE.UPLOADED")
     note(engine, 1)

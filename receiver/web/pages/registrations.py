@@ -12,6 +12,7 @@ from flask import Blueprint, current_app, render_template, request
 
 from receiver.addresses import address, as_variables, is_usual
 from receiver.box_webhooks import (
+    SANDBOX_URL,
     Account,
     Checkup,
     Content,
@@ -148,7 +149,7 @@ def page() -> str:
         file=_short(current_app.config["BOX_WEBHOOKS_FILE"]),
         usual=usual_address(current_app.config),
         wanted=len(wanted),
-        set_here=_set_here(),
+        set_here=_set_here(account),
         strangers=[(one, _is_removed(one, shown)) for one in shown.checkup.strangers[:STRANGERS_SHOWN]],
         patience=int(PATIENCE.total_seconds()),
     )
@@ -254,14 +255,16 @@ def _to_do(step: Step, row: Kept | None, heard: Mapping[str, Heard]) -> Line:
     )
 
 
-def _set_here() -> str:
+def _set_here(account: Account | None) -> str:
     """Give what has to stand before `signalbox box` in another shell, where our own says what that lacks."""
     config = current_app.config
     if config["ENV"] != "development":
         return ""
     base = address(config["HOST"], config["PORT"])
     ours = "" if config["PUBLIC_URL"] or not config["PORT"] or is_usual(base) else as_variables(base)
-    return ours + (f"BOX_API_URL={shlex.quote(config['BOX_API_URL'])} " if "BOX_API_URL" in os.environ else "")
+    is_found = account is not None and account.kind is Kind.SANDBOX and account.api_url == SANDBOX_URL
+    is_told = "BOX_API_URL" in os.environ and not is_found
+    return ours + (f"BOX_API_URL={shlex.quote(config['BOX_API_URL'])} " if is_told else "")
 
 
 def _short(path: Path) -> str:

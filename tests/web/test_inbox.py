@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from receiver import listing, search
 from receiver.about import About
 from receiver.app import create_app
-from receiver.events import Event, Reason, Refused, Verified
+from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.sources import SOURCES
@@ -214,7 +214,9 @@ def test_rejected_deliveries_stand_beside_with_their_reason_in_words(client: Fla
     kept = inbox.reject(came, Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))
     assert '<small data-count="rejected">1</small>' in client.get("/").text
     (row,) = ROW.findall(client.get("/rejected").text)
-    assert words_of(row).endswith(" Box box Its signature matches none of our keys signature_mismatch")
+    assert words_of(row).endswith(
+        " Box box Not signed with our keys says of itself: FILE.UPLOADED Fahrplan 1 🚂.pdf signature_mismatch"
+    )
     assert f'href="/rejected/{kept}"' in row
 
 
@@ -227,6 +229,39 @@ def test_quarantined_deliveries_stand_beside_with_what_is_wrong(client: FlaskCli
     inbox.quarantine(came, Verified("primary"), {"trigger": ["Missing data for required field."]})
     (row,) = ROW.findall(client.get("/quarantine").text)
     assert "trigger: Missing data for required field." in row
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "claim"),
+    [
+        ("box", rb'{"trigger": "FILE.MOVED", "source": {"name": "<b>\u202elamp</b>"}}', "FILE.MOVED <b>U+202Elamp</b>"),
+        ("box", b'{"trigger": ["FILE.MOVED"], "source": [[]]}', ""),
+        ("box", rb'{"trigger": "\ud800"}', "U+D800"),
+        ("filestack", b'{"action": "fp.upload", "text": {"filename": "lamp.jpg"}}', "fp.upload lamp.jpg"),
+        ("filestack", b'{"action": 1, "text": "lamp.jpg"}', ""),
+        ("box", b'{"trigger": "FILE.MOVED", "x": "' + b"x" * rows.LONGEST_READ + b'"}', ""),
+        ("box", b"[" * 100_000, ""),
+        ("box", b"\xff", ""),
+        ("box", b"[]", ""),
+        ("box", b"", ""),
+    ],
+)
+def test_what_a_refused_body_says_of_itself_stands_in_its_line(
+    client: FlaskClient, inbox: Inbox, source: str, body: bytes, claim: str
+) -> None:
+    came = Delivery(source=source, body=body, headers=Headers(), received_at=datetime.now(UTC))
+    inbox.reject(came, Refused(Reason.SIGNATURE_MISSING, "None."))
+    inbox.quarantine(came, Verified("primary"), {"body": ["Odd."]})
+    for root in ("/rejected", "/quarantine"):
+        (row,) = ROW.findall(client.get(root).text)
+        assert words_of(row.replace("<b>", "")).count("says of itself") == bool(claim)
+        assert "<b>" not in row
+        found = re.search(
+            r'<span class="claim clip".*?>(.*?)</span>\s*(?:<small|<span class="extra"|</a>)', row, re.DOTALL
+        )
+        assert found
+        said = html.unescape(re.sub(r"<[^>]+>", "", found[1]))
+        assert said.removeprefix("says of itself: ").strip() == claim
 
 
 def test_more_than_a_hundred_are_not_counted(client: FlaskClient, inbox: Inbox) -> None:

@@ -119,8 +119,8 @@ def _lines(kind: Kind, found: Any) -> list[Any]:
     if kind == "events":
         return [rows.line(place, item) for place, item in listing.placed(engine(), found)]
     if kind == "rejected":
-        return [(one, rows.reason(one.reason), one.reason) for one in found]
-    return [(one, rows.problem(one.errors), "") for one in found]
+        return [rows.rejected(one) for one in found]
+    return [rows.quarantined(one) for one in found]
 
 
 def _searched(found: search.Found, table: sa.Table) -> dict[str, Any] | None:
@@ -152,12 +152,12 @@ def _hints() -> dict[str, Any]:
         ],
         "is_empty": newest_place == 0,
         "example": next((f"{name} {EXAMPLES[name]}" for name, gate in gates.items() if gate.keys), "box FILE.UPLOADED"),
-        "total": _total(newest_place),
+        "total": total(newest_place),
         "unsettled": [(state, count) for state in ("dead", "running", "waiting") if (count := _jobs(state)) != "0"],
     }
 
 
-def _total(newest_place: int) -> str:
+def total(newest_place: int) -> str:
     """Say how many events there are: to the last one as long as that is quickly counted."""
     span = search.progress(engine(), filtering.TABLES["events"], "0")[1]
     if span > QUICKLY_COUNTED:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 _UNITS = (
     (timedelta(seconds=1), timedelta(milliseconds=1), "ms"),
-    (timedelta(seconds=100), timedelta(seconds=1), "s"),
-    (timedelta(minutes=100), timedelta(minutes=1), "min"),
+    (timedelta(minutes=2), timedelta(seconds=1), "s"),
+    (timedelta(hours=2), timedelta(minutes=1), "min"),
     (timedelta(hours=48), timedelta(hours=1), "h"),
 )
 
@@ -15,7 +15,10 @@ _LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "wee
 
 
 def span(length: timedelta) -> str:
-    """Say how long something is, in its largest unit that leaves two digits or so; the sign is left out."""
+    """Say how long something is, in the largest unit of which it has two; the sign is left out.
+
+    So what grows is never said to be less: after `119 s` comes `2 min`.
+    """
     length = abs(length)
     for limit, unit, name in _UNITS:
         if length < limit:

@@ -448,6 +448,17 @@ def test_the_gauges_say_what_waits_runs_and_died_and_for_how_long(
     assert (found["oldest_job_seconds"], found["oldest_event_seconds"], found["capped"]) == (20, 20, [])
 
 
+def test_an_old_event_that_is_replayed_is_not_late_to_be_routed(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
+    old, new = (arrive(inbox, clock, number=number) for number in (1, 2))
+    jobs.route(engine, [Routing(old, [])], clock())
+    clock.pass_by(minutes=20)
+    jobs.replay_event(engine, old, handler=None, now=clock())
+    assert metrics.now(engine, clock())["oldest_event_seconds"] == 1200
+    jobs.route(engine, [Routing(new, [])], clock())
+    found = metrics.now(engine, clock())
+    assert (found["unrouted_events"], found["oldest_event_seconds"]) == (1, None)
+
+
 def test_a_job_whose_worker_vanished_is_late_and_one_that_waits_for_its_next_attempt_is_not(
     engine: sa.Engine, inbox: Inbox, clock: Clock
 ) -> None:

@@ -14,7 +14,11 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
     [
         (timedelta(), "0 ms"),
         (timedelta(milliseconds=40), "40 ms"),
-        (timedelta(seconds=99), "99 s"),
+        (timedelta(seconds=119), "119 s"),
+        (timedelta(seconds=120), "2 min"),
+        (timedelta(minutes=119, seconds=59), "119 min"),
+        (timedelta(hours=2), "2 h"),
+        (timedelta(hours=48), "2 days"),
         (timedelta(seconds=-25), "25 s"),
         (timedelta(minutes=5), "5 min"),
         (timedelta(hours=3), "3 h"),

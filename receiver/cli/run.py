@@ -16,7 +16,7 @@ from honcho.manager import Manager
 from rich.text import Text
 
 from receiver import db
-from receiver.addresses import address, hook_url
+from receiver.addresses import address, as_variables, hook_url
 from receiver.cli import screen
 from receiver.cli.installation import ROOT, command
 
@@ -75,10 +75,11 @@ def _welcome(host: str, port: int) -> None:
     gates = current_app.extensions["signalbox.gates"]
     on = [name for name, gate in gates.items() if gate.keys]
     hooks = [(name, _hook(base, name, gates[name].settings if name not in on else ())) for name in gates]
+    here_only = _is_told_here_only(base)
     screen.show(
         Text.assemble(("\nSignalbox", "bold"), " listens on ", (base, "cyan"), "\n"),
         screen.facts(hooks),
-        _suggestions(on, to=f" --to {base}" if _is_told_here_only(base) else ""),
+        _suggestions(on, to=f" --to {base}" if here_only else "", before=as_variables(base) if here_only else ""),
     )
 
 
@@ -94,12 +95,14 @@ def _is_told_here_only(base: str) -> bool:
     return base != address(settings["HOST"], settings["PORT"]) or "HOST" in os.environ or "PORT" in os.environ
 
 
-def _suggestions(on: list[str], *, to: str) -> Text:
+def _suggestions(on: list[str], *, to: str, before: str) -> Text:
     tries = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
     sends = [f"send {source} {tries[source]}{to}" for source in on if source in tries][:1]
     signalbox = command()
-    lines = "\n".join(f"  {signalbox} {words}" for words in [*sends, "events list", "events show last", "sandbox"])
-    return Text.assemble("\nTry, in another terminal:\n", (lines, "green"), "\n")
+    tips = [f"{signalbox} {words}" for words in [*sends, "events list", "events show last"]]
+    lines = "\n".join(f"  {tip}" for tip in [*tips, f"{before}{signalbox} sandbox"])
+    there = " with the same DATABASE_URL" if "DATABASE_URL" in os.environ else ""
+    return Text.assemble(f"\nTry, in another terminal{there}:\n", (lines, "green"), "\n")
 
 
 class _Processes(Manager):  # type: ignore[misc]

@@ -1,17 +1,19 @@
 """`signalbox sandbox`: a stand-in for Box and Filestack on this machine, and everything that can be done to it."""
 
+import os
 import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
-from receiver.addresses import address, hook_url
+from receiver.addresses import address, as_variables, hook_url
 from receiver.box_webhooks import account_of
 from receiver.cli import screen
 from receiver.cli.installation import command
@@ -189,15 +191,26 @@ def _welcome(app: Flask, base: str) -> None:
 
 def suggestions(base: str) -> str:
     """Say what to type first: a registration, something that it is told of, and where to look."""
-    signalbox, port = command(), base.rpartition(":")[2]
-    here = "" if base == Place(None, None).url() else f" --port {port}"
-    there = "" if base == _box_as_it_is_set_up() else f"BOX_API_URL={base} "
+    # What stands in the environment of this shell alone is not there in another.
+    is_set_here = "BOX_API_URL" in os.environ
+    host, port = str(urlsplit(base).hostname), urlsplit(base).port
+    at = f" --port {port}" if host == HOST else f" --host {host} --port {port}"
+    here = "" if base == Place(None, None).url() and not is_set_here else at
+    there = "" if base == _box_as_it_is_set_up() and not is_set_here else f"BOX_API_URL={base} "
+    signalbox = command()
     lines = (
-        f"{there}{signalbox} box create folder:1200 FILE.UPLOADED",
+        f"{_receiver_as_set_here()}{there}{signalbox} box create folder:1200 FILE.UPLOADED",
         f"{signalbox} sandbox{here} do upload 1200/lamp.pdf",
         f"{signalbox} sandbox{here} log",
     )
     return "\n".join(f"  {line}" for line in lines)
+
+
+def _receiver_as_set_here() -> str:
+    """Give the variables of this shell that say where webhooks are to deliver to, as they stand before a command."""
+    config = current_app.config
+    is_set = {"HOST", "PORT"} & os.environ.keys() and config["PORT"] and not config["PUBLIC_URL"]
+    return as_variables(address(config["HOST"], config["PORT"])) if is_set else ""
 
 
 def _box_as_it_is_set_up() -> str | None:

@@ -17,7 +17,8 @@ class Gauges(TypedDict):
     """Counts and ages now. Nothing is counted beyond `CAP`: `capped` names the counts that are this many or more.
 
     `oldest_job_seconds`: for how long the oldest job has been due that is not done; one that waits for its next attempt
-    is not due. `oldest_event_seconds`: for how long the oldest event has waited to be routed. None where there is none.
+    is not due. `oldest_event_seconds`: for how long the oldest event has waited to be routed, of those that were not
+    routed before and only put back by a replay: their jobs are due, too. None where there is none.
     `waiting_jobs` does not count those of paused handlers: these are `held_jobs`.
     """
 
@@ -106,8 +107,11 @@ def _count(connection: sa.Connection, what: "sa.Select[tuple[object]]") -> int:
 
 
 def _waits(connection: sa.Connection, at: datetime) -> dict[str, float | None]:
-    unrouted = sa.select(events.c.received_at).where(is_unrouted).order_by(events.c.seq).limit(1)
-    routed_late = connection.execute(unrouted).scalar_one_or_none()
+    unrouted = sa.select(events.c.received_at, events.c.drift).where(is_unrouted).order_by(events.c.seq).limit(CAP)
+    # Routing writes the drift, be there none: what has it was routed once and put back since. When, nobody wrote down.
+    first = unrouted.subquery()
+    never = sa.select(first.c.received_at).where(first.c.drift.is_(sa.null())).limit(1)
+    routed_late = connection.execute(never).scalar_one_or_none()
     due = [_oldest_due(connection, state, at) for state in ("waiting", "running")]
     oldest = min((moment for moment in due if moment is not None), default=None)
     return {"job": _seconds(oldest, at), "event": _seconds(routed_late, at)}

@@ -24,6 +24,15 @@ WATCH = """() => {
         }
     }).observe(document.getElementById("list"), { childList: true });
 }"""
+LEFT_EDGES = "all => all.map((one) => Math.round(one.getBoundingClientRect().left))"
+NAMES_AND_COLUMNS = """all => all.map((one) => {
+    const { scrollWidth, clientWidth } = one.querySelector(".clip");
+    return [{ scrollWidth, clientWidth }, one.clientWidth];
+})"""
+PLACES_OF_JOBS = """lines => lines.map((line) => [".handler", ".says"].map((part) => {
+    const { x, y } = line.querySelector(part).getBoundingClientRect();
+    return { x, y };
+}))"""
 RECEIVED = "(row) => Date.parse(row.querySelector('time').dateTime)"
 
 
@@ -67,6 +76,35 @@ def test_an_event_sent_from_the_shell_appears_within_a_second_and_its_jobs_turn_
     print("milliseconds from the delivery to its line:", waits)
     assert page.evaluate("window.isTheSamePage")
     assert min(waits) <= 1000, waits
+
+
+def test_how_many_events_there_are_follows_what_comes(visitor: Visitor, send: Callable[..., str]) -> None:
+    page = visitor.open("/")
+    before = detail(page).get_by_role("heading", level=1).inner_text()
+    send("box", "FILE.UPLOADED")
+    expect(detail(page).get_by_role("heading", level=1)).not_to_have_text(before)
+    expect(detail(page).get_by_role("heading", level=1)).to_have_text(re.compile(r"^(About )?[\d,]+ events$"))
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1600])
+def test_columns_align_and_a_name_takes_all_of_its_own_before_it_is_cut(visitor: Visitor, width: int) -> None:
+    page = visitor.open("/", width=width)
+    expect(page.locator(".row").first).to_be_visible()
+    for column in (".type", ".about", ".jobs"):
+        assert len(set(page.locator(f".row > {column}").evaluate_all(LEFT_EDGES))) == 1
+    for name, column in page.locator(".row .about").evaluate_all(NAMES_AND_COLUMNS):
+        assert name["scrollWidth"] <= name["clientWidth"] or name["clientWidth"] >= column - 1
+
+
+def test_what_became_of_a_job_stands_below_its_handlers_name_where_there_is_no_room_beside(
+    visitor: Visitor, send: Callable[..., str]
+) -> None:
+    page = visitor.open(f"/events/{send('box', 'FILE.UPLOADED')}", width=380)
+    expect(page.locator(".job-line .mark.done")).to_have_count(4)
+    places = page.locator(".job-line").evaluate_all(PLACES_OF_JOBS)
+    below = [(name["x"], says["x"]) for name, says in places if says["y"] > name["y"] + 8]
+    assert below
+    assert all(abs(name - says) <= 1.5 for name, says in below), below
 
 
 def test_a_filter_is_in_the_address_and_back_takes_it_away(visitor: Visitor) -> None:

@@ -134,7 +134,9 @@ def test_run_serves_and_works_until_it_is_told_to_stop(
     run = start("run", "--port", "0")
     base = read_until(run, "listens on").split()[-1]
     assert f"send box FILE.UPLOADED --to {base}" in read_until(run, "send box")
-    assert read_until(run, "sandbox").endswith("signalbox sandbox\n")
+    line = read_until(run, "sandbox")
+    assert line.endswith("signalbox sandbox\n")
+    assert f"PORT={base.rpartition(':')[2]} " in line
     read_until(run, "Booting worker")
     assert signalbox("send", "box", "FILE.UPLOADED", "--to", base).exit_code == 0
     read_until(run, '"outcome":"done"')

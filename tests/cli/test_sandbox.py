@@ -302,7 +302,11 @@ def test_the_setting_says_where_the_sandbox_is(running: Running, app: Flask, sig
         (8100, {"ENV": "production"}, "BOX_API_URL=http://127.0.0.1:8100 ", ""),
     ],
 )
-def test_what_it_suggests_reaches_it(app: Flask, port: int, changed: dict[str, str], before: str, at: str) -> None:
+def test_what_it_suggests_reaches_it(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, port: int, changed: dict[str, str], before: str, at: str
+) -> None:
+    for name in ("HOST", "PORT", "BOX_API_URL"):
+        monkeypatch.delenv(name, raising=False)
     app.config |= changed
     with app.app_context(), click.Context(cli, obj=ScriptInfo(create_app=lambda: app)):
         lines = suggestions(f"http://127.0.0.1:{port}").replace(command(), "signalbox").splitlines()
@@ -310,6 +314,22 @@ def test_what_it_suggests_reaches_it(app: Flask, port: int, changed: dict[str, s
         f"  {before}signalbox box create folder:1200 FILE.UPLOADED",
         f"  signalbox sandbox{at} do upload 1200/lamp.pdf",
         f"  signalbox sandbox{at} log",
+    ]
+
+
+def test_what_it_suggests_does_without_the_variables_of_its_own_shell(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOST", raising=False)
+    monkeypatch.setenv("PORT", "8431")
+    monkeypatch.setenv("BOX_API_URL", "http://127.0.0.1:8123")
+    app.config |= {"PORT": 8431, "BOX_API_URL": "http://127.0.0.1:8123"}
+    with app.app_context(), click.Context(cli, obj=ScriptInfo(create_app=lambda: app)):
+        lines = suggestions("http://127.0.0.1:8123").replace(command(), "signalbox").splitlines()
+    assert lines == [
+        "  PORT=8431 BOX_API_URL=http://127.0.0.1:8123 signalbox box create folder:1200 FILE.UPLOADED",
+        "  signalbox sandbox --port 8123 do upload 1200/lamp.pdf",
+        "  signalbox sandbox --port 8123 log",
     ]
 
 

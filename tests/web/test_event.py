@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import jobs, listing
+from receiver import jobs, listing, roster
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.jobs import Routing
@@ -192,6 +192,24 @@ def test_jobs_that_are_not_settled_are_looked_at_again_until_they_are(
     assert "tab=jobs&amp;source=box" in changed.text
 
 
+def test_an_old_event_that_is_replayed_makes_nobody_look_for_a_worker_that_lives(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id)
+    roster.beat(engine, datetime.now(UTC))
+    assert "Not routed yet." in client.post(f"/events/{event_id}/replay", headers=PART).text
+    roster.beat(engine, datetime.now(UTC) - timedelta(minutes=2))
+    assert "Not routed yet: is a worker running?" in client.get(f"/events/{event_id}").text
+
+
+def load(engine: sa.Engine, clock: Clock, name: str, *patterns: str, trouble: str | None = None) -> None:
+    """Write down that the workers have a handler, or a module that does not import."""
+    row = {"name": name, "module": name.rpartition(".")[0], "patterns": patterns, "attempts": 8, "summary": ""}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(handlers), row | {"loaded_at": clock(), "trouble": trouble})
+
+
 def states(engine: sa.Engine, event_id: str) -> dict[str, str]:
     return {job["handler"]: job["state"] for job in listing.show_event(engine, event_id)["jobs"]}
 
@@ -207,17 +225,39 @@ def test_an_event_is_replayed_to_all(client: FlaskClient, engine: sa.Engine, inb
     assert listing.show_event(engine, event_id)["state"] == "accepted"
 
 
+def test_a_replay_counts_the_handlers_that_came_later_and_not_those_that_run_now(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.a.index", "handlers.b.mail")
+    load(engine, clock, "handlers.c.new", "box:FILE.*")
+    load(engine, clock, "handlers.d.other", "filestack:*")
+    assert "Replay to 3 handlers" in client.get(f"/events/{event_id}").text
+    jobs.claim(engine, worker="w", limit=1, now=clock(), lease=timedelta(seconds=30))
+    assert "Replay to 2 handlers" in client.get(f"/events/{event_id}").text
+    answer = client.post(f"/events/{event_id}/replay", headers=PART)
+    said = "Routed again: 1 job of before runs again, 1 handler gets it for the first time"
+    assert json.loads(answer.headers["HX-Trigger"]) == {"signalbox:told": said}
+
+
+def test_a_replay_counts_a_module_that_does_not_import_which_gets_a_job_as_well(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.a.index")
+    load(engine, clock, "handlers.broken", trouble="SyntaxError: invalid syntax")
+    assert "Replay to 2 handlers" in client.get(f"/events/{event_id}").text
+
+
 def test_an_event_is_replayed_to_one_handler_that_did_not_have_it(
     client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
 ) -> None:
     event_id = arrive(inbox, clock)
     give_jobs(engine, clock, event_id, "handlers.a.index")
-    with engine.begin() as connection:
-        row = {"name": "handlers.b.mail", "module": "handlers.b", "patterns": ["*"], "attempts": 8, "summary": ""}
-        connection.execute(sa.insert(handlers), row | {"loaded_at": clock()})
+    load(engine, clock, "handlers.b.mail", "*")
     assert "<option>handlers.b.mail</option>" in client.get(f"/events/{event_id}").text
     answer = client.post(f"/events/{event_id}/replay", data={"handler": "handlers.b.mail"}, headers=PART)
-    assert json.loads(answer.headers["HX-Trigger"]) == {"signalbox:told": "handlers.b.mail gets it again"}
+    assert json.loads(answer.headers["HX-Trigger"]) == {"signalbox:told": "handlers.b.mail gets it for the first time"}
     assert "<html" not in answer.text
     assert set(states(engine, event_id)) == {"handlers.a.index", "handlers.b.mail"}
 

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from receiver import listing, search
 from receiver.about import About
 from receiver.app import create_app
-from receiver.events import Event, Reason, Refused, Verified
+from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.sources import SOURCES
@@ -141,7 +141,13 @@ def test_a_filter_that_makes_no_sense_is_explained_beside_it(
     name = query.partition("=")[0]
     assert f'id="{name}-problem"' in answer.text
     assert name == "cursor" or 'aria-invalid="true"' in answer.text
-    assert shown(answer.text) == [kept]
+    assert shown(answer.text) == ([kept] if name == "cursor" else [])
+    assert name == "cursor" or "Nothing is listed: a filter above makes no sense." in words_of(answer.text)
+
+
+def test_a_list_that_a_filter_makes_no_sense_of_is_not_live(client: FlaskClient, keep: Keep) -> None:
+    keep()
+    assert "data-live" not in client.get("/?state=lost").text
 
 
 @pytest.mark.parametrize("text", ["%00", "%ff", "%F0%9F%9A%82", "' OR 1=1 --", "%", "_", "\\", "<script>"])
@@ -208,7 +214,9 @@ def test_rejected_deliveries_stand_beside_with_their_reason_in_words(client: Fla
     kept = inbox.reject(came, Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))
     assert '<small data-count="rejected">1</small>' in client.get("/").text
     (row,) = ROW.findall(client.get("/rejected").text)
-    assert words_of(row).endswith(" Box box Its signature matches none of our keys signature_mismatch")
+    assert words_of(row).endswith(
+        " Box box Not signed with our keys says of itself: FILE.UPLOADED Fahrplan 1 🚂.pdf signature_mismatch"
+    )
     assert f'href="/rejected/{kept}"' in row
 
 
@@ -221,6 +229,39 @@ def test_quarantined_deliveries_stand_beside_with_what_is_wrong(client: FlaskCli
     inbox.quarantine(came, Verified("primary"), {"trigger": ["Missing data for required field."]})
     (row,) = ROW.findall(client.get("/quarantine").text)
     assert "trigger: Missing data for required field." in row
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "claim"),
+    [
+        ("box", rb'{"trigger": "FILE.MOVED", "source": {"name": "<b>\u202elamp</b>"}}', "FILE.MOVED <b>U+202Elamp</b>"),
+        ("box", b'{"trigger": ["FILE.MOVED"], "source": [[]]}', ""),
+        ("box", rb'{"trigger": "\ud800"}', "U+D800"),
+        ("filestack", b'{"action": "fp.upload", "text": {"filename": "lamp.jpg"}}', "fp.upload lamp.jpg"),
+        ("filestack", b'{"action": 1, "text": "lamp.jpg"}', ""),
+        ("box", b'{"trigger": "FILE.MOVED", "x": "' + b"x" * rows.LONGEST_READ + b'"}', ""),
+        ("box", b"[" * 100_000, ""),
+        ("box", b"\xff", ""),
+        ("box", b"[]", ""),
+        ("box", b"", ""),
+    ],
+)
+def test_what_a_refused_body_says_of_itself_stands_in_its_line(
+    client: FlaskClient, inbox: Inbox, source: str, body: bytes, claim: str
+) -> None:
+    came = Delivery(source=source, body=body, headers=Headers(), received_at=datetime.now(UTC))
+    inbox.reject(came, Refused(Reason.SIGNATURE_MISSING, "None."))
+    inbox.quarantine(came, Verified("primary"), {"body": ["Odd."]})
+    for root in ("/rejected", "/quarantine"):
+        (row,) = ROW.findall(client.get(root).text)
+        assert words_of(row.replace("<b>", "")).count("says of itself") == bool(claim)
+        assert "<b>" not in row
+        found = re.search(
+            r'<span class="claim clip".*?>(.*?)</span>\s*(?:<small|<span class="extra"|</a>)', row, re.DOTALL
+        )
+        assert found
+        said = html.unescape(re.sub(r"<[^>]+>", "", found[1]))
+        assert said.removeprefix("says of itself: ").strip() == claim
 
 
 def test_more_than_a_hundred_are_not_counted(client: FlaskClient, inbox: Inbox) -> None:
@@ -257,8 +298,21 @@ def test_the_empty_inbox_says_where_to_deliver_and_how_to_try(client: FlaskClien
     page = client.get("/", base_url="http://localhost:8000").text
     assert "<code>http://localhost:8000/hooks/box</code>" in page
     assert "<code>http://localhost:8000/hooks/filestack</code>" in page
-    assert ".venv/bin/signalbox send box FILE.UPLOADED" in page
+    assert "<code>.venv/bin/signalbox send box FILE.UPLOADED</code>" in page
     assert '<form method="post" action="/send/sample"><input type="hidden" name="source" value="box">' in page
+
+
+def test_an_empty_list_says_what_is_there_now_and_nothing_of_before(client: FlaskClient) -> None:
+    assert "Nothing is quarantined now." in client.get("/quarantine").text
+    assert "No rejected delivery is kept." in client.get("/rejected").text
+    for root in ("/quarantine", "/rejected"):
+        assert "so far" not in client.get(root).text
+
+
+def test_the_line_for_a_shell_names_a_port_that_no_other_shell_would_look_at(client: FlaskClient) -> None:
+    for address in ("/", "/stats"):
+        page = client.get(address, base_url="http://127.0.0.1:8431").text
+        assert re.search(r"signalbox send box FILE.UPLOADED[^<]* --to http://127.0.0.1:8431</code>", page)
 
 
 def test_a_source_that_is_off_says_what_turns_it_on(database_url: str) -> None:

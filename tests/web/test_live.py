@@ -192,9 +192,17 @@ def test_counting_takes_the_filter_into_account(watch: Watch, keep: Keep) -> Non
 
 def test_what_is_rejected_is_counted(watch: Watch, inbox: Inbox) -> None:
     page = watch()
-    assert json.loads(page.next("counts").data) == {"rejected": "0", "quarantine": "0"}
+    assert json.loads(page.next("counts").data) == {"events": "0 events", "rejected": "0", "quarantine": "0"}
     inbox.reject(delivery("box", "FILE.UPLOADED", at=datetime.now(UTC)), Refused(Reason.SIGNATURE_MISMATCH, "No."))
     assert json.loads(page.next("counts").data)["rejected"] == "1"
+
+
+def test_how_many_events_there_are_is_told_as_they_come(watch: Watch, keep: Keep) -> None:
+    keep(1)
+    page = watch()
+    assert json.loads(page.next("counts").data)["events"] == "1 event"
+    keep(2)
+    assert json.loads(page.next("counts").data)["events"] == "2 events"
 
 
 def test_the_list_of_the_rejected_hears_of_more(watch: Watch, inbox: Inbox) -> None:

@@ -101,7 +101,29 @@ def test_it_says_when_each_last_delivered_and_what(
     arrive_from(inbox, "99", "FILE.UPLOADED", at=now())
     page = office.get("/registrations").text
     assert re.search(rf'href="/events/{event_id}" data-row><time[^>]*>5 min ago', page)
-    assert "nothing here knows of, too: 99 . Samples" in shown(office)
+    assert "Deliveries came of a webhook that is not known here now, too: 99 . It was deleted since," in shown(office)
+
+
+def test_a_webhook_that_was_made_again_is_not_called_unknown_under_its_old_id(
+    office: FlaskClient, file: Path, engine: sa.Engine, inbox: Inbox
+) -> None:
+    wish(file, f1="FILE.UPLOADED")
+    note(engine, 1)
+    arrive_from(inbox, "76", "FILE.UPLOADED", at=now() - timedelta(minutes=5))
+    arrive_from(inbox, "76", "WEBHOOK.DELETED", at=now())
+    assert "not known here now, too: 76 (Box removed it)" in shown(office)
+
+
+def test_the_lines_for_a_shell_say_what_another_shell_does_not_know(
+    client_with: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BOX_API_URL", raising=False)
+    assert "<code>.venv/bin/signalbox box plan" in re.sub(
+        " class=.wirebox.", "", client_with().get("/registrations").text
+    )
+    monkeypatch.setenv("BOX_API_URL", "http://127.0.0.1:8123")
+    page = client_with(PORT=8431, BOX_API_URL="http://127.0.0.1:8123").get("/registrations").text
+    assert "PORT=8431 BOX_API_URL=http://127.0.0.1:8123 .venv/bin/signalbox box plan</code>" in page
 
 
 def test_what_box_removed_stands_first_with_the_reason(office: FlaskClient, file: Path, engine: sa.Engine) -> None:

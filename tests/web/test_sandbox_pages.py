@@ -66,7 +66,7 @@ def do(client: FlaskClient, action: str, item: str, **more: str) -> TestResponse
 
 def test_an_empty_drive_says_how_to_begin(client: FlaskClient) -> None:
     page = shown(client)
-    assert "BOX_API_URL=http://localhost signalbox box create folder:1200 FILE.UPLOADED" in page
+    assert "BOX_API_URL=http://localhost .venv/bin/signalbox box create folder:1200 FILE.UPLOADED" in page
     assert "Nothing was sent yet." in page
 
 

@@ -1,6 +1,7 @@
 """The pages: one module each; here is what they share."""
 
 import re
+import shlex
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from flask import Flask, current_app, request, url_for
 from markupsafe import Markup, escape
 
-from receiver import words
+from receiver import addresses, words
 
+COMMAND = ".venv/bin/signalbox"  # as it is typed in the folder of the project
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
 # What a terminal or browser would act on instead of showing: control characters, those that turn the direction of
@@ -48,6 +50,8 @@ def prepare(app: Flask) -> None:
     app.add_template_filter(words.count, "counted")
     app.add_template_filter(words.ordinal, "ordinal")
     app.add_template_global(asset)
+    app.add_template_global(sent_here)
+    app.jinja_env.globals["signalbox"] = COMMAND
 
 
 def engine() -> sa.Engine:
@@ -72,6 +76,12 @@ def asset(name: str) -> str:
 @cache
 def _digest(name: str, _changed: int) -> str:
     return sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+def sent_here() -> str:
+    """Give what `signalbox send` needs behind it in another shell to reach us; "" where it would anyway."""
+    base = request.host_url.rstrip("/")
+    return "" if addresses.is_usual(base) else f" --to {shlex.quote(base)}"
 
 
 def seen(text: object) -> Markup:

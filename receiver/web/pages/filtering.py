@@ -38,6 +38,11 @@ class Asked:
         """The filters as the end of an address; "" where there are none."""
         return f"?{urlencode(self.given)}" if self.given else ""
 
+    @property
+    def is_unclear(self) -> bool:
+        """Whether a filter makes no sense: what the others let through is not what was asked for, and is not listed."""
+        return bool(self.problems.keys() - {"cursor"})
+
     def address(self, **changed: str | None) -> str:
         """Give the address of this list with other filters; None takes one away."""
         query = {name: value for name, value in {**self.given, **changed}.items() if value}

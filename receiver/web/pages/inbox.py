@@ -19,6 +19,7 @@ inbox = Blueprint("inbox", __name__)
 MOST_COUNTED = 99
 QUICKLY_COUNTED = 1000
 NAMES: Mapping[Kind, str] = {"events": "Events", "rejected": "Rejected", "quarantine": "Quarantined"}
+_NOTHING = search.Found((), None)
 EXAMPLES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 
 
@@ -87,7 +88,7 @@ def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
     """Give what `_list.html` draws: the lines, the way to older ones, and where a search stopped, how far it got."""
     table = filtering.TABLES[asked.kind]
     after = newest(asked.kind)
-    found = search.find(engine(), table, asked.filters, limit=listing.LIMIT, cursor=asked.cursor)
+    found = _NOTHING if asked.is_unclear else _find(asked)
     # Links in a list that begins further down lead to a page with the same list.
     query = asked.address(cursor=None if goes_on else asked.cursor).removeprefix(filtering.ROOTS[asked.kind])
     return {
@@ -99,8 +100,13 @@ def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
         "searched": _searched(found, table),
         "goes_on": goes_on,
         "after": after,
-        "live": None if asked.cursor else _live_address(asked),
+        "live": None if asked.cursor or asked.is_unclear else _live_address(asked),
     }
+
+
+def _find(asked: Asked) -> search.Found:
+    table = filtering.TABLES[asked.kind]
+    return search.find(engine(), table, asked.filters, limit=listing.LIMIT, cursor=asked.cursor)
 
 
 def newest(kind: Kind) -> int:
@@ -113,8 +119,8 @@ def _lines(kind: Kind, found: Any) -> list[Any]:
     if kind == "events":
         return [rows.line(place, item) for place, item in listing.placed(engine(), found)]
     if kind == "rejected":
-        return [(one, rows.reason(one.reason), one.reason) for one in found]
-    return [(one, rows.problem(one.errors), "") for one in found]
+        return [rows.rejected(one) for one in found]
+    return [rows.quarantined(one) for one in found]
 
 
 def _searched(found: search.Found, table: sa.Table) -> dict[str, Any] | None:
@@ -146,12 +152,12 @@ def _hints() -> dict[str, Any]:
         ],
         "is_empty": newest_place == 0,
         "example": next((f"{name} {EXAMPLES[name]}" for name, gate in gates.items() if gate.keys), "box FILE.UPLOADED"),
-        "total": _total(newest_place),
+        "total": total(newest_place),
         "unsettled": [(state, count) for state in ("dead", "running", "waiting") if (count := _jobs(state)) != "0"],
     }
 
 
-def _total(newest_place: int) -> str:
+def total(newest_place: int) -> str:
     """Say how many events there are: to the last one as long as that is quickly counted."""
     span = search.progress(engine(), filtering.TABLES["events"], "0")[1]
     if span > QUICKLY_COUNTED:

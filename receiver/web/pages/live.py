@@ -31,7 +31,7 @@ def follow() -> Response:
     """Send what came and what changed.
 
     `came` is a new line and `changed` one as it is now; `more` says how many came where that is too many to send, and
-    `counts` how many were rejected and quarantined.
+    `counts` how many there are, and how many were rejected and quarantined.
     """
     kind: Kind = next((one for one in get_args(Kind) if one == request.args.get("kind")), "events")
     asked = filtering.read(request.args, kind, now())
@@ -43,17 +43,18 @@ def follow() -> Response:
 
 
 class Tallies:
-    """How many deliveries were rejected and quarantined, said when it changes."""
+    """How many events there are, and deliveries that were rejected and quarantined, said when it changes."""
 
     def __init__(self) -> None:
-        self._places: tuple[int, int] | None = None
+        self._places: tuple[int, ...] | None = None
 
     def all(self) -> list[Message]:
-        counts = {kind: inbox.count(kind) for kind in ("rejected", "quarantine")}
+        refused = {kind: inbox.count(kind) for kind in ("rejected", "quarantine")}
+        counts = {"events": inbox.total(inbox.newest("events"))} | refused
         return [Message("counts", json.dumps(counts))]
 
     def changed(self) -> list[Message]:
-        places = (inbox.newest("rejected"), inbox.newest("quarantine"))
+        places = tuple(inbox.newest(kind) for kind in get_args(Kind))
         before, self._places = self._places, places
         return self.all() if before not in (None, places) else []
 

@@ -1,5 +1,7 @@
 """Registrations: what is to be at Box, what is there, what differs, and when each webhook last delivered."""
 
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +10,9 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, request
 
+from receiver.addresses import address, as_variables, is_usual
 from receiver.box_webhooks import (
+    SANDBOX_URL,
     Account,
     Checkup,
     Content,
@@ -31,6 +35,7 @@ from receiver.box_webhooks import (
     reading,
     usual_address,
 )
+from receiver.box_webhooks.arrivals import DELETED
 from receiver.errors import BoxError, RegistrationError, SettingsError
 from receiver.web.auth import is_cross_origin
 from receiver.web.pages import engine, now, rows, wants_part
@@ -144,9 +149,15 @@ def page() -> str:
         file=_short(current_app.config["BOX_WEBHOOKS_FILE"]),
         usual=usual_address(current_app.config),
         wanted=len(wanted),
-        strangers=shown.checkup.strangers[:STRANGERS_SHOWN],
+        set_here=_set_here(account),
+        strangers=[(one, _is_removed(one, shown)) for one in shown.checkup.strangers[:STRANGERS_SHOWN]],
         patience=int(PATIENCE.total_seconds()),
     )
+
+
+def _is_removed(webhook_id: str, shown: Comparison) -> bool:
+    """Say whether the last that came of a webhook was that Box gave it up."""
+    return shown.checkup.arrivals.by_webhook[webhook_id].name == DELETED
 
 
 def _account() -> tuple[Account | None, SettingsError | None]:
@@ -242,6 +253,18 @@ def _to_do(step: Step, row: Kept | None, heard: Mapping[str, Heard]) -> Line:
         last=heard.get(webhook_id or ""),
         do=step.do,
     )
+
+
+def _set_here(account: Account | None) -> str:
+    """Give what has to stand before `signalbox box` in another shell, where our own says what that lacks."""
+    config = current_app.config
+    if config["ENV"] != "development":
+        return ""
+    base = address(config["HOST"], config["PORT"])
+    ours = "" if config["PUBLIC_URL"] or not config["PORT"] or is_usual(base) else as_variables(base)
+    is_found = account is not None and account.kind is Kind.SANDBOX and account.api_url == SANDBOX_URL
+    is_told = "BOX_API_URL" in os.environ and not is_found
+    return ours + (f"BOX_API_URL={shlex.quote(config['BOX_API_URL'])} " if is_told else "")
 
 
 def _short(path: Path) -> str:

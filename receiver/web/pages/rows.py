@@ -4,20 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from flask import current_app
 
 from receiver import about, words
+from receiver.errors import UnreadableError
 from receiver.listing import Item
+from receiver.sources import wire
 
 MARKS_SHOWN = 6
 SHORT = {"box": "Box", "filestack": "Fs"}
+LONGEST_READ = 64 * 1024
+_NAMED_BY = {"box": "trigger", "filestack": "action"}
 # What needs somebody comes first.
 _JOB_STATES = ("dead", "running", "waiting", "done")
 
 REASONS: Mapping[str, str] = {
     "signature_missing": "It came without a signature",
     "signature_malformed": "Its signature cannot be one",
-    "signature_mismatch": "Its signature matches none of our keys",
+    "signature_mismatch": "Not signed with our keys",
     "timestamp_missing": "It does not say when it was signed",
     "timestamp_malformed": "It says when it was signed, but not readably",
     "timestamp_stale": "It was signed too long ago",
@@ -90,6 +95,38 @@ def draw(line: Line, query: str) -> str:
     """Draw one line for a page that is open already."""
     module: Any = current_app.jinja_env.get_template("_row.html").module
     return str(module.event_row(line, query, None)).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One rejected or quarantined delivery as its list shows it: `code` is "" where there is none.
+
+    `name` and `about` are what the body says of itself, which nobody vouches for.
+    """
+
+    item: sa.Row[Any]
+    says: str
+    code: str
+    name: str
+    about: about.About
+
+
+def rejected(row: sa.Row[Any]) -> Refusal:
+    return Refusal(row, reason(row.reason), row.reason, *_claimed(row))
+
+
+def quarantined(row: sa.Row[Any]) -> Refusal:
+    return Refusal(row, problem(row.errors), "", *_claimed(row))
+
+
+def _claimed(row: sa.Row[Any]) -> tuple[str, about.About]:
+    """Give the name and what it is about that a body claims, as far as it can be read, and is read quickly."""
+    try:
+        payload = wire.read_object(row.body) if len(row.body) <= LONGEST_READ else {}
+    except UnreadableError:
+        payload = {}
+    name = payload.get(_NAMED_BY.get(row.source, ""))
+    return name[: about.MOST_CHARACTERS] if isinstance(name, str) else "", about.about(payload)
 
 
 def reason(code: str) -> str:

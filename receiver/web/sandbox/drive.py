@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from receiver.addresses import as_variables, is_usual
 from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.simulator.sandbox.actions import ACTIONS, Order
 from receiver.simulator.sandbox.drive import ROOT, Item
@@ -97,10 +98,17 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
         told=_told(),
         inbox=current_app.config["INBOX"],
         base=request.host_url.rstrip("/"),
+        receiver=_receiver(),
         speed=world.clock.speed,
         time=world.clock.now(),
         filestack_to=world.plan.filestack_addresses,
     )
+
+
+def _receiver() -> str:
+    """Give what stands before a command that has to know where the installation is; "" at its usual place."""
+    base = current_app.config["INBOX"]
+    return "" if base is None or is_usual(base) else as_variables(base)
 
 
 def _key(item: Item) -> str:

@@ -33,7 +33,7 @@ const signalbox = {
     const length = Math.abs(milliseconds);
     if (length < 1000) return "just now";
     const [amount, unit] =
-      length < 100e3 ? [length / 1e3, "s"] : length < 6e6 ? [length / 6e4, "min"]
+      length < 120e3 ? [length / 1e3, "s"] : length < 72e5 ? [length / 6e4, "min"]
       : length < 48 * 36e5 ? [length / 36e5, "h"] : [length / 864e5, "days"];
     const span = `${Math.floor(amount)} ${unit}`;
     return milliseconds > 0 ? `${span} ago` : `in ${span}`;

@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import jobs, listing, words
 from receiver.errors import NotFoundError
+from receiver.listing import Item
 from receiver.web.pages import engine, now, wants_part
 from receiver.web.pages.event import pane, shown
 
@@ -19,13 +20,20 @@ def replay_event(given: str) -> AnyResponse:
     if handler is not None and handler not in shown.known_handlers(item):
         raise NotFoundError(f"no handler is named {handler}: the page names those that there are")
     count = jobs.replay_event(engine(), item["id"], handler=handler, now=now())
-    return _done(item["id"], _what_runs(count, handler))
+    return _done(item["id"], _what_runs(count, handler, item))
 
 
-def _what_runs(count: int, handler: str | None) -> str:
+def _what_runs(count: int, handler: str | None, item: Item) -> str:
+    """Say what a replay set going; `item` is the event as it was before."""
+    had = {job["handler"] for job in item["jobs"]}
+    if handler is not None and count:
+        return f"{handler} gets it {'again' if handler in had else 'for the first time'}"
     if handler is not None:
-        return f"{handler} gets it again" if count else f"{handler} is running now: left alone"
-    return f"Routed again: {words.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
+        return f"{handler} is running now: left alone"
+    new = [name for name, had_it in shown.replays(item).items() if not had_it]
+    again = f"Routed again: {words.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
+    first = f", {words.count(len(new), 'handler')} {'gets' if len(new) == 1 else 'get'} it for the first time"
+    return again + (first if new else "")
 
 
 @actions.post("/jobs/<int:job_id>/replay")

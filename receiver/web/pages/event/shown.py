@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from receiver import listing, roster, words
 from receiver.about import about
 from receiver.listing import Item
+from receiver.routing import matches
 from receiver.web import copy_as
 from receiver.web.pages import engine, now
 from receiver.web.pages.event import pane
@@ -43,6 +44,7 @@ def show_event(item: Item) -> Response:
         steps=pane.drawn(item["payload"]) if tab == "payload" else (),
         deliveries=_deliveries(item) if tab == "deliveries" else (),
         handlers=known_handlers(item),
+        replays=len(replays(item)),
         forms=copy_as.NAMES,
         jobs=_jobs_facts(item, "whole" if tab == "jobs" else "summary"),
         history=_history(item),
@@ -61,17 +63,25 @@ def jobs(given: str) -> tuple[str, int] | Response:
 def _jobs_facts(item: Item, view: str) -> Item:
     """Give what _jobs.html draws: the jobs, those in trouble first, and after how many seconds to look again."""
     order = ("dead", "running", "waiting", "done")
-    again = _look_again_seconds(item, now())
-    said = json.dumps([item["state"], item["jobs"], again])
+    again, is_late = _look_again_seconds(item, now()), _is_late(item, now())
+    said = json.dumps([item["state"], item["jobs"], again, is_late])
     return {
         "event": item["id"],
         "view": view if view == "whole" else "summary",
         "is_routed": item["state"] == "routed",
-        "is_late": now() - words.parse(item["received_at"]) > SOON,
+        "is_late": is_late,
         "jobs": sorted(({**job, **_in_words(job)} for job in item["jobs"]), key=lambda job: order.index(job["state"])),
         "again_seconds": again,
         "seen": hashlib.sha256(said.encode()).hexdigest()[:12],
     }
+
+
+def _is_late(item: Item, at: datetime) -> bool:
+    """Say whether nobody seems to be there to route an event. An old one may have been put back just now."""
+    if item["state"] == "routed" or at - words.parse(item["received_at"]) <= SOON:
+        return False
+    sign = roster.last_sign(engine())
+    return sign is None or at - sign > SOON
 
 
 def _look_again_seconds(item: Item, at: datetime) -> int | None:
@@ -138,6 +148,23 @@ def known_handlers(item: Item) -> Sequence[str]:
     """Give the handlers that an event can be replayed to: those that had it, and those that the workers have."""
     had = {job["handler"] for job in item["jobs"]}
     return sorted(had | {one["name"] for one in roster.list_handlers(engine()) if one["trouble"] is None})
+
+
+def replays(item: Item) -> Mapping[str, bool]:
+    """Give the handlers that a replay runs, each with whether it had the event before.
+
+    These are those of its jobs that do not run now, and those of the workers that want an event of its type. A module
+    that does not import wants every event.
+    """
+    had = {job["handler"]: True for job in item["jobs"]}
+    runs_now = {job["handler"] for job in item["jobs"] if job["state"] == "running"}
+    types = (item["type"], f"{item['source']}:{item['name']}")
+    wanting = [
+        one["name"]
+        for one in roster.list_handlers(engine())
+        if one["trouble"] is not None or any(matches(pattern, each) for pattern in one["patterns"] for each in types)
+    ]
+    return {name: name in had for name in sorted({*had, *wanting} - runs_now)}
 
 
 def _history(item: Item) -> dict[str, str]:

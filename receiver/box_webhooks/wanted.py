@@ -158,7 +158,7 @@ def add(path: Path, webhooks: Iterable[Webhook], *, env: str) -> None:
     Either all of them are in the file then, or it is as it was.
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    blocks = [_block(one, env) for one in webhooks]
+    blocks = [_block(one, env) for one in _whole(webhooks, path)]
     new = "\n".join([old.rstrip("\n") + "\n", *blocks] if old else blocks)
     try:
         _check_form(_parse(new))
@@ -170,11 +170,27 @@ def add(path: Path, webhooks: Iterable[Webhook], *, env: str) -> None:
     draft.replace(path)
 
 
+def _whole(webhooks: Iterable[Webhook], path: Path) -> Iterator[Webhook]:
+    """Give the webhooks, or a RegistrationError at one with half a character, which JSON has and no file."""
+    for one in webhooks:
+        try:
+            "".join([one.content.address, *one.content.triggers, str(one.target)]).encode()
+        except UnicodeEncodeError:
+            problem = f"cannot hold webhook {one.id}: what Box says of it is no text. signalbox box update mends it."
+            raise RegistrationError([problem], where=str(path)) from None
+        yield one
+
+
 def _block(one: Webhook, env: str) -> str:
-    triggers = ", ".join(json.dumps(trigger) for trigger in one.content.triggers)
+    triggers = ", ".join(map(_quoted, one.content.triggers))
     return (
         f"[[{env}.registrations]]\n"
-        f"target = {json.dumps(str(one.target))}\n"
+        f"target = {_quoted(str(one.target))}\n"
         f"triggers = [{triggers}]\n"
-        f"address = {json.dumps(one.content.address)}\n"
+        f"address = {_quoted(one.content.address)}\n"
     )
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a string of TOML: that of JSON, without what TOML forbids: surrogates, and U+007F as it is."""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))

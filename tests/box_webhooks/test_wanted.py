@@ -1,8 +1,12 @@
 """The file of registrations: what it wants where, every mistake at once, and how what is at Box is added."""
 
+import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from config import ROOT
 from receiver.box_webhooks import Reading, add, read
@@ -150,6 +154,29 @@ def test_what_is_added_is_read_as_it_was(path: Path) -> None:
     wanted = [(one.target, one.content) for one in read(path, PRODUCTION)]
     assert wanted == [(one.target, one.content) for one in WEBHOOKS]
     assert read(path, DEVELOPMENT) == []
+
+
+@given(address=st.text(min_size=1), triggers=st.lists(st.text(min_size=1), min_size=1))
+@example(address='https://a.example.com/\U0001f600\x7f\u202e\x85\r\n\\"', triggers=["\U0001f600"])
+def test_any_text_is_added_as_it_is(address: str, triggers: list[str]) -> None:
+    content = Content.of(address, triggers)
+    with TemporaryDirectory() as folder_name:
+        path = Path(folder_name) / "box_webhooks.toml"
+        add(path, [Webhook("1", folder(1200), content)], env="production")
+        with path.open("rb") as file:
+            (item,) = tomllib.load(file)["production"]["registrations"]
+    assert item == {"target": "folder:1200", "triggers": list(content.triggers), "address": address}
+
+
+def test_half_a_character_is_no_text_and_its_webhook_is_named(path: Path) -> None:
+    path.write_text("# ours\n")
+    with pytest.raises(RegistrationError, match="webhook 7: what Box says of it is no text"):
+        add(
+            path,
+            [Webhook("7", folder(1), Content.of("https://a.example.com/\ud83d", ["FILE.LOCKED"]))],
+            env="production",
+        )
+    assert path.read_text() == "# ours\n"
 
 
 def test_what_was_in_the_file_stays_as_it_was(path: Path) -> None:

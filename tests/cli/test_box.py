@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from flask import Flask
+from werkzeug.wrappers import Response
 
 from receiver.box_webhooks import account
 from receiver.box_webhooks.rules import Content
@@ -262,6 +263,14 @@ def test_what_is_at_box_is_imported_and_then_there_is_nothing_to_do(command: Com
     assert file.read_text().startswith(WISH.replace("development", "production").rstrip("\n"))
     assert command("plan", "--file", str(file)).exit_code == 0
     assert command("import", "--file", str(file)).stdout.startswith("0 registrations added")
+
+
+def test_an_address_with_an_emoji_is_imported(command: Command, box: StandIn, file: Path) -> None:
+    whole = {"id": "7", "type": "webhook", "target": {"id": "5", "type": "folder"}, "triggers": ["FILE.UPLOADED"]}
+    whole |= {"address": "https://x.example.com/\U0001f600", "created_at": "2026-01-01T00:00:00Z"}
+    box.instead = Response(json.dumps(whole | {"entries": [whole], "next_marker": None}), mimetype="application/json")
+    assert command("import", "--file", str(file)).stdout == f"1 registration added to {file} for development.\n"
+    assert "https://x.example.com/\U0001f600" in file.read_text(encoding="utf-8")
 
 
 def test_prune_deletes_what_is_not_in_the_file(command: Command, box: StandIn, file: Path) -> None:

@@ -239,8 +239,9 @@ class Group:
         return outcome
 
     def _lead(self, batch: Batch) -> None:
-        self._gather(batch)
+        # Whatever ends this thread, such as GreenletExit: whoever joined must not wait for ever.
         try:
+            self._gather(batch)
             with self._leading:
                 batch.outcomes = self._commit(batch)
         finally:

@@ -275,6 +275,33 @@ def test_a_leader_that_is_cut_short_leaves_nobody_waiting() -> None:
     assert batch.ended.is_set()
 
 
+def test_a_leader_that_is_cut_short_while_it_gathers_leaves_nobody_waiting(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(write_with(engine, []))
+    joined: list[StoreError] = []
+
+    def join() -> None:
+        with pytest.raises(StoreError, match="cut short") as caught:
+            group.keep(arrival(2), size=1)
+        joined.append(caught.value)
+
+    joiner = threading.Thread(target=join, daemon=True)
+
+    def cut(_batch: Batch) -> None:
+        joiner.start()
+        until(lambda: len(group._open.arrivals) >= 2, "one has joined")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "_gather", cut)
+        with pytest.raises(KeyboardInterrupt):
+            group.keep(arrival(1), size=1)
+    joiner.join(20)
+    assert joined
+    assert not group.keep(arrival(3), size=1).duplicate
+
+
 def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from flask import Flask, Response, render_template, request
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
-from receiver.errors import NotFoundError, PatternError
+from receiver.errors import NotFoundError, PatternError, StoreError
+from receiver.logs import log
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
+RETRY_AFTER_SECONDS = 10
 FOR_PROGRAMS = ("/hooks/", "/b/", "/api/", "/healthz", "/readyz", "/metrics")
 
 
@@ -81,3 +83,10 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, explain)
     app.register_error_handler(NotFoundError, lambda error: explain(NotFound(str(error))))
     app.register_error_handler(PatternError, lambda error: explain(BadRequest(str(error))))
+    app.register_error_handler(StoreError, _explain_trouble)
+
+
+def _explain_trouble(error: StoreError) -> Response:
+    log.error("unanswered", endpoint=request.endpoint, error=str(error))
+    detail = "The database could not do it now. Try again in a moment; if it stays like that, the log says why."
+    return explain(ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS))

@@ -17,8 +17,8 @@ from werkzeug.routing import BaseConverter
 from receiver import bins
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
-from receiver.web.answers import Answer, explain
-from receiver.web.hooks import RETRY_AFTER_SECONDS, _read_body, header_lines
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, explain
+from receiver.web.hooks import _read_body, header_lines
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -10,7 +10,7 @@ from receiver import db
 from receiver.errors import SchemaError, StoreError
 from receiver.inbox import Inbox
 from receiver.logs import log
-from receiver.web.answers import Answer
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
 
 # Who knows SECRET_KEY may ask whether this process has the keys that are set now; to others it says nothing of them.
 KEYS_HEADER = "X-Signalbox-Keys"
@@ -43,7 +43,9 @@ def ready() -> Response:
 
 
 def _unavailable(detail: str) -> Response:
-    return Answer(503, {"status": "unavailable", "detail": detail}, {"Retry-After": "10"}).response()
+    return Answer(
+        503, {"status": "unavailable", "detail": detail}, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    ).response()
 
 
 def _compare_keys() -> dict[str, str]:

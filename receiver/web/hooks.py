@@ -16,12 +16,11 @@ from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import Source
-from receiver.web.answers import Answer
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-RETRY_AFTER_SECONDS = 10
 # The codings of IANA's HTTP Content Coding Registry that compress a body.
 COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "dcb", "dcz", "compress", "x-compress"})
 

@@ -9,11 +9,11 @@ from flask import Response
 from marshmallow import Schema
 
 from receiver.errors import StoreError
+from receiver.web.answers import RETRY_AFTER_SECONDS
 from receiver.web.api.asking import Parser, refusal, refuse_unknown_parameters
 from receiver.web.schemas.fields import WHOLE_ID
 from receiver.web.schemas.shape import Asked
 
-RETRY_AFTER_SECONDS = 10
 IN_EVERY_OPERATION = (401, 403, 422, 503)
 WITH_A_BODY = (400, 413, 415)
 

@@ -306,8 +306,14 @@ def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Group, "MOST_WAITING", 5)
-    group = Group(write_with(engine, []))
-    with db.turn(engine):
+    write, somebody_writes = write_with(engine, []), threading.Lock()
+
+    def write_in_turn(take: Any) -> list[Receipt]:
+        with somebody_writes:
+            return write(take)
+
+    group = Group(write_in_turn)
+    with somebody_writes:
         outcomes: list[Any] = []
         pool = threading.Thread(
             target=lambda: outcomes.extend(

@@ -125,7 +125,11 @@ def _gauges(gauges: Gauges) -> Iterator["Metric"]:
     yield jobs
     for name, help_text, value in (
         ("oldest_job_seconds", "For how long the oldest job has been due.", gauges["oldest_job_seconds"]),
-        ("oldest_event_seconds", "For how long the oldest event was not routed.", gauges["oldest_event_seconds"]),
+        (
+            "oldest_event_seconds",
+            "For how long the oldest event that was never routed has waited.",
+            gauges["oldest_event_seconds"],
+        ),
         ("unrouted_events", f"Events that no worker has routed yet, {capped}.", gauges["unrouted_events"]),
         ("rejected", f"Rejected deliveries that are kept, {capped}.", gauges["rejected"]),
         ("quarantined", f"Quarantined deliveries that are kept, {capped}.", gauges["quarantined"]),

@@ -90,7 +90,7 @@ class Gauges(Shape):
         fields.String(), metadata=says("Which of these were not counted to the end: there may be more.", ["rejected"])
     )
     oldest_job_seconds = amount("For how long the oldest due job has waited; null where none is due.", allow_none=True)
-    oldest_event_seconds = amount("For how long the oldest event has waited to be routed.", allow_none=True)
+    oldest_event_seconds = amount("For how long the oldest event that was never routed has waited.", allow_none=True)
     newest_event_at = moment("When the newest event came.", allow_none=True)
 
 

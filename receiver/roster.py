@@ -24,6 +24,7 @@ from receiver.tables import attempts, handlers, is_dead, is_held, jobs, pulse
 
 COUNTED = 1000
 BEAT = timedelta(seconds=10)
+UNSEEN = timedelta(minutes=1)
 OF_WORKERS = 2  # the row of `pulse` that workers write
 LOOKED_BACK = 2000
 
@@ -67,6 +68,12 @@ def last_sign(engine: sa.Engine) -> datetime | None:
     """Give when a worker, whichever, last said that it lives; None where none ever did."""
     with db.reading(engine) as connection:
         return connection.execute(sa.select(pulse.c.at).where(pulse.c.id == OF_WORKERS)).scalar_one_or_none()
+
+
+def nobody_works(engine: sa.Engine, now: datetime) -> bool:
+    """Say whether no worker has given a sign of life for a minute."""
+    seen = last_sign(engine)
+    return seen is None or now - seen > UNSEEN
 
 
 def beat(engine: sa.Engine, at: datetime) -> None:

@@ -26,7 +26,6 @@ State = Literal["ok", "warn", "fail"]
 
 LATE = timedelta(minutes=1)
 LONG = timedelta(minutes=5)
-UNSEEN = timedelta(minutes=1)  # workers say that they live every ten seconds
 LATELY = timedelta(days=1)
 SKEWED = timedelta(seconds=2)
 PATIENCE_SECONDS = 10
@@ -127,7 +126,7 @@ def worker(app: Flask) -> Iterator[Finding]:
     start = "python wsgi.py worker" if is_production else "signalbox worker (make run starts one)"
     if seen is None:
         yield Finding("worker", "fail", "none has ever run here: events are kept and not handled", start)
-    elif now - seen > UNSEEN:
+    elif now - seen > roster.UNSEEN:
         yield Finding("worker", "fail", f"none runs: the last sign of one was {words.ago(seen, now)}", start)
     else:
         yield Finding("worker", "ok", f"alive {words.ago(seen, now)}")

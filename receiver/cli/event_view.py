@@ -52,7 +52,7 @@ def fate(item: Item) -> Text:
     return Text(", ").join(parts)
 
 
-def whole(item: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
+def whole(item: Item, now: datetime, *, full: bool, nobody_works: bool) -> Iterator[RenderableType]:
     """Give the parts of an event from top to bottom: what is most often looked for comes last, next to the prompt."""
     yield Text.assemble(screen.styled(item["type"], "bold cyan"), "  ", fate(item))
     yield screen.facts(_facts(item, now))
@@ -63,7 +63,7 @@ def whole(item: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
     yield from _drift(item["drift"])
     yield from _deliveries(item)
     yield screen.heading("Jobs")
-    yield from _jobs(item, now, full)
+    yield from _jobs(item, now, full, nobody_works)
 
 
 def _facts(item: Item, now: datetime) -> Iterator[tuple[str, str]]:
@@ -108,9 +108,10 @@ def _deliveries(item: Item) -> Iterator[RenderableType]:
         yield Text(f"… and {left_out} more", style="dim")
 
 
-def _jobs(item: Item, now: datetime, full: bool) -> Iterator[RenderableType]:
+def _jobs(item: Item, now: datetime, full: bool, nobody_works: bool) -> Iterator[RenderableType]:
     if item["state"] == "accepted":
-        late = now - words.parse(item["received_at"]) > SOON
+        # An old event may have been put back just now.
+        late = nobody_works and now - words.parse(item["received_at"]) > SOON
         yield Text(f"Not routed yet{': is a worker running?' if late else '.'}", style="yellow")
     elif not item["jobs"]:
         yield Text("No handler wanted it. Which want what: signalbox handlers list", style="dim")

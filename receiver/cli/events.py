@@ -12,7 +12,7 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import jobs, listing, search, tables, words
+from receiver import jobs, listing, roster, search, tables, words
 from receiver.cli import event_view, options, screen
 from receiver.cli.installation import open_tables, require_handler
 from receiver.errors import NotFoundError
@@ -54,11 +54,12 @@ def show_event(id: str, full: bool, as_json: bool) -> None:
 
     ID may be a part of six characters or more that the id begins or ends with; `last` is the newest event.
     """
-    item = listing.show_event(open_tables(), id)
+    engine, now = open_tables(), datetime.now(UTC)
+    item = listing.show_event(engine, id)
     if as_json:
         screen.show_json(item)
     else:
-        screen.show(*event_view.whole(item, datetime.now(UTC), full=full))
+        screen.show(*event_view.whole(item, now, full=full, nobody_works=roster.nobody_works(engine, now)))
 
 
 @events.command("export")

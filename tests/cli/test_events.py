@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from receiver import jobs, listing, search
+from receiver import jobs, listing, roster, search
 from receiver.events import Delivery, Event, Headers, Verified
 from receiver.inbox import Inbox
 from receiver.jobs import Routing
@@ -143,6 +143,8 @@ def test_an_event_that_nobody_routed_for_long_makes_one_look_for_the_worker(
     )
     inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
     assert "is a worker running?" in signalbox("events", "show", "last").stdout
+    roster.beat(engine, datetime.now(UTC))
+    assert "Not routed yet." in signalbox("events", "show", "last").stdout
 
 
 def test_a_replayed_event_is_routed_again(

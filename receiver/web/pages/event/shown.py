@@ -80,8 +80,7 @@ def _is_late(item: Item, at: datetime) -> bool:
     """Say whether nobody seems to be there to route an event. An old one may have been put back just now."""
     if item["state"] == "routed" or at - words.parse(item["received_at"]) <= SOON:
         return False
-    sign = roster.last_sign(engine())
-    return sign is None or at - sign > SOON
+    return roster.nobody_works(engine(), at)
 
 
 def _look_again_seconds(item: Item, at: datetime) -> int | None:

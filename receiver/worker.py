@@ -353,21 +353,21 @@ def run(handler: Handler, event: Callable[[], Event]) -> Ran:
     try:
         handler.function(event())
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
-        try:
-            return _meant_by(error)
-        except BaseException as worse:  # noqa: BLE001 - even a Retry or a Discard of its own that is broken
-            return Ran("failed", _traceback_of(worse), cause=worse)
+        return _meant_by(error)
     return Ran("done")
 
 
 def _meant_by(error: BaseException) -> Ran:
-    match error:
-        case Discard():
-            return Ran("discarded", str(error))
-        case Retry():
-            return Ran("retry", str(error), after=error.after + timedelta())
-        case _:
-            return Ran("failed", _traceback_of(error), cause=error)
+    try:
+        match error:
+            case Discard():
+                return Ran("discarded", str(error))
+            case Retry():
+                return Ran("retry", str(error), after=error.after + timedelta())
+            case _:
+                return Ran("failed", _traceback_of(error), cause=error)
+    except BaseException as worse:  # noqa: BLE001 - a Retry or a Discard of a handler's own may be broken itself
+        return Ran("failed", _traceback_of(worse), cause=worse)
 
 
 def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:

@@ -11,9 +11,9 @@ from receiver import db
 from receiver.errors import NotFoundError
 from receiver.retry import DEFAULT_ATTEMPTS, Again, Dead, Policy, decide_lost
 from receiver.tables import attempts, events, handlers, is_dead, is_held, is_unrouted, jobs
+from receiver.tracebacks import storable
 
 PolicyOf = Callable[[str], Policy]
-ERROR_LIMIT_CHARACTERS = 16_000
 PAUSING = 1012  # the number of a lock: shared by who gives jobs a time to run at, alone for who pauses and resumes
 
 
@@ -230,15 +230,6 @@ def _attempt_row(finish: Finish) -> dict[str, Any]:
         "outcome": finish.outcome,
         "error": finish.error and storable(finish.error),
     }
-
-
-def storable(text: str) -> str:
-    """Give a text that every database takes: lone surrogates and NUL written out, the middle of long ones left out."""
-    clean = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if len(clean) <= ERROR_LIMIT_CHARACTERS:
-        return clean
-    half = ERROR_LIMIT_CHARACTERS // 2
-    return f"{clean[:half]}\n… {len(clean) - 2 * half} characters left out …\n{clean[-half:]}"
 
 
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:

@@ -18,6 +18,7 @@ from blinker import Signal
 
 from receiver import signals
 from receiver.errors import StoreError
+from receiver.tracebacks import name_of
 
 log: Any = structlog.get_logger("signalbox")
 
@@ -157,10 +158,10 @@ def _routed(_sender: object, **told: Any) -> None:
 
 def _attempted(_sender: object, **told: Any) -> None:
     # Errors of handlers may quote a payload: the line names their type only, the rest is in `signalbox events show`.
-    error = told.pop("error", None)
-    told.pop("cause", None)
+    error, cause = told.pop("error", None), told.pop("cause", None)
     write = log.info if told["outcome"] == "done" else log.warning
-    write("attempt", **_line(told), **({"error": error_name(error)} if error else {}))
+    name = "see events show" if cause is None else name_of(cause)
+    write("attempt", **_line(told), **({"error": name} if error else {}))
 
 
 def _buried(_sender: object, **told: Any) -> None:
@@ -182,13 +183,6 @@ def _revived(_sender: object, **told: Any) -> None:
 
 def _unrevived(_sender: object, *, error: Exception, **told: Any) -> None:
     log.error("registration", state="not made again", **told, error=str(error))
-
-
-def error_name(error: str) -> str:
-    """Give the name of the exception that a stored error ends with, without its message."""
-    last = error.strip().splitlines()[-1] if error.strip() else ""
-    name = last.partition(":")[0]
-    return name if name.replace(".", "").replace("_", "").isalnum() and " " not in name else "see events show"
 
 
 def _line(told: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ attempt_finished = _namespace.signal(
     "attempt-finished", doc="job_id, event_id, type, handler, attempt, outcome, milliseconds, error, cause"
 )
 job_buried = _namespace.signal("job-buried", doc="job_id, event_id, type, handler, attempt, outcome, error, cause")
-worker_troubled = _namespace.signal("worker-troubled", doc="error: the database did not answer the worker")
+worker_troubled = _namespace.signal(
+    "worker-troubled", doc="error: the database did not answer the worker, or a thread of it ended"
+)
 registration_died = _namespace.signal("registration-died", doc="event_id, webhook_id, target: None where not from here")
 registration_revived = _namespace.signal("registration-revived", doc="webhook_id, target: it was made again")
 registration_unrevived = _namespace.signal("registration-unrevived", doc="target, error: None for all that are dead")

@@ -4,23 +4,22 @@ import queue
 import random
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import db, jobs, signals
-from receiver.errors import Discard, Retry, StoreError
-from receiver.events import Event, Headers
+from receiver import db, jobs, signals, tracebacks
+from receiver.crew import Crew
+from receiver.errors import StoreError, WorkerError
 from receiver.jobs import Claim, Finish, Routing
 from receiver.retry import Dead, Policy, decide
 from receiver.routing import Handler, Router
-from receiver.sources import SOURCES, wire
+from receiver.running import event_of, run
+from receiver.sources import SOURCES
 
 ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
@@ -56,12 +55,10 @@ class Worker:
         self._threads = threads
         self._lease = lease
         self._clock = clock
-        # By attempt as well: a job that was lost, or replayed, may be held again while it still runs here.
-        self._running: dict[tuple[int, int], Claim] = {}
+        self._crew = Crew(self.attempt)
+        self._running, self._begun, self._ended = self._crew.running, self._crew.begun, self._crew.ended
         self._renew_at = clock()
         self._claimed_at = clock()
-        self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Finish | None] = queue.SimpleQueue()
         self._unwritten: list[Finish] = []
         self._pace = 0
 
@@ -101,6 +98,7 @@ class Worker:
 
     def turn(self) -> bool:
         """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        self._look_after_threads()
         busy = self._record() > 0
         self._let_go()
         self._keep_leases()
@@ -114,13 +112,25 @@ class Worker:
         return busy
 
     def _start_threads(self) -> None:
-        # Daemons: a handler that hangs for ever must not keep the process from stopping.
-        for number in range(self._threads):
-            threading.Thread(target=self._serve, name=f"handler-{number}", daemon=True).start()
+        self._crew.start(self._threads)
 
-    def _serve(self) -> None:
-        while (claim := self._begun.get()) is not None:
-            self._ended.put(self.attempt(claim))
+    def _look_after_threads(self) -> None:
+        """Replace the threads that have ended, as none should, and end the attempts that they held."""
+        fallen = self._crew.fallen()
+        if not fallen:
+            return
+        self._gather()
+        for fall in self._crew.replace(fallen, self._unwritten):
+            why = "its end cannot be seen" if fall.error is None else tracebacks.text_of(fall.error)
+            for claim in fall.held:
+                policy, error = (
+                    self._policy_of(claim.handler),
+                    f"the thread that ran this was ended from outside\n{why}",
+                )
+                self._unwritten.append(self._failed(claim, policy, "failed", error, cause=fall.error))
+            name = "something" if fall.error is None else tracebacks.name_of(fall.error)
+            told = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
+            signals.worker_troubled.send(self, error=told)
 
     def _collect(self, patience: timedelta) -> None:
         """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
@@ -136,17 +146,20 @@ class Worker:
                 deadline = deadline or time.monotonic() + GATHER.total_seconds()
                 wait = max(0.0, deadline - time.monotonic())
 
-    def _record(self) -> int:
+    def _gather(self) -> None:
         while not self._ended.empty():
             if (finish := self._ended.get()) is not None:
                 self._unwritten.append(finish)
+
+    def _record(self) -> int:
+        self._gather()
         self._pace = len(self._unwritten)
         if not self._unwritten:
             return 0
         kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
         ended, self._unwritten = self._unwritten, []
         for one, was_kept in zip(ended, kept, strict=True):
-            self._running.pop(_key(one.claim), None)
+            self._crew.forget(one.claim)
             self._tell(one, kept=was_kept)
         return len(ended)
 
@@ -164,12 +177,11 @@ class Worker:
         # A clock that was set back must not keep anything either.
         if self._begun.empty() or abs(self._clock() - self._claimed_at) < MOMENT:
             return
-        unbegun = self._unbegun()
+        unbegun = self._crew.take_back()
         try:
             self._put_back(unbegun)
         except StoreError:
-            for claim in unbegun:
-                self._begun.put(claim)
+            self._crew.add_again(unbegun)
             raise
 
     def _route(self) -> int:
@@ -210,8 +222,7 @@ class Worker:
         self._claimed_at = self._clock()
         claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._claimed_at, lease=self._lease)
         for claim in claims:
-            self._running[_key(claim)] = claim
-            self._begun.put(claim)
+            self._crew.add(claim)
         return len(claims)
 
     def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
@@ -238,7 +249,7 @@ class Worker:
         if ran.outcome == "done":
             return Finish(claim, "done", self._clock(), None)
         if ran.outcome == "discarded":
-            return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(ran.error)), ran.error)
+            return Finish(claim, "discarded", self._clock(), Dead(ran.error), ran.error)
         return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
 
     def _attempt_absent(self, claim: Claim) -> Finish:
@@ -307,9 +318,10 @@ class Worker:
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()
         try:
-            self._put_back(self._unbegun())
+            self._put_back(self._crew.take_back())
             while self._running and time.monotonic() < deadline:
                 self._collect(POLL)
+                self._look_after_threads()
                 self._record()
                 self._keep_leases()
             if self._running:
@@ -319,71 +331,11 @@ class Worker:
             # Nothing is lost by it: the leases end by themselves, and the jobs come back.
             signals.worker_troubled.send(self, error=error)
 
-    def _unbegun(self) -> list[Claim]:
-        """Take the claims that no thread has begun off the threads' queue."""
-        unbegun = []
-        with suppress(queue.Empty):
-            while (claim := self._begun.get_nowait()) is not None:
-                unbegun.append(claim)
-        return unbegun
-
     def _put_back(self, unbegun: Sequence[Claim]) -> None:
         if unbegun:
             jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
         for claim in unbegun:
-            del self._running[_key(claim)]
-
-
-def _key(claim: Claim) -> tuple[int, int]:
-    return claim.job_id, claim.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How one run of a handler ended: `done`, `failed`, `retry` or `discarded`, and with which words."""
-
-    outcome: str
-    error: str = ""
-    after: timedelta | None = None
-    cause: BaseException | None = None
-
-
-def run(handler: Handler, event: Callable[[], Event]) -> Ran:
-    """Run a handler for the event that is made for it, whatever either does, and say how that went."""
-    try:
-        handler.function(event())
-    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
-        return _meant_by(error)
-    return Ran("done")
-
-
-def _meant_by(error: BaseException) -> Ran:
-    try:
-        match error:
-            case Discard():
-                return Ran("discarded", str(error))
-            case Retry():
-                return Ran("retry", str(error), after=error.after + timedelta())
-            case _:
-                return Ran("failed", _traceback_of(error), cause=error)
-    except BaseException as worse:  # noqa: BLE001 - a Retry or a Discard of a handler's own may be broken itself
-        return Ran("failed", _traceback_of(worse), cause=worse)
-
-
-def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:
-    """Give the event of a row; every handler gets a payload of its own, free to change."""
-    return Event(
-        type=row.type,
-        payload=wire.read_object(row.body),
-        id=row.id,
-        name=row.name,
-        identity=row.identity,
-        body=row.body,
-        headers=Headers.from_bytes(row.headers),
-        received_at=row.received_at,
-        occurred_at=row.occurred_at,
-        attempt=attempt,
-    )
+            self._crew.forget(claim)
 
 
 def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
@@ -391,9 +343,3 @@ def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
         return SOURCES[row.source].drift(event_of(row))
     except Exception as error:  # noqa: BLE001 - an event that our own check trips over must not hold up all others
         return [{"path": "", "problem": f"could not be checked: {type(error).__name__}"}]
-
-
-def _traceback_of(error: BaseException) -> str:
-    """Give the traceback from the handler on, without our own frame above it."""
-    above = error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, above.tb_next if above else None))

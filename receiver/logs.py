@@ -173,6 +173,10 @@ def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
 
 
+def _deaf(_sender: object, **told: Any) -> None:
+    log.error("listener", **told)
+
+
 def _died(_sender: object, **told: Any) -> None:
     log.error("registration", state="dead", **told, mend="signalbox box plan")
 
@@ -202,6 +206,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,
     signals.worker_troubled: _troubled,
+    signals.listener_failed: _deaf,
     signals.registration_died: _died,
     signals.registration_revived: _revived,
     signals.registration_unrevived: _unrevived,

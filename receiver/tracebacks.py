@@ -60,6 +60,14 @@ def name_of(error: BaseException) -> str:
     return name if module in ("", "__main__", "builtins") else f"{module}.{name}"
 
 
+def place_of(error: BaseException) -> str:
+    """Give where an exception was raised, as file and line."""
+    last = None
+    for frame, number in traceback.walk_tb(_OWN["__traceback__"].__get__(error)):
+        last = f"{frame.f_code.co_filename}:{number}"
+    return last or "unknown"
+
+
 def _surely(give: Callable[[], T], instead: T) -> T:
     try:
         return give()

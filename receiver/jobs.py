@@ -14,6 +14,7 @@ from receiver.tables import attempts, events, handlers, is_dead, is_held, is_unr
 from receiver.tracebacks import storable
 
 PolicyOf = Callable[[str], Policy]
+GOLDEN_RATIO = 0.6180339887498949  # steps of it lie as far apart on a circle as any do
 PAUSING = 1012  # the number of a lock: shared by who gives jobs a time to run at, alone for who pauses and resumes
 
 
@@ -233,7 +234,10 @@ def _attempt_row(finish: Finish) -> dict[str, Any]:
 
 
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
-    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them."""
+    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
+
+    Each with a chance of its own: jobs that were lost together do not come back together, beside what killed them.
+    """
     ended = (
         sa.select(jobs, events.c.type)
         .join(events, events.c.id == jobs.c.event_id)
@@ -247,7 +251,8 @@ def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: Polic
         losses = []
         for row in connection.execute(ended).all():
             policy = policy_of(row.handler)
-            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=chance)
+            of_its_own = (chance + row.id * GOLDEN_RATIO) % 1
+            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=of_its_own)
             connection.execute(_CLOSED, {"job": row.id} | _after(then, row.handler in paused))
             connection.execute(sa.insert(attempts), _lost_attempt(row, now))
             losses.append(Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then))

@@ -20,6 +20,7 @@ from receiver.retry import Dead, Policy, decide
 from receiver.routing import Handler, Router
 from receiver.running import event_of, run
 from receiver.sources import SOURCES
+from receiver.watchdog import Watchdog
 
 ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
@@ -37,7 +38,8 @@ class Worker:
     """Routes and runs until told to stop; any number of them share one database.
 
     `lease` is how long the jobs of a worker that was killed wait before they are brought back; while a handler runs,
-    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC.
+    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC. `watchdog` ends the process
+    where the loop of the worker does not move any more.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Worker:
         threads: int = 8,
         lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], datetime] = utc_now,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.id = ulid_now()
         self._engine = engine
@@ -55,6 +58,7 @@ class Worker:
         self._threads = threads
         self._lease = lease
         self._clock = clock
+        self._watchdog = watchdog
         self._crew = Crew(self.attempt)
         self._running, self._begun, self._ended = self._crew.running, self._crew.begun, self._crew.ended
         self._renew_at = clock()
@@ -63,7 +67,10 @@ class Worker:
         self._pace = 0
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
-        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
+        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back.
+
+        WorkerError where this process cannot go on: its leases bring its jobs back.
+        """
         self._start_threads()
         with db.doorbell(self._engine, self.wake):
             while not stop.is_set():
@@ -81,6 +88,7 @@ class Worker:
         try:
             busy = self.turn()
         except StoreError as error:
+            self._pat()  # where its files are gone, no waiting helps
             signals.worker_troubled.send(self, error=error)
             stop.wait(PAUSE_IN_TROUBLE.total_seconds())
         else:
@@ -98,10 +106,11 @@ class Worker:
 
     def turn(self) -> bool:
         """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        self._pat()
         self._look_after_threads()
         busy = self._record() > 0
         self._let_go()
-        self._keep_leases()
+        self._keep_alive()
         due = jobs.look(self._engine, self._clock())
         if due.unrouted:
             busy |= self._route() > 0
@@ -121,16 +130,15 @@ class Worker:
             return
         self._gather()
         for fall in self._crew.replace(fallen, self._unwritten):
-            why = "its end cannot be seen" if fall.error is None else tracebacks.text_of(fall.error)
-            for claim in fall.held:
-                policy, error = (
-                    self._policy_of(claim.handler),
-                    f"the thread that ran this was ended from outside\n{why}",
-                )
-                self._unwritten.append(self._failed(claim, policy, "failed", error, cause=fall.error))
+            self._unwritten.extend(self._cut_off(claim, fall.error) for claim in fall.held)
             name = "something" if fall.error is None else tracebacks.name_of(fall.error)
             told = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
             signals.worker_troubled.send(self, error=told)
+
+    def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
+        why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
+        said = f"the thread that ran this was ended from outside\n{why}"
+        return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
 
     def _collect(self, patience: timedelta) -> None:
         """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
@@ -163,6 +171,14 @@ class Worker:
             self._tell(one, kept=was_kept)
         return len(ended)
 
+    def _keep_alive(self) -> None:
+        self._pat()
+        self._keep_leases()
+
+    def _pat(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.pat()
+
     def _keep_leases(self) -> None:
         now = self._clock()
         # Of a clock that was set back, the next time may be far off: it is renewed at once.
@@ -189,7 +205,7 @@ class Worker:
         routings = []
         for row in rows:
             routings.append(self._decide_route(row))
-            self._keep_leases()  # where payloads are huge, their drift takes a while
+            self._keep_alive()  # where payloads are huge, their drift takes a while
         if routings:
             jobs.route(self._engine, routings, self._clock())
         for row, routing in zip(rows, routings, strict=True):
@@ -251,6 +267,13 @@ class Worker:
         if ran.outcome == "discarded":
             return Finish(claim, "discarded", self._clock(), Dead(ran.error), ran.error)
         return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
+
+    def attempt_surely(self, claim: Claim) -> Finish:
+        """The same where nobody else sees what is thrown in here from outside: a limit in time that came too late."""
+        try:
+            return self.attempt(claim)
+        except BaseException as error:  # noqa: BLE001 - it may come anywhere, after the handler as well
+            return self._cut_off(claim, error)
 
     def _attempt_absent(self, claim: Claim) -> Finish:
         """The job of a handler that is not here, or of a module that did not import when the event was routed."""
@@ -323,7 +346,7 @@ class Worker:
                 self._collect(POLL)
                 self._look_after_threads()
                 self._record()
-                self._keep_leases()
+                self._keep_alive()
             if self._running:
                 claims = list(self._running.values())
                 jobs.release(self._engine, claims, worker=self.id, now=self._clock())

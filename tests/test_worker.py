@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -469,6 +470,24 @@ def test_a_job_whose_worker_vanished_is_run_by_another_and_the_loss_is_in_its_hi
     clock.pass_by(seconds=2)
     worker.drain()
     assert history(engine, "fine") == ["lost", "done"]
+
+
+def test_jobs_that_were_lost_together_twice_come_back_one_after_the_other(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
+) -> None:
+    @router.on("*")
+    def fine(event: Event) -> None: ...
+
+    for number in range(8):
+        arrive(inbox, clock, number=number)
+    for _ in range(2):
+        vanished = Worker(engine, router, clock=clock)
+        vanished.turn()
+        assert len(vanished._running) == 8
+        clock.pass_by(seconds=31)
+        jobs.recover(engine, now=clock(), chance=0.3, policy_of=vanished._policy_of)
+    due = sorted(job.due_at for job in all_jobs(engine))
+    assert min(later - earlier for earlier, later in pairwise(due)) > timedelta(seconds=0.5)
 
 
 def test_the_lease_of_a_job_that_is_held_again_outlasts_the_end_of_its_first_attempt(

@@ -139,7 +139,7 @@ def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Fla
     jobs.pause_handler(engine, LOG, now())
     (paused, _), (new, said) = states(checks.handlers(app))
     assert (paused, new) == ("warn", "warn")
-    assert said.startswith("not loaded by the worker that started last: handlers.box_journal.note_upload")
+    assert said.startswith("not loaded by any worker that runs: handlers.box_journal.note_upload")
 
 
 def test_a_handler_that_runs_for_very_long_is_named(app: Flask, engine: sa.Engine, keep: Keep) -> None:

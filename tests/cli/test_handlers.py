@@ -33,6 +33,7 @@ def test_handlers_are_listed_with_what_they_want(signalbox: Signalbox) -> None:
         "patterns": ["*"],
         "attempts": 10,
         "summary": "Write what happened, to what, in one line.",
+        "workers": 0,
     } in items
     assert "handlers.log.log_event" in signalbox("handlers", "list").stdout
 

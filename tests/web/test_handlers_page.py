@@ -201,7 +201,7 @@ def test_older_dead_letters_are_a_page_away(client: FlaskClient, die: Die, monke
 @pytest.mark.usefixtures("signed_in")
 def test_a_handler_that_is_gone_can_still_be_replayed(client: FlaskClient, engine: sa.Engine, die: Die) -> None:
     die(handler="old.name")
-    assert "no worker has loaded it" in client.get("/handlers").text
+    assert "no running worker has loaded it" in client.get("/handlers").text
     client.post("/handlers/old.name/replay")
     assert states(engine) == ["waiting"]
 

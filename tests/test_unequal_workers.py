@@ -1,6 +1,8 @@
 """Workers that have loaded different handlers, or not all of them: nobody misses an event, and nothing fails for it."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from receiver.tables import attempts, events, handlers
 from receiver.tables import jobs as table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -426,3 +429,98 @@ def test_routing_again_is_all_or_nothing(
     assert stands(engine) == {"acme": WAITS}
     start("acme", bill).worker.drain()
     assert (ran, stands(engine)["acme"]) == (["bill"], DONE)
+
+
+# Two at once, on PostgreSQL: a SQLite file has one writer at a time.
+
+
+@contextmanager
+def halted_at(engine: sa.Engine, beginning: str, work: Callable[[], object]) -> Iterator[None]:
+    """Run `work` in a thread up to a statement, and let it end when the block has ended."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def halt(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith(beginning) and threading.current_thread() is thread:
+            arrived.set()
+            assert go_on.wait(120)
+
+    sa.event.listen(engine, "before_cursor_execute", halt)
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert arrived.wait(120)
+    try:
+        yield
+    finally:
+        go_on.set()
+        thread.join(120)
+        sa.event.remove(engine, "before_cursor_execute", halt)
+
+
+def until_somebody_waits_for_a_lock(engine: sa.Engine) -> None:
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def count() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(waiting).scalar_one())
+
+    until(count, "somebody waits")
+
+
+@pytest.mark.sqlite_only  # which leaves the choice to the next line
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("beginning", ["UPDATE events", "UPDATE jobs SET due_at"])
+def test_a_sign_in_does_not_miss_the_job_that_is_just_being_left_without_a_time(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, start: Start, beginning: str
+) -> None:
+    two = start("beta", audit)
+    if beginning == "UPDATE events":
+        two.end()
+    arrive(inbox, clock)
+    one = start("acme", bill)
+    if beginning != "UPDATE events":  # routed while the other ran, given back when it does not any more
+        Worker(engine, one.router, clock=clock, threads=0).turn()
+        two.end()
+    newcomer: list[Process] = []
+    signing_in = threading.Thread(target=lambda: newcomer.append(start("beta", audit)))
+    with halted_at(engine, beginning, one.worker.turn):
+        signing_in.start()
+        until_somebody_waits_for_a_lock(engine)
+    signing_in.join(120)
+    assert stands(engine)[AUDIT] == ("waiting", 0, True)
+    newcomer[0].worker.drain()
+    assert stands(engine)[AUDIT] == DONE
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_that_sign_in_give_back_and_route_at_once_lose_nothing(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, start: Start
+) -> None:
+    start("acme", broken="acme").end()
+    for number in range(40):
+        arrive(inbox, clock, number=number)
+    errors: list[BaseException] = []
+
+    def work(package: str, function: Callable[[Event], None]) -> None:
+        try:
+            for _ in range(6):
+                process = start(package, function)
+                process.worker.drain()
+                process.beat()
+                process.end()
+        except (StoreError, AssertionError, KeyError) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=one) for one in [("acme", bill), ("beta", audit)] * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+    last = [start("acme", bill), start("beta", audit)]
+    for process in (*last, *last):
+        process.worker.drain()
+    assert errors == []
+    found = [(row.handler, row.state) for row in rows(engine)]
+    assert (found.count((BILL, "done")), found.count((AUDIT, "done"))) == (40, 40)
+    assert {state for _, state in found} == {"done"}
+    assert set(outcomes(engine)) == {"done"}

@@ -16,7 +16,6 @@ from receiver.cli.trial import try_handler
 from receiver.errors import HandlerError, SchemaError, StoreError
 from receiver.routing import BrokenModule, Handler, Router
 
-NOBODY = "no running worker"
 IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
 
 handlers = AppGroup("handlers", help="See which functions want which events.")
@@ -47,8 +46,8 @@ def list_handlers(as_json: bool) -> None:
     else:
         screen.note("No handlers. A file in handlers/ with a function under @on(…) is one.")
     for name in others:
-        has = words.count(running[name], "running worker") if running[name] else NOBODY
-        screen.note(f"{name} is not loaded here; {has} {'has' if running[name] == 1 else 'have'} it")
+        has = words.count(running[name], "running worker") if running[name] else "no running worker"
+        screen.note(f"{name} is not loaded here; {has} {'have' if running[name] > 1 else 'has'} it")
 
 
 def _by_workers() -> dict[str, int]:

@@ -30,12 +30,12 @@ def index_file(event: Event) -> None:
 
 
 @pytest.fixture(autouse=True)
-def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Router]:
     """A router of this test's own, in which the function above is a handler."""
     router = Router()
     router.on("box:FILE.*")(index_file)
     monkeypatch.setattr(installation, "router", router)
-    yield
+    yield router
     came.clear()
     outcomes.clear()
 
@@ -123,9 +123,9 @@ async def stream(event: Event) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("give", [later, produce, stream])
 def test_a_handler_that_returns_what_is_still_to_be_run_has_failed_as_in_a_worker(
-    signalbox: Signalbox, engine: sa.Engine, keep: Keep, give: Callable[[Event], object]
+    signalbox: Signalbox, engine: sa.Engine, keep: Keep, connected: Router, give: Callable[[Event], object]
 ) -> None:
-    router = installation.router
+    router = connected
 
     @router.on("*")
     def passes_on(event: Event) -> object:

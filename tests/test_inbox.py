@@ -22,7 +22,7 @@ from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, new_id, write_
 from receiver.sources import SOURCES
 from receiver.tables import deliveries, events, quarantined, rejected
 from tests.installation import Clock, delivery
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -47,7 +47,7 @@ def test_a_delivery_is_kept_byte_for_byte(inbox: Inbox, engine: sa.Engine, clock
     assert Headers.from_bytes(row["headers"]).pairs == came.headers.pairs
 
 
-@limits(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@limits(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     body=st.binary(max_size=300),
     pairs=st.lists(
@@ -173,7 +173,7 @@ def together(arrivals: list[Any], keep: Any) -> list[Any]:
     barrier = threading.Barrier(len(arrivals))
 
     def come(place: int) -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE_SECONDS)
         try:
             outcomes[place] = keep(arrivals[place])
         except StoreError as error:
@@ -183,7 +183,7 @@ def together(arrivals: list[Any], keep: Any) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     return outcomes
 
 
@@ -220,7 +220,7 @@ def test_deliveries_that_come_together_share_a_commit(engine: sa.Engine) -> None
         )
         pool.start()
         until(lambda: len(group._open.arrivals) >= 20, "they have gathered")
-    pool.join(60)
+    pool.join(PATIENCE_SECONDS)
     assert sizes == [20]
     assert len(rows(engine, events)) == 20
 
@@ -297,7 +297,7 @@ def test_a_leader_that_is_cut_short_while_it_gathers_leaves_nobody_waiting(
         patch.setattr(group, "_gather", cut)
         with pytest.raises(KeyboardInterrupt):
             group.keep(arrival(1), size=1)
-    joiner.join(20)
+    joiner.join(PATIENCE_SECONDS)
     assert joined
     assert not group.keep(arrival(3), size=1).duplicate
 
@@ -321,9 +321,9 @@ def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
             )
         )
         pool.start()
-        until(lambda: len(group._open.arrivals) >= 5, "five wait", seconds=10)
-        until(lambda: _coming() <= 5, "the others were sent away", seconds=10)
-    pool.join(20)
+        until(lambda: len(group._open.arrivals) >= 5, "five wait")
+        until(lambda: _coming() <= 5, "the others were sent away")
+    pool.join(PATIENCE_SECONDS)
     assert sum(isinstance(outcome, StoreError) for outcome in outcomes) == 3
     assert len(rows(engine, events)) == 5
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from receiver import db
 from receiver.errors import StoreError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
-from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, new_id, write_arrivals
+from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, lowest_id, new_id, write_arrivals
 from receiver.sources import SOURCES
 from receiver.tables import deliveries, events, quarantined, rejected
 from tests.installation import Clock, delivery
@@ -95,6 +95,23 @@ def test_two_sources_may_use_one_identity(inbox: Inbox, engine: sa.Engine, clock
     assert not inbox.accept(replace(came, source="filestack"), event, PRIMARY).duplicate
 
 
+def test_a_duplicate_is_counted_on_the_event_of_its_own_source(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    event = SOURCES["box"].parse(came)
+    ids = {source: inbox.accept(replace(came, source=source), event, PRIMARY).event_id for source in SOURCES}
+    for source, id_ in ids.items():
+        assert inbox.accept(replace(came, source=source), event, PRIMARY) == Receipt(id_, duplicate=True)
+    assert [(row["source"], row["deliveries"]) for row in rows(engine, events)] == [(source, 2) for source in SOURCES]
+    assert [row["event_id"] for row in rows(engine, deliveries)] == list(ids.values())
+
+
+def test_two_sources_may_have_one_unreadable_body(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:
+    came = Delivery(source="box", body=b"not json", headers=Headers(), received_at=clock())
+    ids = {inbox.quarantine(replace(came, source=source), PRIMARY, {"body": ["No."]}) for source in SOURCES}
+    assert len(ids) == len(SOURCES)
+    assert [(row["source"], row["deliveries"]) for row in rows(engine, quarantined)] == [(s, 1) for s in SOURCES]
+
+
 def test_event_ids_sort_by_time(inbox: Inbox, clock: Clock) -> None:
     ids = []
     for number in range(20):
@@ -102,6 +119,14 @@ def test_event_ids_sort_by_time(inbox: Inbox, clock: Clock) -> None:
         clock.pass_by(milliseconds=1)
     assert ids == sorted(ids)
     assert len(set(ids)) == 20
+
+
+def test_an_id_says_when_it_came_to_the_millisecond(inbox: Inbox, clock: Clock) -> None:
+    clock.pass_by(microseconds=123_999)
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    ids = [accept(inbox, came).event_id, inbox.reject(came, MISMATCH), inbox.quarantine(came, PRIMARY, {})]
+    for id_ in ids:
+        assert lowest_id(clock()) <= id_ < lowest_id(clock(), milliseconds=1)
 
 
 def refuse(inbox: Inbox, clock: Clock, count: int, size: int) -> list[str]:

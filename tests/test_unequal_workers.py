@@ -17,7 +17,7 @@ from receiver.tables import attempts, events, handlers
 from receiver.tables import jobs as table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -442,17 +442,17 @@ def halted_at(engine: sa.Engine, beginning: str, work: Callable[[], object]) -> 
     def halt(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.startswith(beginning) and threading.current_thread() is thread:
             arrived.set()
-            assert go_on.wait(120)
+            assert go_on.wait(PATIENCE_SECONDS)
 
     sa.event.listen(engine, "before_cursor_execute", halt)
     thread = threading.Thread(target=work)
     thread.start()
-    assert arrived.wait(120)
+    assert arrived.wait(PATIENCE_SECONDS)
     try:
         yield
     finally:
         go_on.set()
-        thread.join(120)
+        thread.join(PATIENCE_SECONDS)
         sa.event.remove(engine, "before_cursor_execute", halt)
 
 
@@ -485,7 +485,7 @@ def test_a_sign_in_does_not_miss_the_job_that_is_just_being_left_without_a_time(
     with halted_at(engine, beginning, one.worker.turn):
         signing_in.start()
         until_somebody_waits_for_a_lock(engine)
-    signing_in.join(120)
+    signing_in.join(PATIENCE_SECONDS)
     assert stands(engine)[AUDIT] == ("waiting", 0, True)
     newcomer[0].worker.drain()
     assert stands(engine)[AUDIT] == DONE
@@ -515,7 +515,7 @@ def test_workers_that_sign_in_give_back_and_route_at_once_lose_nothing(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(300)
+        thread.join(PATIENCE_SECONDS)
     last = [start("acme", bill), start("beta", audit)]
     for process in (*last, *last):
         process.worker.drain()

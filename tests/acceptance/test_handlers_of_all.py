@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from tests.acceptance.service import Service
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 NOTES = """
 import os
@@ -52,7 +52,7 @@ def test_what_comes_while_a_package_is_broken_is_handled_once_it_is_mended(servi
     assert (doctor.returncode, "3 jobs of acme: the module acme does not import" in doctor.stdout) == (1, True)
     (service.folder / "acme" / "__init__.py").write_text("")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
+    assert worker.wait(PATIENCE_SECONDS) == 0
     service.worker()
     until(lambda: noted(service)["acme.billing"] == 3, "each is billed")
     until(lambda: not listed(service, "jobs list --state waiting"), "nothing waits")

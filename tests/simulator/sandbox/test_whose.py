@@ -60,7 +60,8 @@ def test_a_webhook_cannot_be_changed_by_anybody_else(mine: Box, other: Box, chan
 def test_a_change_of_one_webhook_leaves_all_others_as_they_were(mine: Box, other: Box) -> None:
     first, second, theirs = mine.register(), mine.register("FILE.TRASHED", target=FILE), other.register()
     was = [seen(mine, second), seen(other, theirs)]
-    mine.call("PUT", f"/{first}", json={"address": f"{ADDRESS}/x", "triggers": ["FOLDER.CREATED"]})
+    changed = mine.call("PUT", f"/{first}", json={"address": f"{ADDRESS}/x", "triggers": ["FOLDER.CREATED"]})
+    assert changed.status_code == 200
     assert [seen(mine, second), seen(other, theirs)] == was
 
 

@@ -34,7 +34,13 @@ _SOURCES = [
     "tests/test_secrets.py",
     "tests/test_diagnosis.py",
 ]
-_JOBS = ["tests/test_leases.py", "tests/test_apart.py", "tests/test_worker.py", "tests/test_pause.py"]
+_JOBS = [
+    "tests/test_leases.py",
+    "tests/test_apart.py",
+    "tests/test_which_jobs.py",
+    "tests/test_worker.py",
+    "tests/test_pause.py",
+]
 _AROUND_JOBS = ["tests/test_dead_letters.py", "tests/test_tasks.py", "tests/test_dispatch.py"]
 
 # The lines of tests of each module: the next is run where the one before noticed nothing.

@@ -60,7 +60,13 @@ COVERED: dict[str, list[list[str]]] = {
     "receiver/inbox.py": [
         [*SQLITE, "tests/test_inbox.py", "tests/test_release.py"],
         [*POSTGRES, "tests/test_inbox.py", "tests/test_release.py"],
-        [*SQLITE, "tests/web/test_hooks.py", "tests/test_search.py", "tests/test_listing.py"],
+        [
+            *SQLITE,
+            "tests/web/test_health.py",
+            "tests/web/test_hooks.py",
+            "tests/test_search.py",
+            "tests/test_listing.py",
+        ],
     ],
     "receiver/jobs.py": [[*SQLITE, *_JOBS], [*POSTGRES, *_JOBS], [*SQLITE, *_AROUND_JOBS], [*POSTGRES, *_AROUND_JOBS]],
     "receiver/retry.py": [["tests/test_retry.py"]],

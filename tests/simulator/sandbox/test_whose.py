@@ -83,7 +83,8 @@ def test_each_lists_its_own_on_every_page(mine: Box, other: Box) -> None:
         for box in (mine, other):
             ids[box].append(box.register(target={"id": str(number), "type": "folder"}))
     for box in (mine, other):
-        found, marker = [], ""
+        found: list[str] = []
+        marker = ""
         while len(found) <= 3:
             page = box.call("GET", query_string={"limit": 1, "marker": marker}).get_json()
             found += [one["id"] for one in page["entries"]]

@@ -353,6 +353,21 @@ def test_a_handler_may_ask_for_a_later_run_or_for_none(
     }
 
 
+def test_a_process_of_celerys_tells_how_each_attempt_ended(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def note(_sender: object, **about: Any) -> None:
+        told.append((about["job_id"], about["outcome"]))
+
+    router.on("*")(print)
+    route(engine, inbox, router, clock, count=2)
+    with signals.attempt_finished.connected_to(note):
+        runner.run(handed(engine, clock))
+    assert told == [(row.id, "done") for row in rows(engine)]
+
+
 def test_a_message_that_comes_late_or_twice_runs_nothing(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from receiver import forks, tracebacks
 from receiver.errors import Discard, Retry
 from receiver.events import Event, Headers
-from receiver.routing import Handler
+from receiver.routing import Handler, unfinished
 from receiver.sources import wire
 
 
@@ -28,12 +28,13 @@ def run(handler: Handler, event: Callable[[], Event]) -> Ran:
     """Run a handler for the event that is made for it, whatever either does, and say how that went."""
     began = forks.generation()
     try:
-        handler.function(event())
+        result = handler.function(event())
+        forks.end_child(began)
+        trouble = unfinished(result)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         forks.end_child(began, error)
         return _meant_by(error)
-    forks.end_child(began)
-    return Ran("done")
+    return Ran("failed", trouble) if trouble else Ran("done")
 
 
 def _meant_by(error: BaseException) -> Ran:

@@ -1,11 +1,13 @@
 """A child that a user's code forks ends where that code returns: it must not go on as a second worker."""
 
 import os
+import signal
 import sys
 from contextlib import suppress
 
 from receiver import tracebacks
 
+PATIENCE_SECONDS = 5
 _forks = 0
 
 
@@ -33,13 +35,16 @@ def end_child(since: int, error: BaseException | None = None) -> None:
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     elif error is not None:
-        _print(tracebacks.text_of(error))
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+        # Past `sys.stderr`, whose lock another thread may have held when this process was forked.
+        with suppress(OSError):
+            os.write(2, tracebacks.text_of(error).encode())
+    _flush_output()
     os._exit(status & 0xFF)
 
 
-def _print(text: str) -> None:
+def _flush_output() -> None:
+    """Write out what the child has printed; where that waits for a lock of a thread that is not here, it is ended."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(PATIENCE_SECONDS)
     with suppress(Exception):
-        print(text, file=sys.stderr)
+        sys.stdout.flush()

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -98,11 +97,26 @@ def _stop_on_signal(stop: threading.Event, worker: Worker) -> None:
     # What was started under nohup goes on where its terminal is closed.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, heed)
-    os.register_at_fork(after_in_child=partial(_heed_no_longer, heed))
+    _let_signals_end_children(heed)
 
 
-def _heed_no_longer(heed: object) -> None:
-    """Let signals end a child that a handler forks, as `Process.terminate()` means to."""
-    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(one) is heed:
-            signal.signal(one, signal.SIG_DFL)
+def _let_signals_end_children(heed: object) -> None:
+    """Let signals end a child that a handler forks, as `Process.terminate()` means to.
+
+    One that comes while the child does not know it yet is kept until then: Python forgets those (PyOS_AfterFork_Child).
+    """
+    ours, before = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP), threading.local()
+
+    def hold() -> None:
+        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+
+    def go_on() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+    def end_by_them() -> None:
+        for one in ours:
+            if signal.getsignal(one) is heed:
+                signal.signal(one, signal.SIG_DFL)
+        go_on()
+
+    os.register_at_fork(before=hold, after_in_parent=go_on, after_in_child=end_by_them)

@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as limits
+from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
 from receiver import db, dead_letters, metrics, search
@@ -66,6 +67,23 @@ def unhurried() -> Iterator[None]:
         patch.setattr(search, "PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def rules_compiled_once() -> Iterator[None]:
+    """Spare most of what making an application takes: Werkzeug writes and compiles a function for each of its rules."""
+    compiled: dict[Any, Any] = {}
+    compile_builder: Callable[..., Any] = Rule._compile_builder
+
+    def remembered(rule: Rule, append_unknown: bool = True) -> Any:
+        known = (rule.rule, *rule._trace, repr(rule.defaults), append_unknown)
+        if known not in compiled:
+            compiled[known] = compile_builder(rule, append_unknown)
+        return compiled[known]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", remembered)
         yield
 
 

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -190,6 +190,11 @@ class Turn:
             return False
         return True
 
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                os.close(self._file)
+
     def __exit__(self, *_exception: object) -> None:
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -197,6 +202,16 @@ class Turn:
 
 
 _turns: dict[str, Turn] = {}
+
+
+def _take_no_part() -> None:
+    """In a process that was just forked: a file that it kept open would hold the turn of its parent past its end."""
+    for one in _turns.values():
+        one.close()
+    _turns.clear()
+
+
+os.register_at_fork(after_in_child=_take_no_part)
 
 
 def turn(engine: sa.Engine) -> AbstractContextManager[None]:

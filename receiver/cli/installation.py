@@ -83,6 +83,10 @@ def start_celery(app: Flask) -> "Celery":
         # A process of the pool ends without what Python does at an exit.
         LINES.write_out()
         metrics.write_last()
+        if app.config["SENTRY_DSN"]:
+            from receiver import sentry
+
+            sentry.flush()
 
     worker_init.connect(prepare, weak=False)
     worker_process_shutdown.connect(write_last, weak=False)

@@ -1,14 +1,9 @@
 """What Sentry has not been told of when a process ends, it is told then; one that never answers holds nothing up."""
 
-import gzip
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -18,6 +13,7 @@ import sqlalchemy as sa
 from config import ROOT
 from receiver.tables import is_dead, jobs
 from tests.cli.conftest import Keep
+from tests.slow_sentry import Sentry, sentry
 from tests.waiting import until
 
 DISCARDS = "from receiver import Discard, on\n@on('*')\ndef no(event):\n    raise Discard('no')\n"
@@ -27,54 +23,6 @@ from wsgi import app
 def broken():
     raise RuntimeError
 """
-
-
-class Sentry(ThreadingHTTPServer):
-    """Takes a second for each request, or for ever, and keeps what it heard."""
-
-    daemon_threads = True
-
-    def __init__(self, *, answers: bool) -> None:
-        super().__init__(("127.0.0.1", 0), Hearing)
-        self.answers = answers
-        self.heard: list[bytes] = []
-        self.asked = threading.Event()
-        self.over = threading.Event()
-
-    @property
-    def dsn(self) -> str:
-        return f"http://public@127.0.0.1:{self.server_port}/1"
-
-
-class Hearing(BaseHTTPRequestHandler):
-    server: Sentry
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.set()
-        if not self.server.answers:
-            self.server.over.wait()
-            return
-        time.sleep(1)
-        said = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-        if b'"type":"event"' in said.replace(b" ", b""):
-            self.server.heard.append(said)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        return
-
-
-@contextmanager
-def sentry(*, answers: bool) -> Iterator[Sentry]:
-    server = Sentry(answers=answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.over.set()
-    server.shutdown()
-    server.server_close()
 
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -109,6 +109,10 @@ def start_celery(app: Flask) -> "Celery":
         LINES.write_out()
         metrics.write_last()
         stores.close_all()
+        if app.config["SENTRY_DSN"]:
+            from receiver import sentry
+
+            sentry.flush()
 
     worker_init.connect(prepare, weak=False)
     worker_process_shutdown.connect(write_last, weak=False)

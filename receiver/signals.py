@@ -9,6 +9,7 @@ event_duplicated = _namespace.signal("event-duplicated", doc="event_id, source, 
 delivery_rejected = _namespace.signal("delivery-rejected", doc="rejected_id, source, reason, milliseconds")
 delivery_quarantined = _namespace.signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
 delivery_unkept = _namespace.signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
+connections_ended = _namespace.signal("connections-ended", doc="ended: how many a limit ended lately, by limit")
 event_routed = _namespace.signal("event-routed", doc="event_id, type, handlers, drift: how many of each")
 attempt_finished = _namespace.signal(
     "attempt-finished", doc="job_id, event_id, type, handler, attempt, outcome, milliseconds, error, cause"

@@ -22,7 +22,7 @@ workers = _settings["WEB_CONCURRENCY"]
 worker_class = Worker
 
 # The most connections of a process, as far as the limit on open files allows; then those that only wait give way.
-worker_connections = 8000
+worker_connections = 4000
 
 # Seconds. A delivery takes milliseconds: 25 are enough to finish those begun, and Heroku kills after 30.
 timeout = 30

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,6 +51,11 @@ class Answer:
 
     def _body(self) -> bytes:
         return msgspec.json.encode(self.said) + b"\n"
+
+
+@lru_cache(maxsize=2)
+def http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def explain(error: HTTPException) -> Response:

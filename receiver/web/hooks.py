@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import Source
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, http_date
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -158,7 +157,7 @@ class ShortWay:
             return response(environ, start_response)
         if self._answered is None or not _stays_open(environ) or self._is_ending():
             return answer.start(start_response)
-        environ["gunicorn.socket"].sendall(answer.written(_http_date(int(time.time()))))
+        environ["gunicorn.socket"].sendall(answer.written(http_date(int(time.time()))))
         return self._answered  # type: ignore[return-value] # gunicorn compares it, and does not iterate
 
     def _explain(self, error: Exception) -> Response:
@@ -178,11 +177,6 @@ def _stays_open(environ: Mapping[str, Any]) -> bool:
     """Say whether this connection is plain HTTP/1.1 that goes on after the answer; what we send ourselves has none."""
     connection = environ.get("gunicorn.socket")
     return connection is not None and environ["SERVER_PROTOCOL"] == "HTTP/1.1" and connection.stays_open()
-
-
-@lru_cache(maxsize=2)
-def _http_date(second: int) -> str:
-    return formatdate(second, usegmt=True)
 
 
 def _read_body(environ: Mapping[str, Any], *, limit: int) -> bytes:

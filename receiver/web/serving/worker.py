@@ -4,8 +4,7 @@ import errno
 import resource
 import socket
 import time
-from email.utils import formatdate
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
@@ -13,6 +12,9 @@ from gunicorn.workers.ggevent import GeventWorker
 from receiver import signals
 from receiver.web.serving.connections import Connection, Connections, End, Limits
 from receiver.web.serving.requests import StrictParser
+
+if TYPE_CHECKING:
+    from receiver.web.answers import Answer
 
 SPARE_FILES = 256  # for the database, the log, what is being accepted
 MORE_THAN_PLACES = 256  # accepted while those that make room for them are still on their way out
@@ -121,9 +123,10 @@ def _farewell(why: End) -> bytes:
     return _last_word(Answer(408, {"status": "error", "detail": "This request did not arrive whole in time."}))
 
 
-def _last_word(answer: Any) -> bytes:
-    written: bytes = answer.written(formatdate(time.time(), usegmt=True), stays_open=False)
-    return written
+def _last_word(answer: "Answer") -> bytes:
+    from receiver.web.answers import http_date
+
+    return answer.written(http_date(int(time.time())), stays_open=False)
 
 
 def _places(wanted: int) -> int:

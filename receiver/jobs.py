@@ -242,7 +242,10 @@ def storable(text: str) -> str:
 
 
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
-    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them."""
+    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
+
+    Each gets a chance of its own, spread evenly from the one that is given: what was lost together comes back apart.
+    """
     ended = (
         sa.select(jobs, events.c.type)
         .join(events, events.c.id == jobs.c.event_id)
@@ -253,10 +256,10 @@ def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: Polic
     )
     with db.writing(engine) as connection:
         paused = _paused(connection)
-        losses = []
-        for row in connection.execute(ended).all():
-            policy = policy_of(row.handler)
-            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=chance)
+        lost, losses = connection.execute(ended).all(), []
+        for place, row in enumerate(lost):
+            policy, its_chance = policy_of(row.handler), (chance + place / len(lost)) % 1
+            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=its_chance)
             connection.execute(_CLOSED, {"job": row.id} | _after(then, row.handler in paused))
             connection.execute(sa.insert(attempts), _lost_attempt(row, now))
             losses.append(Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then))

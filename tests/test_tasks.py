@@ -23,7 +23,7 @@ from receiver.tables import jobs as table
 from receiver.tasks import LEAST_HANDED, MERCY, QUEUE, TASK, Dispatcher, Keeper, Runner, make_celery, serve
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -261,7 +261,7 @@ def test_a_dispatcher_goes_on_after_the_broker_was_away(
         until(lambda: len(broker.messages) == 1, "the job is handed over")
         stop.set()
         dispatcher.wake()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 
@@ -372,7 +372,7 @@ def test_the_lease_of_a_job_is_kept_for_as_long_as_its_handler_runs(
 
     @router.on("*")
     def lasts(event: Event) -> None:
-        release.wait(60)
+        release.wait(PATIENCE_SECONDS)
 
     now = Clock()
     route(engine, inbox, router, now)
@@ -383,7 +383,7 @@ def test_the_lease_of_a_job_is_kept_for_as_long_as_its_handler_runs(
     first = rows(engine)[0].due_at
     until(lambda: rows(engine)[0].due_at > first + timedelta(seconds=0.5), "its lease is renewed")
     release.set()
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert outcomes(engine) == ["done"]
 
 
@@ -420,9 +420,9 @@ def test_what_ended_while_the_database_was_away_is_written_when_it_is_back(
     route(engine, inbox, router, clock)
     thread = threading.Thread(target=runner.run, args=(handed(engine, clock),), daemon=True)
     thread.start()
-    assert is_away.wait(60)
+    assert is_away.wait(PATIENCE_SECONDS)
     _rename(engine, "away", "attempts")
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert outcomes(engine) == ["done"]
 
 

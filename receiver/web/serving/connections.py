@@ -145,16 +145,10 @@ class Connection:
             self.continues = False
             self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.reading = True
-        if self._small > FEW:
-            # Many small pieces cost more than they bring: what comes meanwhile is read together.
-            gevent.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._small - FEW), LONGEST_PAUSE_SECONDS))
-        if self._all.held > self._all.held_bytes and self.step is Step.BODY:
-            self._all.make_room(self)
-        data = b"" if self.ended else self._socket.recv(size)
-        self.reading = False
-        if self.ended:
-            # Past whatever serves the request: there is nobody to answer.
-            raise gevent.GreenletExit
+        try:
+            data = self._read(size)
+        finally:
+            self.reading = False
         count = len(data)
         if not count:
             self.at_end = True
@@ -167,6 +161,18 @@ class Connection:
         self._all.held += count
         if self.received > self.most:
             self._refuse_more()
+        return data
+
+    def _read(self, size: int) -> bytes:
+        if self._small > FEW:
+            # Many small pieces cost more than they bring: what comes meanwhile is read together.
+            gevent.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._small - FEW), LONGEST_PAUSE_SECONDS))
+        if self._all.held > self._all.held_bytes and self.step is Step.BODY:
+            self._all.make_room(self)
+        data = b"" if self.ended else self._socket.recv(size)
+        if self.ended:
+            # Past whatever serves the request: there is nobody to answer.
+            raise gevent.GreenletExit
         return data
 
     def _refuse_more(self) -> None:
@@ -185,6 +191,13 @@ class Connection:
             sent = self._socket.send(rest)
             rest = rest[sent:]
         self.writing = False
+
+    def gettimeout(self) -> float | None:
+        return self._socket.gettimeout()
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Have reads and writes raise TimeoutError after so long: for who wants to wait less than the limits allow."""
+        self._socket.settimeout(seconds)
 
     def shutdown(self, how: int) -> None:
         self._socket.shutdown(how)
@@ -266,7 +279,7 @@ class Connections:
         self.body_bytes, self.held_bytes = most, max(self.limits.held_bytes, most)
 
     def admit(self, client: socket.socket) -> Connection:
-        """Give a client a place; where there is none left, one is taken from whoever has kept it longest for nothing."""
+        """Give a client a place; where none is left, one is taken from whoever has kept it longest for nothing."""
         connection = Connection(client, self)
         if len(self._open) >= self.places:
             victim = next(self._waiting(), None) or next((one for one in self._open if one.writing), None)

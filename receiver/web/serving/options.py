@@ -49,7 +49,9 @@ _REFUSED = {
     ),
     **dict.fromkeys(("asgi_loop", "asgi_lifespan", "asgi_disconnect_grace_period"), _NO_SAY),
     **dict.fromkeys(("websocket_max_message_size", "root_path", "tmp_upload_dir"), _NO_SAY),
-    **dict.fromkeys(("dirty_apps", "dirty_workers", "dirty_timeout", "dirty_threads", "dirty_graceful_timeout"), _NO_TASKS),
+    **dict.fromkeys(
+        ("dirty_apps", "dirty_workers", "dirty_timeout", "dirty_threads", "dirty_graceful_timeout"), _NO_TASKS
+    ),
     **dict.fromkeys(("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit"), _NO_TASKS),
 }
 

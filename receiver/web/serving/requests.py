@@ -39,8 +39,10 @@ class ChunkedBody(Body):  # type: ignore[misc]
 class StrictRequest(Request):  # type: ignore[misc]
     """A request whose framing nobody can read in two ways."""
 
-    asks_to_continue = False
-    _closes = False
+    asks_to_continue: bool = False
+    body: Any
+    _closes: bool = False
+    _expected_100_continue: bool
 
     def set_body_reader(self) -> None:
         # Called by gunicorn when the headers are there, as the last thing before the request is served.
@@ -58,7 +60,8 @@ class StrictRequest(Request):  # type: ignore[misc]
         super().set_body_reader()
         # gunicorn 27 knows `close` only where it stands alone.
         self._closes = "close" in asked or (self.version < (1, 1) and "keep-alive" not in asked)
-        # gunicorn would send its 100 before the app has seen the headers: `Connection.recv` does, when the body is read.
+        # gunicorn would send its 100 before the app has seen the headers: `Connection.recv` sends it, and only when
+        # the body is read.
         self.asks_to_continue, self._expected_100_continue = self._expected_100_continue, False
         if isinstance(self.body.reader, ChunkedReader):
             self.body = ChunkedBody(self.body.reader)
@@ -82,6 +85,7 @@ class StrictParser(Parser):  # type: ignore[misc]
     """Gives the requests of one connection, one after the other."""
 
     mesg_class = StrictRequest
+    mesg: StrictRequest | None
 
     def __init__(self, cfg: Any, connection: "Connection", address: Any) -> None:
         super().__init__(cfg, connection, address)
@@ -89,7 +93,7 @@ class StrictParser(Parser):  # type: ignore[misc]
 
     def __next__(self) -> StrictRequest:
         if self.mesg:
-            if self.mesg.should_close() or not self.finish_body():
+            if self.mesg.should_close() or (self.mesg.unread_bytes() and not self.finish_body()):
                 raise StopIteration
             self._connection.rest()
         self.req_count += 1

@@ -61,7 +61,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             signals.connections_ended.send(ended={why.value: count for why, count in ended.items()})
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
-        """Serve the requests of one connection. This is gunicorn's AsyncWorker.handle without timers, TLS and HTTP/2."""
+        """Serve the requests of one connection, as gunicorn's AsyncWorker.handle without timers, TLS and HTTP/2."""
         connection = self.connections.admit(client)
         try:
             self._converse(listener, connection, addr)

@@ -1,17 +1,22 @@
 """How the web processes are served: `gunicorn --config config/gunicorn.py wsgi:app`."""
 
 import os
+import shlex
 import sys
 from typing import Any
 
 from config import ROOT, load
 from receiver.errors import SettingsError
-from receiver.web.serving import Worker, refused_options
+from receiver.web.serving import NO_DAEMON, Worker, refusal, refused_options
 
 try:
     _settings = load(os.environ)
 except SettingsError as error:
     sys.exit(str(error))
+
+# A daemon has lost the terminal by the time that `on_starting` could say anything on it.
+if {"-D", "--daemon"} & {*sys.argv[1:], *shlex.split(os.environ.get("GUNICORN_CMD_ARGS", ""))}:
+    sys.exit(refusal([NO_DAEMON]))
 
 _host = _settings["HOST"]
 _is_public = _host not in {"127.0.0.1", "::1", "localhost"}
@@ -51,7 +56,7 @@ def on_starting(server: Any) -> None:
     """Stop where an option does not go with Signalbox, and name what to use instead."""
     refused = refused_options(server.cfg)
     if refused:
-        sys.exit("\n  ".join(["These options of gunicorn do not go with Signalbox:", *refused]))
+        sys.exit(refusal(refused))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -39,7 +39,7 @@ class Answer:
         return [body]
 
     def written(self, date: str, *, stays_open: bool = True) -> bytes:
-        """Give the whole HTTP/1.1 answer, for a connection that stays open or is closed; `date` is its Date header's."""
+        """Give the whole HTTP/1.1 answer, for a connection that stays open or not; `date` is for its Date header."""
         body = self._body()
         top = f"HTTP/1.1 {self.status} {HTTP_STATUS_CODES[self.status]}\r\nDate: {date}\r\n"
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers(body))

@@ -4,7 +4,7 @@ Loaded by gunicorn's parent process, before gevent patches anything: nothing her
 """
 
 from receiver.web.serving.connections import Limits
-from receiver.web.serving.options import refused_options
+from receiver.web.serving.options import NO_DAEMON, refusal, refused_options
 from receiver.web.serving.worker import Worker
 
-__all__ = ["Limits", "Worker", "refused_options"]
+__all__ = ["NO_DAEMON", "Limits", "Worker", "refusal", "refused_options"]

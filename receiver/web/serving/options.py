@@ -1,12 +1,13 @@
 """The options of gunicorn that do not go with Signalbox, and what to use instead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gunicorn.config import Config
 
 from receiver.web.serving.worker import Worker
 
+_SUPERVISED = "the log would go nowhere: leave it out, and run web under a supervisor, such as systemd."
 _PROXY = "put a proxy in front that ends TLS and speaks HTTP/1.1 to web."
 _NO_SAY = "it does nothing here: leave it out."
 _SAME_EYES = "a proxy in front would read such requests differently: leave it out."
@@ -18,7 +19,7 @@ _REFUSED = {
     "preload_app": "locks, threads and connections that the app makes do not survive a fork: leave it out. Each process"
     " loads the app by itself.",
     "threads": "one thread of a web process serves all of its connections: WEB_CONCURRENCY is the number of processes.",
-    "daemon": "the log would go nowhere: leave it out, and run web under a supervisor, such as systemd.",
+    "daemon": _SUPERVISED,
     "raw_env": "the settings are read before gunicorn sets these: put them into the environment or .env.",
     "spew": "it writes keys and payloads into the log: leave it out.",
     "paste": _ONE_APP,
@@ -75,6 +76,14 @@ _REFUSED_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "sendfile": (lambda value: value is not False, "it writes past the limits on slow clients: set it to False."),
 }
+
+
+NO_DAEMON = f"--daemon: {_SUPERVISED}"
+
+
+def refusal(sentences: Sequence[str]) -> str:
+    """Give what to say when web does not start because of these."""
+    return "\n  ".join(["These options of gunicorn do not go with Signalbox:", *sentences])
 
 
 def refused_options(cfg: Config) -> list[str]:

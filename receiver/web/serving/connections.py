@@ -64,7 +64,7 @@ class Step(Enum):
     IDLE = "idle"  # between two requests
     HEAD = "head"
     BODY = "body"  # whole headers; also while the request is served
-    LINGER = "linger"  # answered, and to be closed
+    LINGER = "linger"  # answered, with some of the body still to come
 
 
 class End(Enum):
@@ -166,7 +166,7 @@ class Connection:
     def _read(self, size: int) -> bytes:
         if self._small > FEW:
             # Many small pieces cost more than they bring: what comes meanwhile is read together.
-            gevent.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._small - FEW), LONGEST_PAUSE_SECONDS))
+            gevent.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (self._small - FEW), self._all.longest_pause))
         if self._all.held > self._all.held_bytes and self.step is Step.BODY:
             self._all.make_room(self)
         data = b"" if self.ended else self._socket.recv(size)
@@ -207,6 +207,10 @@ class Connection:
         with suppress(OSError):
             self._socket.close()
 
+    def drain(self) -> None:
+        """Begin to read what nobody wants any more, so that the next request can be found behind it."""
+        self.step, self.began = Step.LINGER, time.monotonic()
+
     def linger(self) -> None:
         """Send what was answered, and read on for a while: a client that is cut off while it sends never reads it."""
         if self.ended or self.at_end:
@@ -229,7 +233,7 @@ class Connection:
             if self.writing:
                 # What it does not take is thrown away, not kept by the system until it does.
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_DELAY)
-            elif self.reading and self.received:
+            elif self.reading and self.received and self.step is not Step.LINGER:
                 self._socket.send(self._all.farewell(why))
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -265,6 +269,7 @@ class Connections:
         self.places = places
         self.body_bytes = self.held_bytes = limits.held_bytes
         self.held = 0
+        self.longest_pause = min(LONGEST_PAUSE_SECONDS, limits.stall.total_seconds() / 4)
         self.ends: Counter[End] = Counter()
         self.farewell: Callable[[End], bytes] = lambda _why: b""
         self._idle_seconds = idle_seconds

@@ -93,8 +93,12 @@ class StrictParser(Parser):  # type: ignore[misc]
 
     def __next__(self) -> StrictRequest:
         if self.mesg:
-            if self.mesg.should_close() or (self.mesg.unread_bytes() and not self.finish_body()):
+            if self.mesg.should_close():
                 raise StopIteration
+            if self.mesg.unread_bytes():
+                self._connection.drain()
+                if not self.finish_body():
+                    raise StopIteration
             self._connection.rest()
         self.req_count += 1
         self.mesg = StrictRequest(self.cfg, self.unreader, self.source_addr, self.req_count)

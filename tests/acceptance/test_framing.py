@@ -10,6 +10,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 HOST = "Host: localhost"
 LIMIT = 5000
+EITHER = ""  # the body may have been read by the time of the answer, or not
 
 
 def talk(service: Service, sent: bytes) -> tuple[list[int], str, bytes]:
@@ -40,6 +41,7 @@ def test_every_oddity_of_framing_has_one_answer_and_no_input_gives_a_5xx(service
     length = f"Content-Length: {len(body)}"
     whole = [HOST, *signed, length]
     in_chunks = [HOST, *signed, "Transfer-Encoding: chunked"]
+    form = ["Content-Type: application/x-www-form-urlencoded"]
     chunked = chunks(body) + b"0\r\n\r\n"
 
     def coded(coding: str, pieces: bytes = chunked) -> bytes:
@@ -82,7 +84,7 @@ def test_every_oddity_of_framing_has_one_answer_and_no_input_gives_a_5xx(service
             "close",
         ),
         "senseless chunks for a page": (
-            request(HOST, "Transfer-Encoding: chunked", top="POST /login HTTP/1.1", body=b"zz\r\n"),
+            request(HOST, *form, "Transfer-Encoding: chunked", top="POST /login HTTP/1.1", body=b"1;=\r\na\r\n"),
             [400],
             "close",
         ),
@@ -142,7 +144,7 @@ def test_every_oddity_of_framing_has_one_answer_and_no_input_gives_a_5xx(service
         "an address with a host": (of(top="POST http://example.com/hooks/box HTTP/1.1"), [200], "keep-alive"),
         # Content-Encoding
         **{
-            f"Content-Encoding: {coding}": (of(f"Content-Encoding: {coding}"), [415], "keep-alive")
+            f"Content-Encoding: {coding}": (of(f"Content-Encoding: {coding}"), [415], EITHER)
             for coding in ("gzip;q=1", "GZip ; q=1", "identity,gzip", "\tgzip", 'br;x="y"')
         },
         # headers
@@ -166,18 +168,23 @@ def test_every_oddity_of_framing_has_one_answer_and_no_input_gives_a_5xx(service
         "an address without a slash": (of(top="POST hooks/box HTTP/1.1"), [400], "close"),
         "an address that is not ASCII": (of(top="POST /hooks/b\xf6x HTTP/1.1"), [400], "close"),
         "an address that is too long": (of(top=f"POST /{'a' * 9000} HTTP/1.1"), [414], "close"),
-        "a NUL in the address": (of(top="POST /hooks/box%00 HTTP/1.1"), [404], "keep-alive"),
-        "no UTF-8 in the address": (of(top="POST /hooks/%ff HTTP/1.1"), [404], "keep-alive"),
+        "a NUL in the address": (of(top="POST /hooks/box%00 HTTP/1.1"), [404], EITHER),
+        "no UTF-8 in the address": (of(top="POST /hooks/%ff HTTP/1.1"), [404], EITHER),
         "an asterisk": (request(HOST, top="OPTIONS * HTTP/1.1"), [404], "keep-alive"),
         "a tunnel": (request(HOST, top="CONNECT localhost:80 HTTP/1.1"), [404], "close"),
         "slashes before the source": (of(top="POST /hooks//box HTTP/1.1"), [200], "keep-alive"),
         "slashes at the end": (of(top="POST /hooks/box// HTTP/1.1"), [200], "keep-alive"),
         "slashes everywhere": (of(top="POST //hooks///box/ HTTP/1.1"), [200], "keep-alive"),
-        "slashes and no such source": (of(top="POST /hooks//fox HTTP/1.1"), [404], "keep-alive"),
+        "slashes and no such source": (of(top="POST /hooks//fox HTTP/1.1"), [404], EITHER),
         "slashes, and only a look": (request(HOST, top="GET /hooks//box HTTP/1.1"), [405], "keep-alive"),
     }
     answers = {what: talk(service, sent) for what, (sent, *_) in table.items()}
-    wrong = {what: answers[what][:2] for what, (_, *right) in table.items() if answers[what][:2] != tuple(right)}
+    found = {what: (statuses, said) for what, (statuses, said, _) in answers.items()}
+    wrong = {
+        what: found[what]
+        for what, (_, statuses, said) in table.items()
+        if found[what] not in [(statuses, one) for one in ([said] if said else ["close", "keep-alive"])]
+    }
     assert wrong == {}
     assert {what for what, (*_, answer) in answers.items() if not isinstance(json.loads(answer), dict)} == set()
     assert "Traceback" not in service.log("web.log")

@@ -64,7 +64,7 @@ class Step(Enum):
     IDLE = "idle"  # between two requests
     HEAD = "head"
     BODY = "body"  # whole headers; also while the request is served
-    LINGER = "linger"  # answered, with some of the body still to come
+    LINGER = "linger"  # answered, and to be closed, with some of the body still to come
 
 
 class End(Enum):
@@ -125,6 +125,7 @@ class Connection:
         self.step, self.began = Step.IDLE, time.monotonic()
         self.moved = self.began
         self.most = self._all.limits.head_bytes
+        self.continues = False
         self._small = 0
 
     def take(self, request: "StrictRequest") -> None:
@@ -206,10 +207,6 @@ class Connection:
         self._all.forget(self)
         with suppress(OSError):
             self._socket.close()
-
-    def drain(self) -> None:
-        """Begin to read what nobody wants any more, so that the next request can be found behind it."""
-        self.step, self.began = Step.LINGER, time.monotonic()
 
     def linger(self) -> None:
         """Send what was answered, and read on for a while: a client that is cut off while it sends never reads it."""

@@ -11,9 +11,6 @@ from gunicorn.http.parser import Parser
 if TYPE_CHECKING:
     from receiver.web.serving.connections import Connection
 
-# An unread rest of a body up to this size is thrown away, so that the connection can stay; gunicorn's own number.
-DRAIN_BYTES = 64 * 1024
-
 
 class UnfitError(ParseException):  # type: ignore[misc]
     """A request that gunicorn would take; its text says what is wrong with it."""
@@ -68,8 +65,7 @@ class StrictRequest(Request):  # type: ignore[misc]
 
     def should_close(self) -> bool:
         """Say whether this request is the last: asked for, or because where the next one begins is not known."""
-        most = 0 if self.unreader.sock.continues else DRAIN_BYTES
-        return bool(self._closes or self.must_close or self.method == "CONNECT" or self.unread_bytes() > most)
+        return bool(self._closes or self.must_close or self.method == "CONNECT" or self.unread_bytes())
 
     def unread_bytes(self) -> float:
         """Give how much of the body is still to come; infinity where nobody knows."""
@@ -77,8 +73,8 @@ class StrictRequest(Request):  # type: ignore[misc]
         if self.body.failed or self.unreader.sock.at_end:
             return math.inf
         if isinstance(reader, LengthReader):
-            return float(reader.length)
-        return math.inf if reader.parser is not None else 0.0
+            return int(reader.length)  # which may be too large for a float
+        return math.inf if reader.parser is not None else 0
 
 
 class StrictParser(Parser):  # type: ignore[misc]
@@ -93,12 +89,9 @@ class StrictParser(Parser):  # type: ignore[misc]
 
     def __next__(self) -> StrictRequest:
         if self.mesg:
+            # Nothing of a body is read only to find the next request behind it, as gunicorn does, without an end.
             if self.mesg.should_close():
                 raise StopIteration
-            if self.mesg.unread_bytes():
-                self._connection.drain()
-                if not self.finish_body():
-                    raise StopIteration
             self._connection.rest()
         self.req_count += 1
         self.mesg = StrictRequest(self.cfg, self.unreader, self.source_addr, self.req_count)

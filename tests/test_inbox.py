@@ -20,7 +20,7 @@ from receiver.errors import StoreError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, lowest_id, new_id, write_arrivals
 from receiver.sources import SOURCES
-from receiver.tables import deliveries, events, quarantined, rejected
+from receiver.tables import deliveries, events, pulse, quarantined, rejected
 from tests.installation import Clock, delivery
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -144,6 +144,23 @@ def test_rejected_deliveries_are_capped_by_bytes_the_oldest_out_first(engine: sa
     capped = Inbox(engine, rejected_max_count=100, rejected_max_bytes=250)
     ids = refuse(capped, clock, 5, 100)
     assert [row["id"] for row in rows(engine, rejected)] == ids[3:]
+
+
+def test_as_many_rejected_deliveries_are_kept_as_the_caps_say_and_no_more(engine: sa.Engine, clock: Clock) -> None:
+    for capped in (
+        Inbox(engine, rejected_max_count=4, rejected_max_bytes=10_000),
+        Inbox(engine, rejected_max_count=100, rejected_max_bytes=40),
+    ):
+        ids = refuse(capped, clock, 6, 10)
+        assert [row["id"] for row in rows(engine, rejected)] == ids[2:]
+
+
+def test_a_probe_writes_each_time(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
+    for _ in range(2):
+        clock.pass_by(minutes=1)
+        inbox.probe(clock())
+        with engine.connect() as connection:
+            assert connection.execute(sa.select(pulse.c.at)).scalars().all() == [clock()]
 
 
 def test_a_rejected_delivery_keeps_its_reason(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:

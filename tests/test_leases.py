@@ -16,7 +16,7 @@ from receiver.tables import jobs as table
 from receiver.tasks import Keeper, Runner
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -119,7 +119,7 @@ def test_a_worker_that_stops_keeps_leases_while_it_waits_for_what_runs(
     until(lambda: ends(engine) == [clock() + LEASE] * COUNT, "all leases are renewed")
     for claim in claims:
         worker._ended.put(worker.attempt(claim))
-    stopping.join(60)
+    stopping.join(PATIENCE_SECONDS)
     assert [row.state for row in rows(engine)] == ["done"] * COUNT
 
 
@@ -159,7 +159,7 @@ def test_a_process_of_celerys_renews_all_jobs_of_a_message_while_the_first_runs(
 
     @router.on("*")
     def lasts(event: Event) -> None:
-        release.wait(60)
+        release.wait(PATIENCE_SECONDS)
 
     clock = Clock()
     routed(engine, inbox, router, clock)
@@ -170,7 +170,7 @@ def test_a_process_of_celerys_renews_all_jobs_of_a_message_while_the_first_runs(
     first = ends(engine)
     until(lambda: all(now > was for now, was in zip(ends(engine), first, strict=True)), "all leases are renewed")
     release.set()
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert [row.state for row in rows(engine)] == ["done"] * COUNT
 
 

@@ -14,6 +14,7 @@ from receiver import logs, simulator
 from receiver.app import create_app
 from receiver.events import Event
 from receiver.inbox import Inbox
+from receiver.lines import Lines
 from receiver.routing import Router
 from receiver.worker import Worker
 from tests.installation import KEYS, Clock, arrive, settings
@@ -75,7 +76,7 @@ def test_lines_for_people_begin_with_the_time_of_day(database_url: str, capsys: 
 
 
 def test_a_stream_that_was_closed_takes_no_later_line_down() -> None:
-    lines, closed, later = logs.Lines(), io.StringIO(), io.StringIO()
+    lines, closed, later = Lines(), io.StringIO(), io.StringIO()
     lines.turn_to(closed, str)
     closed.close()
     lines.info(event="lost")
@@ -86,7 +87,7 @@ def test_a_stream_that_was_closed_takes_no_later_line_down() -> None:
 
 
 def test_what_waits_for_a_stream_that_was_closed_stops_nobody_from_turning_to_another() -> None:
-    lines, closed, later = logs.Lines(), io.StringIO(), io.StringIO()
+    lines, closed, later = Lines(), io.StringIO(), io.StringIO()
     lines.turn_to(closed, str)
     lines.info(event="lost")
     closed.close()
@@ -98,7 +99,7 @@ def test_what_waits_for_a_stream_that_was_closed_stops_nobody_from_turning_to_an
 
 
 def test_where_there_is_no_standard_error_lines_are_let_go() -> None:
-    lines = logs.Lines()
+    lines = Lines()
     lines.turn_to(None, str)
     lines.info(event="lost")
     lines.write_out()

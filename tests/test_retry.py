@@ -80,6 +80,11 @@ def test_a_job_lost_once_is_repeated_at_once() -> None:
     assert decide_lost(Policy(), spent=1, now=NOW, chance=MIDDLE) == Again(NOW)
 
 
+def test_a_job_with_two_attempts_is_repeated_at_once_and_one_with_a_single_attempt_never() -> None:
+    assert decide_lost(Policy(attempts=2), spent=1, now=NOW, chance=MIDDLE) == Again(NOW)
+    assert isinstance(decide_lost(Policy(attempts=1), spent=1, now=NOW, chance=MIDDLE), Dead)
+
+
 def test_a_job_lost_again_waits_as_failures_do() -> None:
     assert decide_lost(Policy(), spent=2, now=NOW, chance=MIDDLE) == Again(NOW + timedelta(seconds=30))
 

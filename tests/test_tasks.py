@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from receiver import dispatch, jobs, signals, tasks
+from receiver import dispatch, jobs, roster, signals, tasks
 from receiver.errors import Discard, Retry, StoreError
 from receiver.events import Event
 from receiver.inbox import Inbox
@@ -353,6 +353,21 @@ def test_a_handler_may_ask_for_a_later_run_or_for_none(
     }
 
 
+def test_a_process_of_celerys_tells_how_each_attempt_ended(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def note(_sender: object, **about: Any) -> None:
+        told.append((about["job_id"], about["outcome"]))
+
+    router.on("*")(print)
+    route(engine, inbox, router, clock, count=2)
+    with signals.attempt_finished.connected_to(note):
+        runner.run(handed(engine, clock))
+    assert told == [(row.id, "done") for row in rows(engine)]
+
+
 def test_a_message_that_comes_late_or_twice_runs_nothing(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:
@@ -449,11 +464,46 @@ def _rename(engine: sa.Engine, name: str, new: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO {new}")
 
 
-def test_a_handler_that_is_not_here_fails_its_job_and_says_so(
+def test_a_job_whose_handler_this_process_lacks_comes_again_later_without_using_an_attempt(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
+) -> None:
+    elsewhere = Router()
+    elsewhere.on("*")(print)
+    roster.sign_in(engine, elsewhere, clock(), worker="one")
+    route(engine, inbox, elsewhere, clock)
+    runner.run(handed(engine, clock))
+    (row,) = rows(engine)
+    assert (row.state, row.attempt, row.due_at, outcomes(engine)) == ("waiting", 0, clock() + LEASE / 3, [])
+    clock.pass_by(seconds=10)
+    Runner(engine, elsewhere, clock=clock).run(handed(engine, clock))
+    assert outcomes(engine) == ["done"]
+
+
+def test_a_job_whose_handler_nobody_has_waits_without_a_time(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:
     event_id = arrive(inbox, clock)
     jobs.route(engine, [jobs.Routing(event_id, ["handlers.gone.away"])], clock())
     runner.run(handed(engine, clock))
-    with engine.connect() as connection:
-        assert connection.execute(sa.select(attempts.c.error)).scalar_one() == "no handler is named handlers.gone.away"
+    (row,) = rows(engine)
+    assert (row.state, row.attempt, row.due_at, outcomes(engine)) == ("waiting", 0, None, [])
+
+
+def test_a_dispatcher_gives_events_to_the_handlers_of_other_workers_and_hands_over_its_own(
+    engine: sa.Engine, inbox: Inbox, router: Router, broker: Broker, clock: Clock
+) -> None:
+    elsewhere = Router()
+    elsewhere.on("*")(print)
+    roster.sign_in(engine, elsewhere, clock(), worker="one")
+
+    @router.on("*")
+    def own(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    dispatcher = dispatcher_of(engine, router, broker, clock)
+    for _ in range(3):
+        dispatcher.turn()
+    names = {row.id: row.handler for row in rows(engine)}
+    assert sorted(names.values()) == ["builtins.print", router.handlers()[0].name]
+    assert [names[job_id] for job_id in broker.sent()] == [router.handlers()[0].name]
+    assert {row.attempt for row in rows(engine)} == {0}

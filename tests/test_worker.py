@@ -1,7 +1,7 @@
 """Events are routed and jobs are run: each handler by itself, under a lease, until it is done or dead."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -14,7 +14,7 @@ from receiver.errors import Discard, NotFoundError, Retry
 from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.jobs import Claim
-from receiver.routing import BrokenModule, Router
+from receiver.routing import Router
 from receiver.tables import attempts, events
 from receiver.tables import jobs as jobs_table
 from receiver.worker import Worker
@@ -332,47 +332,48 @@ def test_a_payload_whose_check_breaks_is_routed_all_the_same(
     assert history(engine, "fine") == ["failed"]
 
 
-def test_the_job_of_a_handler_that_is_gone_fails_by_name_and_waits(
-    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
-) -> None:
-    @router.on("*")
-    def gone(event: Event) -> None:
-        raise ValueError
-
-    arrive(inbox, clock)
-    Worker(engine, router, clock=clock).drain()
-    clock.pass_by(minutes=1)
-    Worker(engine, Router(), clock=clock).drain()
-    with engine.connect() as connection:
-        errors = connection.execute(sa.select(attempts.c.error).order_by(attempts.c.number)).scalars().all()
-    assert errors[1].startswith("no handler is named tests.test_worker.")
-    assert all_jobs(engine)[0].state == "waiting"
-
-
-def test_events_that_come_while_a_module_is_broken_reach_its_handlers_once_it_is_mended(
-    engine: sa.Engine, inbox: Inbox, clock: Clock
-) -> None:
-    seen: list[str] = []
-    broken = Router()
-    broken.broken[__name__] = BrokenModule(__name__, "SyntaxError: no", "Traceback … SyntaxError: no")
-    event_id = arrive(inbox, clock)
-    Worker(engine, broken, clock=clock).drain()
-    assert [(job.handler, job.state) for job in all_jobs(engine)] == [(__name__, "waiting")]
-
-    mended = Router()
-    mended.modules.add(__name__)
-    mended.on("*")(_remember_in(seen))
-    clock.pass_by(minutes=1)
-    Worker(engine, mended, clock=clock).drain()
-    assert seen == [event_id]
-    assert [job.state for job in all_jobs(engine)] == ["done", "done"]
-
-
 def _remember_in(seen: list[str]) -> Any:
     def remember(event: Event) -> None:
         seen.append(event.id)
 
     return remember
+
+
+async def work(event: Event) -> None: ...
+
+
+def produce(event: Event) -> Iterator[None]:
+    yield
+
+
+async def stream(event: Event) -> AsyncIterator[None]:
+    yield
+
+
+class Later:
+    """What somebody would have to wait for."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("give", "kind"),
+    [(work, "coroutine"), (produce, "generator"), (stream, "async_generator"), (lambda event: Later(), "Later")],
+)
+def test_a_handler_that_returns_what_is_still_to_be_run_has_failed(
+    engine: sa.Engine, inbox: Inbox, router: Router, worker: Worker, clock: Clock, give: Any, kind: str
+) -> None:
+    @router.on("*")
+    def passes_on(event: Event) -> object:
+        return give(event)
+
+    arrive(inbox, clock)
+    worker.drain()
+    assert history(engine, "passes_on") == ["failed"]
+    with engine.connect() as connection:
+        error = connection.execute(sa.select(attempts.c.error)).scalar_one()
+    assert error.startswith(f"the handler returned an object of {kind}, which nobody runs: its work is not done")
 
 
 # Leases, with real threads.

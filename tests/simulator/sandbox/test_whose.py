@@ -60,7 +60,8 @@ def test_a_webhook_cannot_be_changed_by_anybody_else(mine: Box, other: Box, chan
 def test_a_change_of_one_webhook_leaves_all_others_as_they_were(mine: Box, other: Box) -> None:
     first, second, theirs = mine.register(), mine.register("FILE.TRASHED", target=FILE), other.register()
     was = [seen(mine, second), seen(other, theirs)]
-    mine.call("PUT", f"/{first}", json={"address": f"{ADDRESS}/x", "triggers": ["FOLDER.CREATED"]})
+    changed = mine.call("PUT", f"/{first}", json={"address": f"{ADDRESS}/x", "triggers": ["FOLDER.CREATED"]})
+    assert changed.status_code == 200
     assert [seen(mine, second), seen(other, theirs)] == was
 
 
@@ -82,7 +83,8 @@ def test_each_lists_its_own_on_every_page(mine: Box, other: Box) -> None:
         for box in (mine, other):
             ids[box].append(box.register(target={"id": str(number), "type": "folder"}))
     for box in (mine, other):
-        found, marker = [], ""
+        found: list[str] = []
+        marker = ""
         while len(found) <= 3:
             page = box.call("GET", query_string={"limit": 1, "marker": marker}).get_json()
             found += [one["id"] for one in page["entries"]]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 from tests.acceptance.service import Service
 from tests.acceptance.test_sockets import deliver, forge, kept_open
@@ -30,7 +31,7 @@ def test_options_that_work_do_so_together(service: Service) -> None:
     service.environ["GUNICORN_CMD_ARGS"] = options
     web = service.web()
     body, lines = forge()
-    answers = []
+    answers: list[tuple[int, Any, str]] = []
     while len(answers) < 20:
         with kept_open(service) as connection:
             for _ in range(20):

@@ -59,7 +59,7 @@ def open_engine(url: str, *, limit: timedelta = patience.LIMIT) -> sa.Engine:
 
         engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=4, max_overflow=4, **common)
         store.is_spent = postgresql.is_spent
-        sa.event.listen(engine, "do_connect", postgresql.connect)
+        sa.event.listen(engine, "do_connect", postgresql.connecting(limit))
         sa.event.listen(engine, "connect", postgresql.preparing(limit))
     else:
         Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)

@@ -44,12 +44,19 @@ class Patient(psycopg.Connection[Any]):
             raise OperationalError("the server has not answered for as long as anybody waits for it") from None
 
 
-def connect(_dialect: sa.Dialect, _record: object, words: list[Any], named: dict[str, Any]) -> Patient:
-    """Open a connection, within the limit where there is one."""
-    longest = min(patience.seconds_left(), float(named.get("connect_timeout") or math.inf))
-    if longest < math.inf:
-        named["connect_timeout"] = max(LEAST_TO_CONNECT_SECONDS, math.ceil(longest))
-    return Patient.connect(*words, **named)
+def connecting(limit: timedelta) -> Callable[[sa.Dialect, object, list[Any], dict[str, Any]], Patient]:
+    """Return what opens a connection, within what is left of the limit where somebody waits for it."""
+    least = min(LEAST_TO_CONNECT_SECONDS, limit.total_seconds() / 4)
+
+    def connect(_dialect: sa.Dialect, _record: object, words: list[Any], named: dict[str, Any]) -> Patient:
+        longest = min(patience.seconds_left(), float(named.get("connect_timeout") or math.inf))
+        if longest < least:
+            raise OperationalError("there was no time left to open a connection: the server has not answered")
+        if longest < math.inf:
+            named["connect_timeout"] = max(LEAST_TO_CONNECT_SECONDS, int(longest))
+        return Patient.connect(*words, **named)
+
+    return connect
 
 
 def preparing(limit: timedelta) -> Callable[[DBAPIConnection, object], None]:

@@ -166,7 +166,7 @@ def test_a_worker_whose_server_is_stalled_reports_it_and_goes_on_afterwards(
     insist(lambda: arrive(inbox, clock))
     worker = Worker(through, router, clock=clock)
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"has not answered|timeout"):
+        with pytest.raises(StoreError, match=r"not answered|timeout"):
             worker.drain()
     stretch.flow()
     insist(worker.drain)
@@ -220,13 +220,13 @@ def failed_over(empty_postgres: str) -> Iterator[Callable[[str], None]]:
 
 
 def test_a_server_that_was_read_only_for_a_while_is_written_again(
-    client_of: ClientOf, empty_postgres: str, failed_over: Callable[[str], None]
+    client_with: Callable[..., FlaskClient], empty_postgres: str, failed_over: Callable[[str], None]
 ) -> None:
-    client = client_of(empty_postgres)
+    client = client_with(DATABASE_URL=empty_postgres)
     failed_over("on")
     assert statuses(client, 1) == [503, 503, 503]
     failed_over("off")
-    until(lambda: all_well(client, 2), "all is taken")
+    assert statuses(client, 2) == [200, 200, 200]
 
 
 @pytest.mark.parametrize("function", ["pg_terminate_backend", "pg_cancel_backend"])

@@ -18,8 +18,10 @@ from receiver import dispatch, jobs
 from receiver.dispatch import Handed
 from receiver.errors import StoreError
 from receiver.jobs import Claim
+from receiver.logs import log
+from receiver.registry import Registry
 from receiver.routing import Router
-from receiver.worker import Worker, utc_now
+from receiver.worker import LOOK_AROUND, Worker, utc_now
 
 TASK = "signalbox.run"
 QUEUE = "signalbox"
@@ -75,6 +77,7 @@ class Dispatcher(Worker):
         return
 
     def _begin(self) -> int:
+        self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
         return sum(self._hand_over(line) for line in self._lines)
 
     def _hand_over(self, line: "_Line") -> int:
@@ -83,7 +86,9 @@ class Dispatcher(Worker):
         if line.free <= 0:
             return 0
         until = now + 2 * self._lease
-        handed = dispatch.hand_over(self._engine, limit=line.free, now=now, until=until, of=line.wanted)
+        handed = dispatch.hand_over(
+            self._engine, limit=line.free, now=now, until=until, of=line.wanted, registry=self._registry
+        )
         line.add(handed, until)
         self._send(line, handed)
         return len(handed)
@@ -197,6 +202,8 @@ class Runner:
         self._lease = lease
         self._clock = clock
         self._worker = Worker(engine, router, lease=lease, clock=clock)
+        self._registry = Registry(router)
+        self._told: set[str] = set()
         self._keeper = Keeper(self._renew, every=lease / 3)
 
     def run(self, handed: Mapping[int, int]) -> None:
@@ -205,7 +212,11 @@ class Runner:
         What has ended is written a moment later at the most. StoreError where the database does not come back.
         """
         worker = self._worker.id
-        claims = dispatch.take(self._engine, handed, worker=worker, now=self._clock(), lease=self._lease)
+        taken = dispatch.take_own(
+            self._engine, handed, registry=self._registry, worker=worker, now=self._clock(), lease=self._lease
+        )
+        self._tell(taken.given_back)
+        claims = taken.claims
         with self._keeper.keeping(claims):
             unwritten, began = [], time.monotonic()
             for claim in claims:
@@ -213,6 +224,13 @@ class Runner:
                 if claim is claims[-1] or time.monotonic() - began > MOMENT_SECONDS:
                     self._worker.write(unwritten, patience=self._lease)
                     unwritten, began = [], time.monotonic()
+
+    def _tell(self, given_back: Sequence[str]) -> None:
+        """Log once of each handler that this process has not loaded: nothing else would say so."""
+        for handler in sorted({*given_back} - self._told):
+            mend = "start Celery's workers with the HANDLERS of the worker"
+            log.warning("worker", handler=handler, state="not loaded in this process of Celery's", mend=mend)
+            self._told.add(handler)
 
     def _renew(self, claims: list[Claim]) -> None:
         jobs.renew(self._engine, claims, worker=self._worker.id, until=self._clock() + self._lease)

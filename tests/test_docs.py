@@ -28,6 +28,7 @@ NOT_SETTINGS = {
     "FORWARDED_ALLOW_IPS",  # gunicorn's
     "GUNICORN_CMD_ARGS",  # gunicorn's
     "KNOWN",  # what the module of a source gives
+    "PATIENCE_SECONDS",  # of the tests
     "SOURCES",  # in receiver/sources
 } | {name for name in box.KNOWN if "." not in name}  # triggers of Box
 

@@ -26,7 +26,7 @@ from receiver.tables import attempts, tallies
 from receiver.worker import Worker
 from tests.acceptance.service import Service
 from tests.installation import KEYS, Clock, arrive, delivery
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -98,7 +98,7 @@ def test_processes_that_write_at_the_same_moment_lose_nothing(engine: sa.Engine,
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert set(totals(engine).values()) == {40}
 
 
@@ -368,7 +368,7 @@ def test_counts_are_written_by_themselves(engine: sa.Engine, tally: Tally, monke
     (writer,) = [thread for thread in threading.enumerate() if thread.name == "tally"]
     assert writer.daemon
     tally.stop()
-    writer.join(60)
+    writer.join(PATIENCE_SECONDS)
     assert not writer.is_alive()
 
 
@@ -389,7 +389,7 @@ reject(20 if child == 0 else 100)
 if child:
     os.waitpid(child, 0)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_SECONDS)
     assert totals(engine) == {("source", "box", "rejected"): 123}
 
 
@@ -399,7 +399,7 @@ def test_a_process_that_counted_nothing_writes_nothing_when_it_ends(
 ) -> None:
     arrive(inbox, clock)
     script = f"from receiver import db, metrics; metrics.start(db.open_engine({database_url!r}))"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_SECONDS)
     assert steps_of(engine) == set()
 
 

@@ -34,12 +34,12 @@ def worker() -> None:
     router = load_handlers()
     for broken in router.broken.values():
         log.error("handlers", module=broken.name, error=broken.error, mend="signalbox handlers list shows where")
-    sign_in(engine, router)
     stop, one = threading.Event(), worker_of(engine, router, settings)
+    sign_in(engine, router, one.id)
     sentinel = sentinel_of(engine, settings)
     _stop_on_signal(stop, one)
     log.info("worker", state="started", handlers=len(router.handlers()), threads=settings["WORKER_THREADS"])
-    with roster.beating(engine), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
+    with roster.attending(engine, router, one.id), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
         one.run(stop)
     log.info("worker", state="stopped")
 
@@ -62,10 +62,10 @@ def sentinel_of(engine: sa.Engine, settings: Mapping[str, Any]) -> Sentinel:
     return Sentinel(engine, clock=utc_now, account=account)
 
 
-def sign_in(engine: sa.Engine, router: Router) -> None:
-    """Say what this worker has loaded; it works all the same where that cannot be written down."""
+def sign_in(engine: sa.Engine, router: Router, worker: str) -> None:
+    """Say what this worker has loaded; it works all the same where that cannot be written down at once."""
     try:
-        roster.sign_in(engine, router, datetime.now(UTC))
+        roster.sign_in(engine, router, datetime.now(UTC), worker=worker)
     except StoreError as error:
         log.warning("worker", state="not signed in", error=str(error))
 

@@ -1,6 +1,8 @@
 """`signalbox doctor`: what is well, what is not, and what mends it."""
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +21,9 @@ from receiver.cli.checks import Finding
 from receiver.events import Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.jobs import Routing
-from receiver.routing import Router
+from receiver.routing import BrokenModule, Router
 from receiver.sources import SOURCES
+from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import delivery, settings
 
@@ -139,7 +142,7 @@ def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Fla
     jobs.pause_handler(engine, LOG, now())
     (paused, _), (new, said) = states(checks.handlers(app))
     assert (paused, new) == ("warn", "warn")
-    assert said.startswith("not loaded by the worker that started last: handlers.box_journal.note_upload")
+    assert said.startswith("not loaded by any worker that runs: handlers.box_journal.note_upload")
 
 
 def test_a_handler_that_runs_for_very_long_is_named(app: Flask, engine: sa.Engine, keep: Keep) -> None:
@@ -201,3 +204,26 @@ def test_a_web_process_that_still_has_other_keys_is_noticed(app: Flask, served: 
     assert well[0] == "ok"
     assert warned == ("warn", "it was started with other keys, or another SECRET_KEY, than are set here now")
     now.extensions["signalbox.engine"].dispose()
+
+
+def test_every_worker_is_named_with_what_it_has_loaded_and_what_waits_for_nobody_is_a_failure(
+    app: Flask, engine: sa.Engine, keep: Keep
+) -> None:
+    router = Router()
+    router.on("*")(print)
+    router.packages["acme"] = {"acme"}
+    roster.sign_in(engine, router, now() - timedelta(seconds=50), worker="one")
+    router.broken["acme"] = BrokenModule("acme", "SyntaxError: no", "Traceback …")
+    roster.sign_in(engine, router, now(), worker="two")
+    here = f"process {os.getpid()} on {socket.gethostname()}"
+    (well, said), (failing, broken) = states(checks.worker(app))
+    assert (well, said.startswith(here), said.endswith("with 1 handler of acme")) == ("ok", True, True)
+    assert (failing, broken.endswith("with 1 handler of acme; acme does not import")) == ("fail", True)
+    jobs.route(engine, [Routing(keep(), ["acme", "old.gone"])], now())
+    Worker(engine, router).drain()
+    assert states(checks.waits(app)) == [
+        ("fail", "1 job of acme: the module acme does not import"),
+        ("fail", "1 job of old.gone: no running worker has loaded old.gone"),
+    ]
+    jobs.pause_handler(engine, "old.gone", now())
+    assert [said.partition(":")[0] for _, said in states(checks.waits(app))] == ["1 job of acme"]

@@ -57,6 +57,20 @@ def errors_of(body: bytes) -> dict[str, list[str]]:
 # Verifying
 
 
+def test_a_mismatch_says_which_secret_to_look_at() -> None:
+    detail = refusal(delivery(keys={"secret 1": "another"})).detail
+    assert "FILESTACK_SECRETS" in detail
+    assert "Is it the secret of this webhook (not of the app)" in detail
+
+
+def test_an_event_keeps_what_came() -> None:
+    one = delivery()
+    event = filestack.parse(one)
+    assert (event.body, event.headers, event.received_at) == (one.body, one.headers, NOW)
+    assert event.payload == json.loads(one.body)
+    assert event.id == ""
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["from"])[:12])
 def test_a_signature_made_by_another_program_verifies(vector: dict[str, str]) -> None:
     headers = Headers([("FS-Signature", vector["signature"]), ("FS-Timestamp", vector["timestamp"])])

@@ -295,7 +295,7 @@ envelopes = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, json_values
 bodies = st.one_of(st.binary(max_size=200), envelopes.map(lambda value: json.dumps(value).encode()))
 
 
-@limits(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@limits(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=300)
 @given(
     source=st.sampled_from(sorted(SOURCES)),
     body=bodies,

@@ -14,7 +14,7 @@ from config import ROOT
 from receiver.tables import is_dead, jobs
 from tests.cli.conftest import Keep
 from tests.slow_sentry import Sentry, sentry
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 DISCARDS = "from receiver import Discard, on\n@on('*')\ndef no(event):\n    raise Discard('no')\n"
 BROKEN = """
@@ -84,7 +84,7 @@ def test_a_web_process_that_ends_has_told_sentry_of_every_error(start: Start, tm
         assert web.stderr
         base = next(line for line in web.stderr if "Listening at" in line).split()[-2]
         for _ in range(4):
-            assert httpx.get(f"{base}/broken", trust_env=False, timeout=90).status_code == 500
+            assert httpx.get(f"{base}/broken", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 500
         web.terminate()
         until(lambda: web.poll() is not None, "web ends")
         assert web.returncode == 0

@@ -14,7 +14,7 @@ import pytest
 
 from config import ROOT
 from receiver.cli.supervisor import parse_procfile
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 SUPERVISE = """
 import os, sys
@@ -216,7 +216,7 @@ def test_lines_are_whole_in_order_and_behind_their_names(begin: Begin, tmp_path:
     counting = CHILD.replace("while True:", "for number in range(500): print('number', number)\nwhile True:")
     process = begin(counting, stdout=subprocess.PIPE)
     assert process.stdout
-    deadline = threading.Timer(90, process.kill)
+    deadline = threading.Timer(PATIENCE_SECONDS, process.kill)
     deadline.start()
     seen: dict[str, list[int]] = {"web": [], "worker": []}
     for line in process.stdout:

@@ -12,7 +12,7 @@ import pytest
 from receiver import simulator
 from tests.acceptance.service import Service
 from tests.installation import KEYS
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 SENT = 40
 
@@ -41,6 +41,6 @@ def test_when_all_have_ended_the_file_alone_has_everything(service: Service, lin
     for process in processes:
         os.kill(process.pid, signal.SIGTERM)
     for process in processes:
-        process.wait(90)
+        process.wait(PATIENCE_SECONDS)
     events, attempts = kept_in(service.folder / "signalbox.db")
     assert (events, attempts >= SENT) == (SENT, True)

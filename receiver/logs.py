@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,6 +84,13 @@ def _unkept(_sender: object, *, error: StoreError, **told: Any) -> None:
     log.error("delivery", verdict="unkept", error=str(error), **_line(told))
 
 
+def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
+    # Told once a second at the most. That idle connections are closed is as it should be.
+    counts = {why: count for why, count in ended.items() if why != "idle"}
+    if counts:
+        log.warning("connections ended", **counts)
+
+
 def _routed(_sender: object, **told: Any) -> None:
     log.info("routed", **told)
 
@@ -134,6 +141,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.delivery_rejected: _rejected,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
+    signals.connections_ended: _ended,
     signals.event_routed: _routed,
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,

@@ -73,6 +73,7 @@ event_duplicated = _signal("event-duplicated", doc="event_id, source, type, veri
 delivery_rejected = _signal("delivery-rejected", doc="rejected_id, source, reason, milliseconds")
 delivery_quarantined = _signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
 delivery_unkept = _signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
+connections_ended = _signal("connections-ended", doc="ended: how many a limit ended lately, by limit")
 event_routed = _signal("event-routed", doc="event_id, type, handlers, drift: how many of each")
 attempt_finished = _signal(
     "attempt-finished", doc="job_id, event_id, type, handler, attempt, outcome, milliseconds, error, cause"

@@ -24,7 +24,7 @@ from receiver.tracebacks import LIMIT_CHARACTERS
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
 from tests.test_tracebacks import NASTY
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 THREADS = 8
@@ -57,7 +57,7 @@ class Thrower:
 
     def end(self) -> None:
         self._targets.put(None)
-        self._thread.join(60)
+        self._thread.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def working(worker: Worker) -> Iterator[Callable[[], list[threading.Thread]]]:
         yield lambda: [one for one in threading.enumerate() if one not in before and one.name.startswith("handler-")]
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
 
@@ -213,7 +213,7 @@ def test_a_job_that_was_on_its_way_into_a_thread_that_ended_is_run_by_another(
     crew.add(waiting)
     falls = crew.replace(crew.fallen(), [])
     assert [fall.held for fall in falls] == [[]]
-    assert {ran.get(timeout=60).job_id, ran.get(timeout=60).job_id} == {1, 2}
+    assert {ran.get(timeout=PATIENCE_SECONDS).job_id, ran.get(timeout=PATIENCE_SECONDS).job_id} == {1, 2}
     assert not crew.fallen()
 
 
@@ -223,7 +223,7 @@ def test_a_job_that_is_in_the_queue_twice_is_run_once(crew: Crew, ran: "queue.Si
     crew.begun.put(claim)
     crew.add(last)
     crew.start(1)
-    assert [ran.get(timeout=60), ran.get(timeout=60)] == [claim, last]
+    assert [ran.get(timeout=PATIENCE_SECONDS), ran.get(timeout=PATIENCE_SECONDS)] == [claim, last]
 
 
 def test_a_job_that_was_given_back_is_not_begun_by_a_thread_that_had_it_in_its_hand(
@@ -235,17 +235,17 @@ def test_a_job_that_was_given_back_is_not_begun_by_a_thread_that_had_it_in_its_h
     crew.begun.put(claim)
     crew.add(last)
     crew.start(1)
-    assert ran.get(timeout=60) is last
+    assert ran.get(timeout=PATIENCE_SECONDS) is last
     crew.forget(claim)
     crew.begun.put(claim)
     crew.add(again := claim_of(1))
-    assert ran.get(timeout=60) is again
+    assert ran.get(timeout=PATIENCE_SECONDS) is again
 
 
 def test_what_a_thread_had_ended_before_it_fell_is_not_ended_twice(crew: Crew) -> None:
     crew.add(claim := claim_of(1))
     crew.start(1)
-    finish = crew.ended.get(timeout=60)
+    finish = crew.ended.get(timeout=PATIENCE_SECONDS)
     assert finish
     assert finish.claim is claim
     end_a_thread(crew)

@@ -32,8 +32,8 @@ def test_what_raises_is_told_of_and_called_again(monkeypatch: pytest.MonkeyPatch
         if errors:
             raise errors.pop()
         goes_on.set()
-        stop.wait(60)
+        stop.wait(PATIENCE_SECONDS)
 
     with threads.beside(run, name="some"):
-        assert goes_on.wait(60)
+        assert goes_on.wait(PATIENCE_SECONDS)
     assert told == ["SystemExit", "KeyError"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from receiver import db, forks, metrics, roster
+from receiver import db, forks, metrics, roster, stores
 from receiver.errors import HandlerError, NotFoundError, SettingsError
 from receiver.logs import LINES
 from receiver.routing import Handler, Router, router
@@ -108,6 +108,11 @@ def start_celery(app: Flask) -> "Celery":
         # A process of the pool ends without what Python does at an exit.
         LINES.write_out()
         metrics.write_last()
+        stores.close_all()
+        if app.config["SENTRY_DSN"]:
+            from receiver import sentry
+
+            sentry.flush()
 
     worker_init.connect(prepare, weak=False)
     worker_process_shutdown.connect(write_last, weak=False)

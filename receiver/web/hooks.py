@@ -1,10 +1,10 @@
 """Where providers deliver: `POST /hooks/box` and `POST /hooks/filestack`. Nothing else happens in the request."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import Source
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, http_date
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # The codings of IANA's HTTP Content Coding Registry that compress a body.
 COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "dcb", "dcz", "compress", "x-compress"})
+_WORDS = re.compile(r"[^\s,;=\"]+")
+_SLASHES = re.compile("//+")
 
 hooks = Blueprint("hooks", __name__)
 
@@ -104,8 +106,7 @@ class Desk:
 
     def _take(self, name: str, environ: "WSGIEnvironment") -> Delivery:
         """Read the whole request, byte for byte, or answer that it is too long, compressed, or not whole."""
-        named = {word.strip().lower() for word in environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
-        if named & COMPRESSIONS:
+        if COMPRESSIONS.intersection(_WORDS.findall(environ.get("HTTP_CONTENT_ENCODING", "").lower())):
             # No provider documents compressed deliveries, and the signature is over the bytes as they were signed.
             # Any other word compresses nothing: some senders write `utf-8` here, and mean the charset.
             abort(415, "This Content-Encoding is not supported: send the body as it was signed, not compressed.")
@@ -144,6 +145,8 @@ class ShortWay:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         name = self._paths.get(environ["PATH_INFO"])
+        if name is None and "//" in environ["PATH_INFO"]:
+            _merge_slashes(environ)
         if name is None or environ["REQUEST_METHOD"] != "POST":
             return self._long_way(environ, start_response)
         try:
@@ -154,7 +157,7 @@ class ShortWay:
             return response(environ, start_response)
         if self._answered is None or not _stays_open(environ) or self._is_ending():
             return answer.start(start_response)
-        environ["gunicorn.socket"].sendall(answer.written(_http_date(int(time.time()))))
+        environ["gunicorn.socket"].sendall(answer.written(http_date(int(time.time()))))
         return self._answered  # type: ignore[return-value] # gunicorn compares it, and does not iterate
 
     def _explain(self, error: Exception) -> Response:
@@ -163,16 +166,17 @@ class ShortWay:
         return self._app.handle_exception(error)
 
 
+def _merge_slashes(environ: dict[str, Any]) -> None:
+    """Take `/hooks//box` for `/hooks/box`: Flask would redirect, and no provider follows."""
+    merged = _SLASHES.sub("/", environ["PATH_INFO"])
+    if merged.startswith("/hooks/"):
+        environ["PATH_INFO"] = merged
+
+
 def _stays_open(environ: Mapping[str, Any]) -> bool:
     """Say whether this connection is plain HTTP/1.1 that goes on after the answer; what we send ourselves has none."""
-    asked = environ.get("HTTP_CONNECTION")
-    is_plain = "gunicorn.socket" in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
-    return is_plain and (asked is None or asked.lower() == "keep-alive")
-
-
-@lru_cache(maxsize=2)
-def _http_date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    connection = environ.get("gunicorn.socket")
+    return connection is not None and environ["SERVER_PROTOCOL"] == "HTTP/1.1" and connection.stays_open()
 
 
 def _read_body(environ: Mapping[str, Any], *, limit: int) -> bytes:

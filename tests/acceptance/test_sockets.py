@@ -110,17 +110,15 @@ def test_a_process_that_ends_answers_what_comes_and_closes_the_connection(servic
     assert web.wait(PATIENCE_SECONDS) == 0
 
 
-def test_with_an_access_log_or_another_kind_of_process_gunicorn_gives_the_answers(service: Service) -> None:
-    log = f"--access-logfile {service.folder}/access.log"
-    for options in (log, "--worker-class gthread --threads 4"):
-        service.environ["GUNICORN_CMD_ARGS"] = options
-        web = service.web()
-        body, lines = forge()
-        with kept_open(service) as connection:
-            answers = [deliver(connection, body, lines) for _ in range(2)]
-        assert [(status, said["status"]) for status, said, _ in answers] == [(200, "accepted"), (200, "duplicate")]
-        web.terminate()
-        assert web.wait(PATIENCE_SECONDS) == 0
+def test_with_an_access_log_gunicorn_gives_the_answers(service: Service) -> None:
+    service.environ["GUNICORN_CMD_ARGS"] = f"--access-logfile {service.folder}/access.log"
+    web = service.web()
+    body, lines = forge()
+    with kept_open(service) as connection:
+        answers = [deliver(connection, body, lines) for _ in range(2)]
+    assert [(status, said["status"]) for status, said, _ in answers] == [(200, "accepted"), (200, "duplicate")]
+    web.terminate()
+    assert web.wait(PATIENCE_SECONDS) == 0
     assert service.log("access.log").count("POST /hooks/box") == 2
     assert "Traceback" not in service.log("web.log")
 

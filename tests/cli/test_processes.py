@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -56,7 +58,10 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for process in started:
         process.terminate()
-        process.communicate(timeout=PATIENCE_SECONDS)
+        if process.stdout and process.stdout.closed:
+            process.wait(timeout=PATIENCE_SECONDS)
+        else:
+            process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def heed_ctrl_c() -> None:
@@ -247,6 +252,53 @@ def test_run_serves_and_works_until_it_is_told_to_stop(
     assert stop(run, number) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(base, trust_env=False, timeout=PATIENCE_SECONDS)
+
+
+SLOW = """
+import pathlib, time
+from receiver import on
+@on("*")
+def slow(event):
+    pathlib.Path("{folder}", "begun").touch()
+    time.sleep(1.5)
+    print("slow has ended", flush=True)
+"""
+
+
+def kill(run: Process) -> None:
+    run.kill()
+
+
+def ctrl_c_with_the_reader_gone(run: Process) -> None:
+    assert run.stdout
+    run.stdout.close()
+    run.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [kill, ctrl_c_with_the_reader_gone])
+def test_however_run_ends_nothing_stays_and_the_job_that_runs_is_finished(
+    start: Start, keep: Keep, engine: sa.Engine, tmp_path: Path, end: Callable[[Process], None]
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW.format(folder=tmp_path))
+    keep()
+    run = start("run", "--port", "0", HANDLERS="slow")
+    base = read_until(run, "listens on").split()[-1]
+    numbers = [int(re.findall(r"pid=(\d+)", read_until(run, "started (pid="))[0]) for _ in range(2)]
+    until((tmp_path / "begun").exists, "the handler runs")
+    assert httpx.get(f"{base}/healthz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
+    end(run)
+    until(lambda: not any(map(group_exists, numbers)), "web and worker have ended, and gunicorn's processes")
+    for job in listing.show_event(engine, "last")["jobs"]:
+        assert (job["state"], [attempt["outcome"] for attempt in job["attempts"]]) == ("done", ["done"])
+
+
+def group_exists(number: int) -> bool:
+    """Say whether anything runs in a group; what has ended and is taken away by nobody does not."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return any(int(group) == number and state not in "ZX" for state, _parent, group, *_ in stats)
 
 
 def test_run_fails_where_a_process_ends_by_itself(start: Start, tmp_path: Path) -> None:

@@ -83,9 +83,11 @@ class Turn:
         return f"the database cannot be written: {self._path} cannot be opened and locked ({error.strerror})"
 
     def close(self) -> None:
+        """Let go of the file, in a process that was just forked."""
         if self._file is not None:
             with suppress(OSError):
                 os.close(self._file)
+            self._file = None
 
     def __exit__(self, *_exception: object) -> None:
         if self._file is not None:

@@ -268,3 +268,20 @@ def test_the_inbox_writes_with_synchronous_full(asked: Callable[[str], object]) 
 
 def test_the_inbox_writes_to_a_write_ahead_log(asked: Callable[[str], object]) -> None:
     assert asked("journal_mode") == "wal"
+
+
+def test_a_child_that_is_forked_keeps_no_turn_beyond_the_end_of_its_parent(engine: sa.Engine, path: Path) -> None:
+    with db.writing(engine):
+        pass
+    turn = Path(f"{path}-turn").stat()
+    child = os.fork()
+    if child == 0:
+        numbers = [int(one) for one in os.listdir("/dev/fd")]  # noqa: PTH208
+        held = 0
+        for number in numbers:
+            try:
+                held += os.path.samestat(os.fstat(number), turn)
+            except OSError:
+                continue  # that of the listing itself
+        os._exit(held)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

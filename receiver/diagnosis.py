@@ -17,6 +17,8 @@ Keys = Mapping[str, Mapping[str, str]]
 
 # Longer bodies are not written anew in every way there is: that would hold up the deliveries that arrive meanwhile.
 MAX_REWRITTEN_BYTES = 256 * 1024
+# Nor are those of more lists and objects: each may be indented, and the deeper the longer.
+MAX_REWRITTEN_BRACKETS = 2_000
 
 _ANY_AGE = timedelta(days=10**6)
 _PROVIDERS = {"box": "Box", "filestack": "Filestack"}
@@ -206,7 +208,8 @@ def _other_bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "its line breaks were CRLF and not LF", body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     yield "it did not begin with a byte order mark", body.removeprefix(b"\xef\xbb\xbf")
     yield from _in_other_letters(body)
-    if len(body) <= MAX_REWRITTEN_BYTES:
+    brackets = body.count(b"[") + body.count(b"{")
+    if len(body) <= MAX_REWRITTEN_BYTES and brackets <= MAX_REWRITTEN_BRACKETS:
         yield from _as_other_json(body)
 
 

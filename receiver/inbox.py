@@ -5,16 +5,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from ulid_transform import ulid_at_time
 
-from receiver import db
+from receiver import db, patience, stores
 from receiver.errors import StoreError
 from receiver.events import Delivery, Event, Refused, Verified
-from receiver.tables import pulse, quarantined, rejected
+from receiver.tables import deliveries, events, pulse, quarantined, rejected
 
 _TIME_OF_ID = 10  # characters of a ULID, 48 bits of milliseconds
 _LAST_SECOND = 2**48 / 1000 - 1
@@ -69,7 +69,7 @@ class Inbox:
         self._engine = engine
         self._max_count = rejected_max_count
         self._max_bytes = rejected_max_bytes
-        self._group = Group(self._write)
+        self._group = Group(self._write, limit=stores.store_of(engine).limit)
 
     def accept(self, delivery: Delivery, event: Event, verified: Verified) -> Receipt:
         """Keep a delivery as its event, or count it on the event that it repeats; StoreError if it cannot be kept."""
@@ -147,6 +147,7 @@ class Inbox:
     def probe(self, at: datetime) -> None:
         """Commit a row that nobody reads: StoreError if deliveries could not be kept now."""
         with db.writing(self._engine) as connection:
+            db.wait_as_an_insert(connection, events, deliveries)
             row = db.insert(connection, pulse).values(id=1, at=at)
             connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 
@@ -213,8 +214,14 @@ class Group:
     PATIENCE_SECONDS = 0.001
     NAP_SECONDS = 0.0005
 
-    def __init__(self, write: Callable[[Callable[[], Sequence[Arrival]]], list[Receipt]]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Callable[[], Sequence[Arrival]]], list[Receipt]],
+        *,
+        limit: timedelta = patience.LIMIT,
+    ) -> None:
         self._write = write
+        self._limit = limit
         self._open = Batch()
         self._joining = threading.Lock()
         self._leading = threading.Lock()
@@ -241,14 +248,24 @@ class Group:
     def _lead(self, batch: Batch) -> None:
         # Whatever ends this thread, such as GreenletExit: whoever joined must not wait for ever.
         try:
-            self._gather(batch)
-            with self._leading:
-                batch.outcomes = self._commit(batch)
+            # Nobody came before the first, so nobody waits for longer than it does.
+            with patience.within(self._limit):
+                self._gather(batch)
+                batch.outcomes = self._commit_in_turn(batch)
         finally:
             cut_short = StoreError("the commit was cut short")
             batch.outcomes = batch.outcomes or [cut_short] * len(self._close(batch))
             self._last_size = len(batch.arrivals)
             batch.ended.set()
+
+    def _commit_in_turn(self, batch: Batch) -> Sequence[Receipt | StoreError]:
+        if not self._leading.acquire(timeout=patience.seconds_left()):
+            late = StoreError("the database has been writing the deliveries before these for too long")
+            return [late] * len(self._close(batch))
+        try:
+            return self._commit(batch)
+        finally:
+            self._leading.release()
 
     def _gather(self, batch: Batch) -> None:
         """Let others join: all that are here, and while it lasts as many as last time, for PATIENCE at the most."""

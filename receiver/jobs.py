@@ -16,9 +16,9 @@ from receiver.registry import PAUSING, Known, Registry
 from receiver.registry import paused_names as _paused
 from receiver.retry import Again, Dead, Policy, decide_lost
 from receiver.tables import attempts, events, is_dead, is_unrouted, jobs
+from receiver.tracebacks import storable
 
 PolicyOf = Callable[[str], Policy]
-ERROR_LIMIT_CHARACTERS = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,15 +316,6 @@ def _attempt_row(finish: Finish) -> dict[str, Any]:
         "outcome": finish.outcome,
         "error": finish.error and storable(finish.error),
     }
-
-
-def storable(text: str) -> str:
-    """Give a text that every database takes: lone surrogates and NUL written out, the middle of long ones left out."""
-    clean = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if len(clean) <= ERROR_LIMIT_CHARACTERS:
-        return clean
-    half = ERROR_LIMIT_CHARACTERS // 2
-    return f"{clean[:half]}\n… {len(clean) - 2 * half} characters left out …\n{clean[-half:]}"
 
 
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:

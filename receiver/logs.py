@@ -15,6 +15,7 @@ from blinker import Signal
 from receiver import signals
 from receiver.errors import StoreError
 from receiver.lines import Line, Lines, as_json
+from receiver.tracebacks import name_of
 
 log: Any = structlog.get_logger("signalbox")
 
@@ -96,10 +97,10 @@ def _routed(_sender: object, **told: Any) -> None:
 
 def _attempted(_sender: object, **told: Any) -> None:
     # Errors of handlers may quote a payload: the line names their type only, the rest is in `signalbox events show`.
-    error = told.pop("error", None)
-    told.pop("cause", None)
+    error, cause = told.pop("error", None), told.pop("cause", None)
     write = log.info if told["outcome"] == "done" else log.warning
-    write("attempt", **_line(told), **({"error": error_name(error)} if error else {}))
+    name = "see events show" if cause is None else name_of(cause)
+    write("attempt", **_line(told), **({"error": name} if error else {}))
 
 
 def _buried(_sender: object, **told: Any) -> None:
@@ -109,6 +110,10 @@ def _buried(_sender: object, **told: Any) -> None:
 
 def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
+
+
+def _deaf(_sender: object, **told: Any) -> None:
+    log.error("listener", **told)
 
 
 def _died(_sender: object, **told: Any) -> None:
@@ -121,17 +126,6 @@ def _revived(_sender: object, **told: Any) -> None:
 
 def _unrevived(_sender: object, *, error: Exception, **told: Any) -> None:
     log.error("registration", state="not made again", **told, error=str(error))
-
-
-_LAST_WORDS = 2_000
-
-
-def error_name(error: str) -> str:
-    """Give the name of the exception that a stored error ends with, without its message."""
-    lines = error[-_LAST_WORDS:].strip().splitlines()
-    last = lines[-1] if lines else ""
-    name = last.partition(":")[0]
-    return name if name.replace(".", "").replace("_", "").isalnum() and " " not in name else "see events show"
 
 
 def _line(told: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +146,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,
     signals.worker_troubled: _troubled,
+    signals.listener_failed: _deaf,
     signals.registration_died: _died,
     signals.registration_revived: _revived,
     signals.registration_unrevived: _unrevived,

@@ -30,6 +30,15 @@ def write(stream: TextIO, text: str, *, until: float) -> bool:
         return False
 
 
+def is_broken(stream: TextIO) -> bool:
+    """Say whether whoever read this stream is gone: the other end of the pipe was closed, or the terminal."""
+    if not _has_descriptor(stream):
+        return False
+    poll = _poll()
+    poll.register(stream.fileno(), 0)
+    return bool(poll.poll(0))
+
+
 def _has_descriptor(stream: TextIO) -> bool:
     try:
         return stream.fileno() >= 0
@@ -81,8 +90,12 @@ def _write_piece(descriptor: int, data: bytes, at: int) -> int:
 
 
 def _takes_some(descriptor: int) -> bool:
-    # gevent replaces `select.poll` with one that goes through its loop; asking without waiting needs no loop.
-    monkey: Any = sys.modules.get("gevent.monkey")
-    poll = monkey.get_original("select", "poll")() if monkey else select.poll()
+    poll = _poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(0))
+
+
+def _poll() -> Any:
+    # gevent replaces `select.poll` with one that goes through its loop; asking without waiting needs no loop.
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey.get_original("select", "poll")() if monkey else select.poll()

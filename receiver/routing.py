@@ -5,7 +5,6 @@ import inspect
 import pkgutil
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
 
+from receiver import tracebacks
 from receiver.errors import DuplicateHandlerError, HandlerError, PatternError
 from receiver.events import Event
 from receiver.retry import DEFAULT_ATTEMPTS, Policy
@@ -22,6 +22,8 @@ from receiver.retry import DEFAULT_ATTEMPTS, Policy
 HandlerFunction = Callable[[Event], object]
 F = TypeVar("F", bound=HandlerFunction)
 
+MOST_ATTEMPTS = 100_000
+_SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(days=30)
 _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*:(\*|[^\s*:]+|[^\s*:]+\.\*)")
 
@@ -43,7 +45,7 @@ class Handler:
 
     @property
     def summary(self) -> str:
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        return (inspect.getdoc(_unwrapped(self.function)) or "").partition("\n")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +172,7 @@ class Router:
             raise PatternError('on() needs a pattern, for example on("box:FILE.UPLOADED") or on("*")')
         for pattern in patterns:
             _check_pattern(pattern)
-        if attempts < 1:
-            raise HandlerError(f"attempts={attempts}: a handler needs one attempt at least")
-        if queue is not None and not _QUEUE.fullmatch(queue):
-            raise HandlerError(f"queue={queue!r}: write letters, digits, dots, - and _")
-        if time_limit is not None and (not isinstance(time_limit, timedelta) or time_limit < timedelta(seconds=1)):
-            raise HandlerError(f"time_limit={time_limit!r}: a timedelta of one second or more")
+        _require_sense(attempts, queue, time_limit)
 
         def connect(function: F) -> F:
             check_that_it_runs(function)
@@ -199,19 +196,23 @@ class Router:
             signal = self.namespace.get(name)
             if signal is not None:
                 for function in signal.receivers_for(ANY):
-                    self._add(wanted, function, name)
+                    self._add(wanted, function, name, refuse=False)
         return [wanted[name] for name in sorted(wanted)]
 
     def handlers(self) -> list[Handler]:
         """Give every connected handler, sorted by name; two functions of one name are refused."""
-        everyone: dict[str, Handler] = {}
-        for pattern, signal in self.namespace.items():
-            for function in signal.receivers_for(ANY):
-                self._add(everyone, function, pattern)
+        everyone = self._connected_now(refuse=True)
         return [everyone[name] for name in sorted(everyone)]
 
+    def _connected_now(self, *, refuse: bool) -> dict[str, Handler]:
+        everyone: dict[str, Handler] = {}
+        for pattern, signal in list(self.namespace.items()):
+            for function in signal.receivers_for(ANY):
+                self._add(everyone, function, pattern, refuse=refuse)
+        return everyone
+
     def find(self, name: str) -> Handler | None:
-        return self._connected.get(name) or next((one for one in self.handlers() if one.name == name), None)
+        return self._connected.get(name) or self._connected_now(refuse=False).get(name)
 
     def load(self, packages: Iterable[str]) -> list[BrokenModule]:
         """Import every module of these packages, so that their handlers connect; give those that do not import.
@@ -252,9 +253,8 @@ class Router:
             importlib.import_module(name)
         except DuplicateHandlerError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may break in any way, and takes no other down
-            summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-            self.broken[name] = BrokenModule(name, summary, traceback.format_exc())
+        except BaseException as error:  # noqa: BLE001 - a module may break in any way, and takes no other down
+            self.broken[name] = BrokenModule(name, tracebacks.summary_of(error), tracebacks.text_of(error))
         else:
             self.modules.add(name)
             self.broken.pop(name, None)
@@ -286,15 +286,28 @@ class Router:
                 self._connected.pop(half.name, None)
                 self._packages_of.pop(half.name, None)
 
-    def _add(self, wanted: dict[str, Handler], function: Any, pattern: str) -> None:
+    def _add(self, wanted: dict[str, Handler], function: Any, pattern: str, *, refuse: bool) -> None:
         name = name_of(function)
         known = wanted.get(name) or self._connected.get(name)
         if known is None:
             known = Handler(name, function, (pattern,), Policy())
+        # A double is refused at start. One that is connected while a worker runs must not end it: the first one stays.
+        if not refuse and known.function != function:
+            return
         _refuse_double(known.function, function)
         if pattern not in known.patterns:
             known = replace(known, patterns=(*known.patterns, pattern))
         wanted[name] = known
+
+
+def _require_sense(attempts: object, queue: object, time_limit: object) -> None:
+    """Raise HandlerError for arguments of `on` that no worker could heed, with what would be right."""
+    if type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS:
+        raise HandlerError(f"attempts={attempts!r}: a handler takes a whole number of them, from 1 to {MOST_ATTEMPTS}")
+    if queue is not None and not (isinstance(queue, str) and _QUEUE.fullmatch(queue)):
+        raise HandlerError(f"queue={queue!r}: write letters, digits, dots, - and _, 100 at the most")
+    if time_limit is not None and not (isinstance(time_limit, timedelta) and _SHORTEST <= time_limit <= _LONGEST):
+        raise HandlerError(f"time_limit={time_limit!r}: a timedelta from one second to {_LONGEST.days} days")
 
 
 def check_that_it_runs(function: Any) -> None:
@@ -348,20 +361,28 @@ def _unwrapped(function: Any) -> Any:
 
 def _refuse_double(one: HandlerFunction, other: HandlerFunction) -> None:
     if one is not other and one != other:
+        mend = "rename one of them"
+        if isinstance(other, partial):
+            mend = 'give each partial a name of its own, as in copy_a.__qualname__ = "copy_a"'
         raise DuplicateHandlerError(
-            f"two handlers are named {name_of(one)} ({_place(one)} and {_place(other)}): rename one of them"
+            f"two handlers are named {name_of(one)} ({_place(one)} and {_place(other)}): {mend}"
         )
 
 
 def _place(function: HandlerFunction) -> str:
-    code = getattr(function, "__code__", None)
+    code = getattr(_unwrapped(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
 def name_of(function: HandlerFunction) -> str:
-    """Give the name that the jobs of this function carry: `module.function`; a partial has that of its function."""
+    """Give the name that the jobs of this function carry: `module.function`.
+
+    A `partial` has the name of what it calls, unless it was given a `__qualname__`. What it binds stays out of it: that
+    may be a secret.
+    """
     inner = _unwrapped(function)
-    qualified = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    named = function if "__qualname__" in getattr(function, "__dict__", ()) else inner
+    qualified = getattr(named, "__qualname__", None) or type(named).__qualname__
     return f"{getattr(inner, '__module__', None)}.{qualified}"
 
 

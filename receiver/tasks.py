@@ -16,11 +16,12 @@ from kombu.exceptions import OperationalError
 
 from receiver import dispatch, jobs
 from receiver.dispatch import Handed
-from receiver.errors import StoreError
+from receiver.errors import StoreError, WorkerError
 from receiver.jobs import Claim
 from receiver.logs import log
 from receiver.registry import Registry
 from receiver.routing import Router
+from receiver.watchdog import Watchdog, end_process
 from receiver.worker import LOOK_AROUND, Worker, utc_now
 
 TASK = "signalbox.run"
@@ -197,6 +198,7 @@ class Runner:
         *,
         lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], datetime] = utc_now,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._engine = engine
         self._lease = lease
@@ -204,7 +206,7 @@ class Runner:
         self._worker = Worker(engine, router, lease=lease, clock=clock)
         self._registry = Registry(router)
         self._told: set[str] = set()
-        self._keeper = Keeper(self._renew, every=lease / 3)
+        self._keeper = Keeper(self._renew, every=lease / 3, watchdog=watchdog)
 
     def run(self, handed: Mapping[int, int]) -> None:
         """Run jobs one after the other, but for those that are late or doubles.
@@ -220,7 +222,7 @@ class Runner:
         with self._keeper.keeping(claims):
             unwritten, began = [], time.monotonic()
             for claim in claims:
-                unwritten.append(self._worker.attempt(claim))
+                unwritten.append(self._worker.attempt_surely(claim))
                 if claim is claims[-1] or time.monotonic() - began > MOMENT_SECONDS:
                     self._worker.write(unwritten, patience=self._lease)
                     unwritten, began = [], time.monotonic()
@@ -237,11 +239,17 @@ class Runner:
 
 
 class Keeper:
-    """Keeps the leases of what runs in this process: one thread, begun with the first job."""
+    """Keeps the leases of what runs in this process: one thread, begun with the first job, and anew where it ended.
 
-    def __init__(self, renew: Callable[[list[Claim]], None], *, every: timedelta) -> None:
+    It pats the watchdog as well, for as long as the process lives: where a handler holds the GIL, it cannot.
+    """
+
+    def __init__(
+        self, renew: Callable[[list[Claim]], None], *, every: timedelta, watchdog: Watchdog | None = None
+    ) -> None:
         self._renew = renew
         self._every = every
+        self._watchdog = watchdog
         self._running: dict[tuple[int, int], Claim] = {}
         self._thread: threading.Thread | None = None
 
@@ -250,7 +258,7 @@ class Keeper:
         """Keep the leases of jobs while the block runs."""
         # By attempt as well: a job that was lost may run again in another thread here while it still runs in this.
         self._running |= {(claim.job_id, claim.attempt): claim for claim in claims}
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
             self._thread.start()
         try:
@@ -260,13 +268,24 @@ class Keeper:
                 del self._running[claim.job_id, claim.attempt]
 
     def _keep(self) -> None:
+        pause = self._every if self._watchdog is None else min(self._every, self._watchdog.pause)
+        renewed_at = time.monotonic()
         while True:
-            time.sleep(self._every.total_seconds())
+            self._pat()
+            time.sleep(pause.total_seconds())
             running = list(self._running.values())
-            if running:
+            if running and time.monotonic() - renewed_at >= self._every.total_seconds() * 0.9:
+                renewed_at = time.monotonic()
                 # The database is away: the lease may end meanwhile, and the next turn finds out.
                 with suppress(StoreError):
                     self._renew(running)
+
+    def _pat(self) -> None:
+        if self._watchdog is not None:
+            try:
+                self._watchdog.pat()
+            except WorkerError as error:
+                end_process(error)
 
 
 def serve(app: celery.Celery, begin: Callable[[], Runner]) -> None:

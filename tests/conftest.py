@@ -14,6 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as limits
+from jinja2 import Environment
+from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
 from receiver import db, dead_letters, metrics, search
@@ -67,6 +69,31 @@ def unhurried() -> Iterator[None]:
         patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once() -> Iterator[None]:
+    """Compile routes and templates once, and not for each of thousands of applications: that was half of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        remember(patch, Rule, "_compile_builder", lambda rule: (rule.rule, *rule._trace, repr(rule.defaults)))
+        remember(
+            patch, Environment, "compile", lambda environment: (environment.trim_blocks, environment.lstrip_blocks)
+        )
+        yield
+
+
+def remember(patch: pytest.MonkeyPatch, owner: type, name: str, key: Callable[[Any], tuple[Any, ...]]) -> None:
+    """Let a method do its work once for what it is given and what counts of its object."""
+    results: dict[Any, Any] = {}
+    work = getattr(owner, name)
+
+    def remembered(self: Any, *given: Any, **named: Any) -> Any:
+        known = (key(self), given, tuple(named.items()))
+        if known not in results:
+            results[known] = work(self, *given, **named)
+        return results[known]
+
+    patch.setattr(owner, name, remembered)
 
 
 @pytest.fixture(autouse=True)

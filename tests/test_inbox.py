@@ -186,11 +186,8 @@ def test_a_quarantined_delivery_is_kept_once_and_counted(inbox: Inbox, engine: s
 
 
 @pytest.mark.sqlite_only
-def test_a_locked_database_is_told_as_a_store_error(
-    engine: sa.Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
-    impatient = sa.create_engine(engine.url, connect_args={"timeout": 0.05})
+def test_a_locked_database_is_told_as_a_store_error(engine: sa.Engine, clock: Clock) -> None:
+    impatient = db.open_engine(str(engine.url), limit=timedelta(seconds=0.05))
     inbox = Inbox(impatient, rejected_max_count=1, rejected_max_bytes=1)
     with db.writing(engine), pytest.raises(StoreError, match="locked"):
         refuse(inbox, clock, 1, 1)
@@ -395,17 +392,16 @@ def test_writers_of_one_file_take_turns_across_processes(engine: sa.Engine) -> N
 
 
 @pytest.mark.sqlite_only
-def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
+def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(engine: sa.Engine) -> None:
+    impatient = db.open_engine(str(engine.url), limit=timedelta(seconds=0.05))
     with db.turn(engine):
         pass
     other = os.open(f"{engine.url.database}-turn", os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(StoreError, match="another process has held"), db.writing(engine):
+    with pytest.raises(StoreError, match="another process has held"), db.writing(impatient):
         pass
     os.close(other)
+    impatient.dispose()
 
 
 @pytest.mark.sqlite_only

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from config import ROOT
 from receiver import lines, logs
 from receiver.lines import Lines
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 class Unspeakable:
@@ -335,7 +335,7 @@ def test_a_process_whose_log_nobody_reads_goes_on_and_ends(kind: str) -> None:
         [sys.executable, "-c", STUCK, kind], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout
-    deadline = threading.Timer(90, process.kill)
+    deadline = threading.Timer(PATIENCE_SECONDS, process.kill)
     deadline.start()
     with process:
         assert process.stdout.readline() == "still here\n"

@@ -4,6 +4,7 @@ import gc
 import importlib
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,64 @@ def test_no_pattern_is_refused(router: Router) -> None:
         router.on()
 
 
-def test_no_attempts_are_refused(router: Router) -> None:
-    with pytest.raises(HandlerError, match="one attempt at least"):
-        router.on("*", attempts=0)
+@pytest.mark.parametrize("attempts", [0, -1, 2.5, float("inf"), float("nan"), 10**20, True, "3", None])
+def test_senseless_attempts_are_refused(router: Router, attempts: Any) -> None:
+    with pytest.raises(HandlerError, match="a whole number of them, from 1 to 100000"):
+        router.on("*", attempts=attempts)
+
+
+@pytest.mark.parametrize("queue", ["", "two words", "a\n", "x" * 101, 5, b"slow", True])
+def test_a_senseless_queue_is_refused(router: Router, queue: Any) -> None:
+    with pytest.raises(HandlerError, match="letters, digits, dots"):
+        router.on("*", queue=queue)
+
+
+@pytest.mark.parametrize("limit", [timedelta(0), timedelta(milliseconds=999), timedelta.max, 60, "60", True])
+def test_a_senseless_time_limit_is_refused(router: Router, limit: Any) -> None:
+    with pytest.raises(HandlerError, match="a timedelta from one second to 30 days"):
+        router.on("*", time_limit=limit)
+
+
+def copy(event: Event, to: str = "") -> None:
+    """Copies."""
+
+
+def move(event: Event, to: str = "") -> None: ...
+
+
+def test_a_partial_has_the_name_of_what_it_calls(router: Router) -> None:
+    router.on("*")(partial(partial(copy, to="secret"), to="a"))
+    router.on("*")(partial(move, to="b"))
+    assert [handler.name for handler in router.handlers()] == [f"{__name__}.copy", f"{__name__}.move"]
+    assert (router.handlers()[0].module, router.handlers()[0].summary) == (__name__, "Copies.")
+
+
+def test_two_partials_of_one_function_are_refused_until_each_has_a_name_of_its_own(router: Router) -> None:
+    router.on("*")(partial(copy, to="a"))
+    second = partial(copy, to="b")
+    with pytest.raises(DuplicateHandlerError, match="give each partial a name of its own"):
+        router.on("*")(second)
+    second.__qualname__ = "copy_b"  # type: ignore[attr-defined]
+    router.on("*")(second)
+    assert [handler.name for handler in router.handlers()] == [f"{__name__}.copy", f"{__name__}.copy_b"]
+
+
+def test_a_double_that_is_connected_while_a_worker_runs_is_left_alone(router: Router) -> None:
+    first, second = (partial(copy, to=to) for to in "ab")
+    router.on("*")(first)
+    router.signal("*").connect(second)
+    assert [handler.function for handler in router.handlers_for("box:ANY")] == [first]
+    found = router.find(f"{__name__}.copy")
+    assert found
+    assert found.function is first
+    with pytest.raises(DuplicateHandlerError):
+        router.handlers()
+
+
+def test_two_lambdas_of_one_module_are_refused(router: Router) -> None:
+    router.on("*")(lambda event: None)
+    with pytest.raises(DuplicateHandlerError, match=r"two handlers are named .*<lambda>"):
+        router.on("*")(lambda event: 1)
 
 
 def test_an_async_handler_is_refused(router: Router) -> None:
@@ -232,7 +288,19 @@ def test_a_file_that_begins_with_an_underscore_is_left_alone(package: Path, shar
     assert shared_router.load(["drops"]) == []
 
 
-@pytest.mark.parametrize("text", ["import nothing_of_this_name", "def broken(:", "raise SystemExit(3)", "1 / 0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import nothing_of_this_name",
+        "def broken(:",
+        "raise SystemExit(3)",
+        "1 / 0",
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit",
+        "raise type('Own', (BaseException,), {})",
+        "raise SyntaxError('odd', ('acme.py', 'x', object(), 5))",
+    ],
+)
 def test_a_broken_module_is_shown_and_takes_no_other_down(package: Path, shared_router: Router, text: str) -> None:
     (package / "broken.py").write_text(text)
     (package / "search.py").write_text(LIVE.format(name="index"))

@@ -422,6 +422,36 @@ def test_a_job_that_is_lost_and_comes_back_to_the_same_process_keeps_its_second_
         assert renewed[-1] == second
 
 
+def test_what_is_thrown_in_after_a_handler_is_a_failed_attempt(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def comes_late(_claim: jobs.Claim) -> jobs.Finish:
+        raise SoftTimeLimitExceeded
+
+    router.on("*")(print)
+    route(engine, inbox, router, clock)
+    monkeypatch.setattr(runner._worker, "attempt", comes_late)
+    runner.run(handed(engine, clock))
+    assert (rows(engine)[0].state, outcomes(engine)) == ("waiting", ["failed"])
+
+
+def test_leases_are_kept_by_a_new_thread_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _told: None)
+    renewed: list[int] = []
+
+    def renew(_claims: list[jobs.Claim]) -> None:
+        renewed.append(1)
+        if len(renewed) == 1:
+            raise SystemExit
+
+    keeper = Keeper(renew, every=timedelta(milliseconds=1))
+    claim = jobs.Claim(1, "acme.index", 1, 1, Clock()(), None)  # type: ignore[arg-type]
+    with keeper.keeping([claim]):
+        until(lambda: keeper._thread and not keeper._thread.is_alive(), "the thread has ended")
+    with keeper.keeping([claim]):
+        until(lambda: len(renewed) > 1, "leases are renewed again")
+
+
 def test_what_ended_while_the_database_was_away_is_written_when_it_is_back(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:

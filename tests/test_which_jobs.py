@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver import jobs
+from receiver import jobs, tracebacks
 from receiver.errors import NotFoundError
 from receiver.inbox import Inbox
 from receiver.jobs import Due, Finish, Routing
@@ -134,8 +134,9 @@ def test_what_there_is_to_do_is_told_apart(engine: sa.Engine, inbox: Inbox, cloc
 
 
 def test_of_a_long_error_the_beginning_and_the_end_are_kept_with_what_is_missing_between() -> None:
-    limit = jobs.ERROR_LIMIT_CHARACTERS
-    assert jobs.storable("x" * limit) == "x" * limit
-    kept = jobs.storable("a" * limit + "b" * limit)
-    half = limit // 2
-    assert kept == f"{'a' * half}\n… {limit} characters left out …\n{'b' * half}"
+    limit = tracebacks.LIMIT_CHARACTERS
+    assert tracebacks.storable("x" * limit) == "x" * limit
+    kept = tracebacks.storable("a" * limit + "b" * limit)
+    half = kept.index("\n")
+    assert kept == f"{'a' * half}\n… {2 * limit - 2 * half} characters left out …\n{'b' * half}"
+    assert limit - 100 < len(kept) <= limit

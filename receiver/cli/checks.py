@@ -32,6 +32,10 @@ SKEWED = timedelta(seconds=2)
 PATIENCE_SECONDS = 10
 FEW_BYTES = 1024**3
 TOO_FEW_BYTES = 100 * 1024**2
+MEND_DAMAGE = (
+    "Stop web and worker, copy the file and those beside it elsewhere, and restore a backup (docs/operations.md). "
+    "One made since may hold the damage too. Or save what can be read: sqlite3 FILE .recover"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ def database(app: Flask) -> Iterator[Finding]:
             return
         yield Finding("database", "ok", f"{where}: a commit takes {_commit(inbox):.0f} ms")
     except (StoreError, OSError) as error:
-        yield Finding("database", "fail", f"{where}: {error}", "Start the database, or put DATABASE_URL right.")
+        mend = "Start the database, or put DATABASE_URL right."
+        yield Finding("database", "fail", f"{where}: {error}", MEND_DAMAGE if db.is_damage(error) else mend)
 
 
 def _commit(inbox: Inbox) -> float:

@@ -1,10 +1,12 @@
 """`signalbox worker`: routes events and runs their jobs until it is told to stop."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -16,16 +18,17 @@ from flask.cli import with_appcontext
 from receiver import pruning, roster
 from receiver.box_webhooks import Kind, Sentinel, account_of
 from receiver.cli.installation import load_handlers, open_tables
-from receiver.errors import StoreError
-from receiver.logs import log
+from receiver.errors import StoreError, WorkerError
+from receiver.logs import LINES, log
 from receiver.routing import Router
+from receiver.watchdog import Watchdog, end_process
 from receiver.worker import Worker, utc_now
 
 
 @click.command()
 @with_appcontext
 def worker() -> None:
-    """Route events to their handlers and run the jobs that are due, until Ctrl-C or SIGTERM.
+    """Route events to their handlers and run the jobs that are due, until Ctrl-C, SIGTERM or SIGHUP.
 
     The jobs that run then are waited for; a second signal ends it at once, and their leases bring them back.
     """
@@ -40,18 +43,23 @@ def worker() -> None:
     _stop_on_signal(stop, one)
     log.info("worker", state="started", handlers=len(router.handlers()), threads=settings["WORKER_THREADS"])
     with roster.attending(engine, router, one.id), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
-        one.run(stop)
+        try:
+            one.run(stop)
+        except WorkerError as error:
+            LINES.write_out()
+            end_process(error)
     log.info("worker", state="stopped")
 
 
 def worker_of(engine: sa.Engine, router: Router, settings: Mapping[str, Any]) -> Worker:
     """Give the worker that runs jobs itself, or the one that hands them to Celery."""
-    url = settings["CELERY_BROKER_URL"]
+    url, watchdog = settings["CELERY_BROKER_URL"], Watchdog(settings["STALL"])
     if not url:
-        return Worker(engine, router, threads=settings["WORKER_THREADS"], lease=settings["LEASE"])
+        threads, lease = settings["WORKER_THREADS"], settings["LEASE"]
+        return Worker(engine, router, threads=threads, lease=lease, watchdog=watchdog)
     from receiver.tasks import Dispatcher, make_celery
 
-    return Dispatcher(engine, router, make_celery(url), lease=settings["LEASE"])
+    return Dispatcher(engine, router, make_celery(url), lease=settings["LEASE"], watchdog=watchdog)
 
 
 def sentinel_of(engine: sa.Engine, settings: Mapping[str, Any]) -> Sentinel:
@@ -80,10 +88,21 @@ def prune_hourly(engine: sa.Engine, keep: timedelta) -> Iterator[None]:
 
 def _stop_on_signal(stop: threading.Event, worker: Worker) -> None:
     def heed(_number: int, _frame: FrameType | None) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
+        for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(one, signal.SIG_DFL)
         stop.set()
         worker.wake()
 
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, heed)
+    # What was started under nohup goes on where its terminal is closed.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, heed)
+    os.register_at_fork(after_in_child=partial(_heed_no_longer, heed))
+
+
+def _heed_no_longer(heed: object) -> None:
+    """Let signals end a child that a handler forks, as `Process.terminate()` means to."""
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(one) is heed:
+            signal.signal(one, signal.SIG_DFL)

@@ -118,17 +118,21 @@ def _callback_identity(payload: Mapping[str, Any], body: bytes) -> str:
     # transcoding, forced, tells both again with a later timestamp. A retry repeats the body, and so all of it.
     told_at = wire.unix_time(payload.get("timestamp"))
     when = int(told_at.timestamp()) if told_at else wire.digest_of(body)
-    return wire.identity([TRANSCODE, payload["uuid"], payload.get("status"), when])
+    return wire.identity([TRANSCODE, payload["uuid"], _told(payload.get("status"), body), when])
 
 
 def _identity(action: str, payload: Mapping[str, Any], body: bytes) -> str:
     event_id, text = payload.get("id"), payload.get("text")
     if not wire.is_id(event_id):
         return wire.digest_of(body)
-    # One upload to somebody else's storage may be told "InTransit" and then "Stored": two events. A status that is no
-    # text tells two of them apart as well.
+    # One upload to somebody else's storage may be told "InTransit" and then "Stored": two events.
     status = text.get("status") if isinstance(text, dict) else None
-    return wire.identity([action, event_id, status] if status else [action, event_id])
+    return wire.identity([action, event_id, _told(status, body)] if status else [action, event_id])
+
+
+def _told(status: object, body: bytes) -> object:
+    """Give what tells a status from others, of whatever type it is."""
+    return wire.digest_of(body) if isinstance(status, dict | list) else status
 
 
 def drift(event: Event) -> list[dict[str, str]]:

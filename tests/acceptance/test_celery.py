@@ -14,13 +14,14 @@ import sqlalchemy as sa
 
 from receiver.tables import attempts, jobs
 from tests.acceptance.service import Service
+from tests.slow_sentry import sentry
 from tests.waiting import PATIENCE_SECONDS, until
 
 HANDLERS = """
 import os
 import time
 from datetime import timedelta
-from receiver import on
+from receiver import Discard, on
 
 @on("box:FILE.UPLOADED")
 def append(event):
@@ -34,6 +35,10 @@ def in_a_queue_of_its_own(event):
 @on("box:FILE.TRASHED", time_limit=timedelta(seconds=3))
 def lasts_too_long(event):
     time.sleep(600)
+
+@on("box:FILE.LOCKED")
+def does_not_want(event):
+    raise Discard("not this one")
 
 @on("box:FILE.RESTORED")
 def takes_its_time(event):
@@ -165,6 +170,18 @@ def test_a_celery_worker_told_to_stop_finishes_what_runs(service: Service, store
     Path(service.environ["GO_ON"]).touch()
     assert celery.wait(PATIENCE_SECONDS) == 0
     assert [row.outcome for row in history(store, ".takes_its_time")] == ["done"]
+
+
+def test_a_celery_worker_that_ends_has_told_sentry_of_every_dead_job(service: Service, store: sa.Engine) -> None:
+    with sentry(answers=True) as server:
+        service.environ["SENTRY_DSN"] = server.dsn
+        celery = service.celery()
+        send(service, "FILE.LOCKED", 4)
+        until(lambda: states(store, ".does_not_want") == {"dead": 4}, "all jobs are dead")
+        until(server.asked.is_set, "Sentry is told of the first")
+        celery.send_signal(signal.SIGTERM)
+        until(lambda: celery.poll() is not None, "Celery ends")
+        assert len(server.heard) == 4
 
 
 def test_celery_without_a_broker_says_which_setting_is_missing(service: Service) -> None:

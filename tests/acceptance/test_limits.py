@@ -114,7 +114,10 @@ def test_whoever_keeps_us_waiting_is_ended_counted_and_logged(service: Service) 
     until(lambda: ended(service, "slow_head") >= 3 and ended(service, "slow_body") >= 4, "the log says so")
     assert "Traceback" not in service.log("web.log")
     counted = 'signalbox_connections_ended_total{reason="slow_body"}'
-    until(lambda: counted in httpx.get(f"{service.url}/metrics", trust_env=False).text, "it is counted")
+    until(
+        lambda: counted in httpx.get(f"{service.url}/metrics", trust_env=False, timeout=PATIENCE_SECONDS).text,
+        "it is counted",
+    )
 
 
 def test_a_slow_but_living_sender_is_left_alone(service: Service) -> None:

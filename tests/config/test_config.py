@@ -71,6 +71,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         "HANDLERS": ("handlers",),
         "CELERY_BROKER_URL": None,
         "LEASE": timedelta(seconds=30),
+        "STALL": timedelta(seconds=120),
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "console",
         "SENTRY_DSN": None,

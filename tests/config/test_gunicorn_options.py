@@ -10,6 +10,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from config import ROOT
 from receiver.web.serving import Worker, refused_options
+from tests.waiting import PATIENCE_SECONDS
 
 # What may be set to anything that gunicorn takes. The first are tried together, in real processes, in
 # tests/acceptance/test_gunicorn.py, those with an access log, statsd or a logger of one's own by themselves.
@@ -132,7 +133,9 @@ def test_a_class_of_processes_that_is_made_from_ours_is_taken(ours: Config) -> N
 def test_gunicorn_does_not_start_with_an_option_that_is_refused(option: str, tmp_path: Any) -> None:
     command = [sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.py", "wsgi:app"]
     environ = {"PORT": "0", "DATABASE_URL": f"sqlite:///{tmp_path}/signalbox.db", "GUNICORN_CMD_ARGS": option}
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 1
     said = done.stderr.partition("These options of gunicorn do not go with Signalbox:\n")[2].splitlines()
     assert len(said) == 1 + option.count(" --")

@@ -254,7 +254,7 @@ FIELDS = [
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 

@@ -28,6 +28,8 @@ worker_class = Worker
 
 # The most connections of a process, as far as the limit on open files allows; then those that only wait give way.
 worker_connections = 4000
+# As many as Linux lets wait to be accepted, unless it is told otherwise (net.core.somaxconn).
+backlog = 4096
 
 # Seconds. A delivery takes milliseconds: 25 are enough to finish those begun, and Heroku kills after 30.
 timeout = 30

@@ -4,8 +4,10 @@ import errno
 import resource
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gevent.server import StreamServer
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SPARE_FILES = 256  # for the database, the log, what is being accepted
 MORE_THAN_PLACES = 256  # accepted while those that make room for them are still on their way out
+FEW, MANY = 200, 100  # connections: up to so many, one is accepted at a time, then so many
 FRAMING_TIMES = 8  # a body of one-byte chunks is six times as long on the wire, one in a form four times
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
@@ -28,6 +31,22 @@ _STATUSES = {
     errors.ForbiddenProxyRequest: 403,
 }
 _OURS = (errors.ConfigurationProblem, errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
+
+
+class Server(StreamServer):  # type: ignore[misc]
+    """Accepts connections: one at a time while there are few, so that all processes get their share.
+
+    gunicorn has it so always where there are more processes than one. But gevent comes back to accept only when all
+    that is ready has run, and beside thousands of connections that is too seldom: the system's queue overflows.
+    """
+
+    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
+        self._connections = connections
+        super().__init__(*args, **options)
+
+    @property
+    def max_accept(self) -> int:
+        return 1 if len(self._connections) < FEW else MANY
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -47,7 +66,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         )
         self.connections.farewell = _farewell
         self.worker_connections = self.connections.places + MORE_THAN_PLACES
+        self.server_class = self._server
         super().init_process()
+
+    def _server(self, listener: Any, *, spawn: Any, **_for_pywsgi: Any) -> Server:
+        return Server(self.connections, listener, handle=partial(self.handle, listener), spawn=spawn)
 
     def load_wsgi(self) -> None:
         super().load_wsgi()

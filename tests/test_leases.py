@@ -180,9 +180,9 @@ def test_a_process_of_celerys_renews_whenever_a_third_of_a_lease_is_over(
     asked: list[timedelta] = []
 
     class Noting(Keeper):
-        def __init__(self, renew: Any, *, every: timedelta) -> None:
+        def __init__(self, renew: Any, *, every: timedelta, **how: Any) -> None:
             asked.append(every)
-            super().__init__(renew, every=every)
+            super().__init__(renew, every=every, **how)
 
     monkeypatch.setattr(tasks, "Keeper", Noting)
     Runner(engine, router, lease=LEASE)

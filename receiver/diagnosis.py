@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import product
 from typing import Any
 
-from receiver.events import Delivery, Headers, Reason, Refused, Verified
+from receiver.events import Delivery, Headers, Reason, Refused, Unread, Verified
 from receiver.sources import SOURCES
 
 Keys = Mapping[str, Mapping[str, str]]
@@ -70,6 +70,49 @@ def diagnose(delivery: Delivery, keys: Keys, reason: str, *, pause: Callable[[],
             return Diagnosis(sentence, one.says, one.mend)
         pause()
     return Diagnosis(sentence, None, mend, is_unexplained=reason == Reason.SIGNATURE_MISMATCH)
+
+
+# What is refused before anybody looks at its signature: why, and what mends it.
+UNREAD: Mapping[str, tuple[str, str]] = {
+    Unread.BODY_TOO_LONG: (
+        "Refused: its body is longer than MAX_BODY_BYTES. Only the beginning was kept.",
+        "If it is genuine, raise MAX_BODY_BYTES, restart web, and have it sent again.",
+    ),
+    Unread.CUT_OFF: (
+        "Refused: the connection ended before the body did, or its length made no sense.",
+        "See what stands between that ends connections; who sends comes again.",
+    ),
+    Unread.COMPRESSED: (
+        "Refused: its body is compressed, and the signature is over the bytes as they were signed.",
+        "Have what stands between pass the body on as it came, without compressing it.",
+    ),
+    Unread.SOURCE_OFF: (
+        "Refused: no key was set for this source.",
+        "Set {settings} and restart web. Then verify this one again: it can be let in.",
+    ),
+    Unread.NO_SUCH_SOURCE: (
+        "Refused: it was sent to an address that is no source's.",
+        "If it is genuine, correct the address where it is sent from: /hooks/box or /hooks/filestack.",
+    ),
+    Unread.METHOD_NOT_ALLOWED: (
+        "Refused: deliveries are sent by POST.",
+        "If it is a delivery, have it sent by POST. A browser or a monitor that looks here may look at /healthz.",
+    ),
+    Unread.REDIRECTED: (
+        "Refused: the address was not written as it has to be.",
+        "No provider follows a redirect. Write the address as /hooks/box or /hooks/filestack.",
+    ),
+    Unread.NOT_UNDERSTOOD: (
+        "Refused: it could not be read as a request.",
+        "See what sends it, and what the log of web says of that time.",
+    ),
+}
+
+
+def refused_unread(source: str, reason: str) -> Diagnosis:
+    """Say why a request was refused before anybody looked at its signature, and what mends it."""
+    sentence, mend = UNREAD[reason]
+    return Diagnosis(sentence, None, mend.format(settings=_SETTINGS.get(source, "its key")))
 
 
 def verify_now(delivery: Delivery, keys: Keys, *, max_age: timedelta, max_skew: timedelta) -> Verified | Refused:

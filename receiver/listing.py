@@ -196,7 +196,7 @@ def list_rejected(
     limit: int = LIMIT,
     cursor: str | None = None,
 ) -> Page:
-    """Give the deliveries that did not verify, newest first, each with its reason; `reason` is the only one."""
+    """Give what was refused, newest first, each with its reason; `reason` is the only one."""
     also = () if reason is None else (rejected.c.reason == search.storable(reason),)
     found = search.find(engine, rejected, filters, limit=limit, cursor=cursor, also=also)
     return _page(found, [_rejected(row) for row in found.rows])
@@ -358,6 +358,11 @@ def _rejected(row: sa.Row[Any]) -> Item:
         "reason": row.reason,
         "detail": row.detail,
         "body_bytes": len(row.body),
+        "status": row.status,
+        "method": row.method,
+        "path": row.path,
+        "is_cut": row.is_cut,
+        "announced_bytes": row.announced,
     }
 
 

@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -72,8 +73,39 @@ def _kept(verdict: str, told: dict[str, Any]) -> None:
         LINES.put({"verdict": verdict, **_line(told), "event": "delivery", "level": "info", "timestamp": time.time()})
 
 
+class _Few:
+    """Lines that anybody can cause: the first between two sums are written, and then how many more there were."""
+
+    MOST = 5
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._count = 0
+
+    def takes(self) -> bool:
+        with self._counting:
+            self._count += 1
+            return self._count <= self.MOST
+
+    def more(self) -> int:
+        """Give how many came that were not taken, and begin anew."""
+        with self._counting:
+            count, self._count = self._count, 0
+        return max(0, count - self.MOST)
+
+
+_REFUSALS = _Few()
+
+
 def _rejected(_sender: object, **told: Any) -> None:
-    log.warning("delivery", verdict="rejected", **_line(told))
+    if _REFUSALS.takes():
+        log.warning("delivery", verdict="rejected", **_line(told))
+
+
+def _refusals_written(_sender: object, *, kept: int, left_out: int) -> None:
+    more = _REFUSALS.more()
+    if more or left_out:
+        log.warning("refusals", more=more, kept=kept, left_out=left_out)
 
 
 def _quarantined(_sender: object, **told: Any) -> None:
@@ -139,6 +171,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.event_accepted: _accepted,
     signals.event_duplicated: _duplicated,
     signals.delivery_rejected: _rejected,
+    signals.refusals_written: _refusals_written,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
     signals.connections_ended: _ended,

@@ -70,7 +70,11 @@ def _name_of(listener: Any) -> str:
 
 event_accepted = _signal("event-accepted", doc="event_id, source, type, verified_by, milliseconds")
 event_duplicated = _signal("event-duplicated", doc="event_id, source, type, verified_by, milliseconds")
-delivery_rejected = _signal("delivery-rejected", doc="rejected_id, source, reason, milliseconds")
+delivery_rejected = _signal(
+    "delivery-rejected", doc="rejected_id, source, reason, milliseconds: refused, and kept if it is not too many"
+)
+request_astray = _signal("request-astray", doc="status: to no address of ours, and not below /hooks")
+refusals_written = _signal("refusals-written", doc="kept, left_out: how many, since the last time")
 delivery_quarantined = _signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
 delivery_unkept = _signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
 connections_ended = _signal("connections-ended", doc="ended: how many a limit ended lately, by limit")

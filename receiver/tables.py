@@ -60,7 +60,10 @@ deliveries = sa.Table(
     sa.Column("body", sa.LargeBinary),
 )
 
-# Deliveries whose signature did not verify: anybody can send them, so they lie apart and are capped.
+# Deliveries whose signature did not verify, and requests to /hooks that were refused before anybody looked at one:
+# anybody can send them, so they lie apart and are capped. `room` and `lane` (roughly, who sent it and when) say who has
+# to give where there are too many (receiver/rejected.py). Of a body that `is_cut` only the beginning is here;
+# `announced` is how long it was to be, where that was said.
 rejected = sa.Table(
     "rejected",
     metadata,
@@ -73,8 +76,16 @@ rejected = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("room", sa.String(10), nullable=False, server_default="formed"),
+    sa.Column("lane", sa.String(20), nullable=False, server_default=""),
+    sa.Column("status", sa.Integer, nullable=False, server_default="401"),
+    sa.Column("method", sa.String(40), nullable=False, server_default="POST"),
+    sa.Column("path", sa.Text),
+    sa.Column("is_cut", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("announced", Number),
     sa.UniqueConstraint("id"),
     sa.Index("ix_rejected_size", "seq", "size"),
+    sa.Index("ix_rejected_room", "room", "lane", "seq", "size"),
     sqlite_autoincrement=True,
 )
 
@@ -221,6 +232,8 @@ captures = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("is_cut", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("announced", Number),  # how long a body that is cut was to be, where that was said
     sa.UniqueConstraint("id"),
     sa.UniqueConstraint("bin", "number"),
     sqlite_autoincrement=True,

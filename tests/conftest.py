@@ -18,7 +18,7 @@ from jinja2 import Environment
 from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
-from receiver import db, dead_letters, metrics, search
+from receiver import db, dead_letters, metrics, refusals, search
 from receiver.app import create_app
 from receiver.inbox import Inbox
 from receiver.routing import Router
@@ -101,6 +101,7 @@ def counted_no_longer() -> Iterator[None]:
     """What one test did is not written into the database of the next."""
     yield
     metrics.stop()
+    refusals.write_last()
 
 
 @pytest.fixture
@@ -119,6 +120,7 @@ def inbox(engine: sa.Engine) -> Inbox:
 def app(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url))
     yield app
+    refusals.write_last()
     app.extensions["signalbox.engine"].dispose()
 
 
@@ -132,6 +134,7 @@ def client_with(database_url: str) -> Iterator[Callable[..., FlaskClient]]:
         return apps[-1].test_client()
 
     yield make
+    refusals.write_last()
     for app in apps:
         app.extensions["signalbox.engine"].dispose()
 

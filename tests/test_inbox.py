@@ -308,7 +308,7 @@ def test_a_leader_that_is_cut_short_leaves_nobody_waiting() -> None:
         take()
         raise KeyboardInterrupt
 
-    batch = Batch()
+    batch: Batch[Arrival, Receipt] = Batch()
     with pytest.raises(KeyboardInterrupt):
         Group(cut)._lead(batch)
     assert batch.ended.is_set()
@@ -327,7 +327,7 @@ def test_a_leader_that_is_cut_short_while_it_gathers_leaves_nobody_waiting(
 
     joiner = threading.Thread(target=join, daemon=True)
 
-    def cut(_batch: Batch) -> None:
+    def cut(_batch: Batch[Arrival, Receipt]) -> None:
         joiner.start()
         until(lambda: len(group._open.arrivals) >= 2, "one has joined")
         raise KeyboardInterrupt

@@ -198,6 +198,7 @@ def test_each_delivery_is_counted_with_its_source_and_what_became_of_it(app: Fla
         ("source", "box", "accepted"): 1,
         ("source", "box", "duplicate"): 1,
         ("source", "filestack", "rejected"): 1,
+        ("refused", "filestack/signature_missing", "refused"): 1,
     }
 
 
@@ -276,7 +277,7 @@ def test_only_what_was_started_last_counts(engine: sa.Engine) -> None:
     first.write_out()
     assert totals(engine) == {}
     last.write_out()
-    assert totals(engine) == {("source", "box", "rejected"): 1}
+    assert totals(engine) == {("source", "box", "rejected"): 1, ("refused", "box/x", "refused"): 1}
 
 
 # How long jobs wait
@@ -390,7 +391,7 @@ if child:
     os.waitpid(child, 0)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_SECONDS)
-    assert totals(engine) == {("source", "box", "rejected"): 123}
+    assert totals(engine) == {("source", "box", "rejected"): 123, ("refused", "box/x", "refused"): 123}
 
 
 @pytest.mark.sqlite_only

@@ -28,7 +28,7 @@ KEPT = {
 }
 EVER = 0
 THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-KINDS = ("source", "handler", "dead", "wait", "alarm", "connection")
+KINDS = ("source", "handler", "dead", "wait", "alarm", "connection", "refused")
 
 # What Box sends when it has stopped to send events, or will: docs/sources.md.
 ALARMS = frozenset({"box:NO_ACTIVE_SESSION", "box:WEBHOOK.DELETED"})
@@ -249,8 +249,18 @@ def _duplicated(_sender: object, *, source: str, milliseconds: float, **_told: A
     _count("source", source, "duplicate", milliseconds)
 
 
-def _rejected(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
+def _rejected(_sender: object, *, source: str, reason: str, milliseconds: float, **_told: Any) -> None:
     _count("source", source, "rejected", milliseconds)
+    _count("refused", f"{source}/{reason}", "refused", None)
+
+
+def _astray(_sender: object, *, status: int) -> None:
+    _count("refused", f"elsewhere/{status}", "refused", None)
+
+
+def _left_out(_sender: object, *, left_out: int, **_told: Any) -> None:
+    if left_out:
+        _count("refused", "any/any", "left_out", None, times=left_out)
 
 
 def _quarantined(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
@@ -279,6 +289,8 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.event_accepted: _accepted,
     signals.event_duplicated: _duplicated,
     signals.delivery_rejected: _rejected,
+    signals.request_astray: _astray,
+    signals.refusals_written: _left_out,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
     signals.connections_ended: _ended,

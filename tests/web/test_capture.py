@@ -243,12 +243,26 @@ def test_no_answer_of_a_bin_can_act_as_one_of_our_pages(client: FlaskClient, str
 
 
 @pytest.mark.parametrize("stated", [True, False])
-def test_a_body_over_the_limit_is_refused_and_not_kept(client: FlaskClient, engine: sa.Engine, stated: bool) -> None:
-    chunked = {"input_stream": io.BytesIO(b"x" * (LIMIT + 1)), "environ_overrides": {"wsgi.input_terminated": True}}
+def test_a_body_over_the_limit_is_refused_and_its_beginning_kept(
+    client: FlaskClient, engine: sa.Engine, stated: bool
+) -> None:
+    chunked = {
+        "input_stream": io.BytesIO(b"x" * (LIMIT + 1)),
+        "environ_overrides": {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""},
+    }
     sent: dict[str, Any] = {"data": b"x" * (LIMIT + 1)} if stated else chunked
     answer = client.post(f"/b/{NAME}", **sent)
     assert (answer.status_code, answer.is_json) == (413, True)
-    assert kept(engine) == 0
+    found = last(engine)
+    assert (found["method"], found["answered"], found["is_cut"]) == ("POST", 413, True)
+    assert found["announced_bytes"] == (LIMIT + 1 if stated else None)
+    assert b"x" * 1000 in base64.b64decode(found["body_base64"])
+
+
+def test_a_capture_that_is_cut_says_so_on_its_page(client: FlaskClient, engine: sa.Engine) -> None:
+    client.post(f"/b/{NAME}", data=b"x" * 3_000_000)
+    page = client.get(f"/bins/{NAME}/captures/{last(engine)['id']}").text
+    assert "cut: the first" in page
 
 
 def test_a_body_of_the_limit_is_kept_chunked_too(client: FlaskClient, engine: sa.Engine) -> None:

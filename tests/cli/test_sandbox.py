@@ -135,7 +135,7 @@ def test_an_action_can_be_spoilt(sandbox: Command, running: Running, engine: sa.
     line = sandbox("do", "upload", "1200/é.pdf", "--reserialise", "--delay", "30s").stdout.splitlines()[1]
     assert line.startswith("✗ 401")
     assert "  rejected, signature_mismatch; delivery 2 " in line
-    assert listing.list_rejected(engine)["items"]
+    until(lambda: listing.list_rejected(engine)["items"], "it is kept a moment later")
 
 
 def test_an_action_as_json_is_one_document(sandbox: Command, running: Running) -> None:

@@ -1,7 +1,10 @@
 """The handlers of the fault suite: one that notes when it begins and ends, and those that get into trouble."""
 
+import ctypes
 import os
 import random
+import re
+import threading
 import time
 from datetime import timedelta
 
@@ -56,4 +59,26 @@ def swell(event: Event) -> None:
     except MemoryError:
         time.sleep(0.5)
         raise
+    write_down("end", event)
+
+
+@on("box:FILE.UNLOCKED")
+def end_its_thread(event: Event) -> None:
+    """Have an exception thrown into this very thread, as thread-timeout libraries do, about when this returns."""
+    write_down("begin", event)
+    thread, after = threading.get_ident(), random.uniform(0, 0.002)
+    threading.Timer(after, _throw_into, (thread,)).start()
+    write_down("end", event)
+
+
+def _throw_into(thread: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+
+
+@on("box:FILE.RENAMED")
+def hold_everything_up(event: Event) -> None:
+    """Give a regular expression what it never comes to an end with, the first time: no other thread runs meanwhile."""
+    write_down("begin", event)
+    if event.attempt == 1:
+        re.match(r"(a+)+$", "a" * 60 + "b")
     write_down("end", event)

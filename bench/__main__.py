@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import big_store, celery_drain, hardships, live, peers, phases, prune
+from bench import big_store, celery_drain, floods, hardships, live, peers, phases, prune
 from bench.deliveries import Deliveries, forge, write
 from bench.driver import compile_driver
 from bench.figures import Row, keep, markdown, show
@@ -37,6 +37,7 @@ PHASES: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "big-store": big_store.big_store,
     "prune": prune.prune,
     "live": live.live,
+    "floods": floods.floods,
     "peers": peers.peers,
 }
 say = partial(Console(stderr=True, highlight=False).print, soft_wrap=True)

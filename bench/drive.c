@@ -1,10 +1,11 @@
 /* Sends prepared requests to one address over keep-alive connections, and writes down every answer.
  *
- *     drive PORT REQUESTS ANSWERS --connections N --seconds S [--rate PER_SECOND] [--first INDEX] [--count N]
+ *     drive PORT REQUESTS ANSWERS --connections N --seconds S [--rate PER_SECOND] [--first INDEX] [--count N] [--again 1]
  *
  * REQUESTS holds whole HTTP requests, each behind its length (4 bytes, little-endian). Without a rate each connection
  * sends its next request when the last one is answered (a closed model). With a rate, requests fall due at fixed times
  * whatever the server does (an open model), and latency counts from the moment that a request was due.
+ * With `--again 1` the requests are sent from the first on again when the last was sent, for as long as it takes.
  * ANSWERS gets a line for each request: index, status (0: no answer), microseconds, body. A summary goes to standard
  * output as JSON. Only loopback is ever addressed.
  */
@@ -12,6 +13,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,6 +39,7 @@ static const char *requests;
 static uint64_t *offsets;
 static long total, next_index, last_index, answered, lost, by_status[600];
 static double *latencies;
+static long latencies_room;
 static FILE *answers;
 static struct sockaddr_in address;
 static int poller;
@@ -70,17 +73,23 @@ static void load(const char *path) {
 }
 
 static void open_connection(connection *one) {
-    one->socket = socket(AF_INET, SOCK_STREAM, 0);
+    one->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     int yes = 1;
     setsockopt(one->socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    if (connect(one->socket, (struct sockaddr *)&address, sizeof address) < 0) die("connect");
-    fcntl(one->socket, F_SETFL, O_NONBLOCK);
+    /* Whoever lets nobody in holds up this one connection, and not all of them. */
+    if (connect(one->socket, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) die("connect");
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = one};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, one->socket, &event) < 0) die("epoll_ctl");
 }
 
+static void watch(connection *one, uint32_t what) {
+    struct epoll_event event = {.events = what, .data.ptr = one};
+    if (epoll_ctl(poller, EPOLL_CTL_MOD, one->socket, &event) < 0) die("epoll_ctl");
+}
+
 static void finish(connection *one, int status, const char *body) {
     double spent = now() - one->due;
+    if (answered == latencies_room) latencies = realloc(latencies, (latencies_room *= 2) * sizeof *latencies);
     latencies[answered++] = spent;
     by_status[status]++;
     if (status == 0) lost++;
@@ -99,7 +108,7 @@ static void send_rest(connection *one) {
     memcpy(&length, requests + offsets[one->index], 4);
     while (one->sent < length) {
         ssize_t wrote = send(one->socket, requests + offsets[one->index] + 4 + one->sent, length - one->sent, MSG_NOSIGNAL);
-        if (wrote < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) continue; /* small requests: the buffer drains */
+        if (wrote < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOTCONN)) return watch(one, EPOLLIN | EPOLLOUT);
         if (wrote < 0) return reconnect(one);
         one->sent += wrote;
     }
@@ -107,7 +116,7 @@ static void send_rest(connection *one) {
 
 static void begin(connection *one, double due) {
     one->busy = 1;
-    one->index = next_index++;
+    one->index = next_index++ % total;
     one->due = due;
     one->sent = one->got = 0;
     send_rest(one);
@@ -132,6 +141,15 @@ static void receive(connection *one) {
     if (closes) reconnect(one);
 }
 
+static void serve(struct epoll_event *event) {
+    connection *one = event->data.ptr;
+    if (event->events & EPOLLOUT && one->busy) {
+        watch(one, EPOLLIN);
+        send_rest(one);
+    }
+    if (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP)) receive(one);
+}
+
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -143,23 +161,24 @@ static double percentile(double share) {
 
 int main(int count, char **words) {
     if (count < 4) {
-        fprintf(stderr, "usage: drive PORT REQUESTS ANSWERS --connections N --seconds S [--rate R] [--first I] [--count N]\n");
+        fprintf(stderr, "usage: drive PORT REQUESTS ANSWERS --connections N --seconds S [--rate R] [--first I] [--count N] [--again 1]\n");
         return 2;
     }
     int connections = 32;
     double seconds = 5, rate = 0;
-    long first = 0, most = -1;
+    long first = 0, most = -1, again = 0;
     for (int at = 4; at + 1 < count; at += 2) {
         if (!strcmp(words[at], "--connections")) connections = atoi(words[at + 1]);
         if (!strcmp(words[at], "--seconds")) seconds = atof(words[at + 1]);
         if (!strcmp(words[at], "--rate")) rate = atof(words[at + 1]);
         if (!strcmp(words[at], "--first")) first = atol(words[at + 1]);
         if (!strcmp(words[at], "--count")) most = atol(words[at + 1]);
+        if (!strcmp(words[at], "--again")) again = atol(words[at + 1]);
     }
     load(words[2]);
     next_index = first;
-    last_index = most >= 0 && first + most < total ? first + most : total;
-    latencies = malloc((last_index - first + 1) * sizeof *latencies);
+    last_index = most >= 0 && first + most < total ? first + most : again ? LONG_MAX : total;
+    latencies = malloc((latencies_room = 1 << 16) * sizeof *latencies);
     if (!(answers = fopen(words[3], "a"))) die(words[3]);
     address.sin_family = AF_INET;
     address.sin_port = htons(atoi(words[1]));
@@ -190,11 +209,11 @@ int main(int count, char **words) {
             double due = began + (next_index - first) / rate - now();
             struct timespec rest = {0, (long)(due > 0.001 ? 1e6 : due > 0 ? due * 1e9 : 0)};
             int ready = epoll_pwait2(poller, events, 256, &rest, NULL);
-            for (int one = 0; one < ready; one++) receive(events[one].data.ptr);
+            for (int one = 0; one < ready; one++) serve(&events[one]);
             continue;
         }
         int ready = epoll_wait(poller, events, 256, wait ? wait : 10);
-        for (int one = 0; one < ready; one++) receive(events[one].data.ptr);
+        for (int one = 0; one < ready; one++) serve(&events[one]);
     }
     double spent = now() - began;
     for (int one = 0; one < connections; one++)

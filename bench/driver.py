@@ -1,8 +1,10 @@
 """The load: `drive.c`, compiled and run, with its summary and its answers as Python sees them."""
 
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Answered:
     index: int
     status: int
     body: str
+    microseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +60,35 @@ def compile_driver(folder: Path) -> Path:
 
 def drive(binary: Path, *, port: int, requests: Path, answers: Path, load: Load, first: int) -> Run:
     """Send requests from `first` on to a port of loopback, add every answer to `answers`, and give the summary."""
+    words = _words(binary, port, requests, answers, load, "--first", first)
+    patience = load.seconds + GRACE_SECONDS
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=patience)  # noqa: S603
+    return Run(**json.loads(done.stdout))
+
+
+@contextmanager
+def driving(binary: Path, *, port: int, requests: Path, load: Load) -> Iterator[Callable[[], Run]]:
+    """Send the same requests over and over meanwhile; what is given waits for the end, and gives the summary."""
+    words = _words(binary, port, requests, Path(os.devnull), load, "--again", 1)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield lambda: Run(**json.loads(process.communicate(timeout=load.seconds + GRACE_SECONDS)[0]))
+        finally:
+            process.kill()
+
+
+def _words(binary: Path, port: int, requests: Path, answers: Path, load: Load, *more: object) -> list[str]:
     words: list[object] = [binary, port, requests, answers, "--connections", load.connections]
-    words += ["--seconds", load.seconds, "--first", first]
+    words += ["--seconds", load.seconds, *more]
     words += [] if load.rate is None else ["--rate", load.rate]
     words += [] if load.count is None else ["--count", load.count]
-    patience = load.seconds + GRACE_SECONDS
-    done = subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True, timeout=patience)  # noqa: S603
-    return Run(**json.loads(done.stdout))
+    return list(map(str, words))
 
 
 def read_answers(lines: Iterable[str]) -> Iterator[Answered]:
     for line in lines:
-        index, status, _microseconds, body = line.rstrip("\n").split(" ", 3)
-        yield Answered(int(index), int(status), body)
+        index, status, microseconds, body = line.rstrip("\n").split(" ", 3)
+        yield Answered(int(index), int(status), body, int(microseconds))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -88,7 +88,7 @@ class Site:
         self.port = free_port()
         self.answers = folder / "answers.txt"
         self.first = 0
-        self._driver = driver
+        self.driver = driver
         self._deliveries = deliveries
         self.web = 0
         self._started: list[subprocess.Popen[bytes]] = []
@@ -158,7 +158,7 @@ class Site:
         if len(self._deliveries) - self.first < FEWEST_LEFT:
             raise BenchError(f"{self.name} has had all {len(self._deliveries)} deliveries: --deliveries makes more")
         path = self._deliveries.path
-        run = drive(self._driver, port=self.port, requests=path, answers=self.answers, load=load, first=self.first)
+        run = drive(self.driver, port=self.port, requests=path, answers=self.answers, load=load, first=self.first)
         self.first = self._following(run)
         return run
 

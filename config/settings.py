@@ -306,6 +306,12 @@ SETTINGS = (
         "A job whose worker has not been heard of for this long is given to another.",
         "30",
     ),
+    Setting(
+        "STALL_SECONDS",
+        seconds(0, timedelta(hours=1)),
+        "A worker that has not moved for this long is ended, with the stack of every thread in the log; 0 ends none.",
+        "120",
+    ),
     Setting("LOG_LEVEL", choice("debug", "info", "warning", "error"), "The least that is logged.", "info"),
     Setting(
         "LOG_FORMAT",

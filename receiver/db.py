@@ -1,30 +1,27 @@
 """The engine, its transactions, the schema's version, and the few things that SQLite and PostgreSQL do differently."""
 
-import fcntl
-import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from receiver import threads
+from receiver import patience, sqlite_file, stores, threads
 from receiver.errors import HeldError, SchemaError, StoreError
+from receiver.sqlite_file import SqliteFile
+from receiver.sqlite_turn import turn_of
+from receiver.stores import Store, store_of
 
 if TYPE_CHECKING:
-    import psycopg
     from alembic.config import Config
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-BUSY_SECONDS = 10
 UPGRADE_TRIES = 20
 UPGRADE_PAUSE_SECONDS = 3
 UPGRADING = 1014  # the number of a lock: one upgrade at a time
@@ -49,57 +46,86 @@ class Moment(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def open_engine(url: str) -> sa.Engine:
-    """Give an engine; nothing is opened before the first use.
+def open_engine(url: str, *, limit: timedelta = patience.LIMIT) -> sa.Engine:
+    """Give an engine; nothing is opened before the first use, and everything is closed when the process ends in order.
 
-    SQLite: WAL, and `synchronous=FULL`, so that a commit is on the disk when it returns.
+    `limit` is how long a request or a worker waits for the database.
     """
     parsed = sa.make_url(url)
     # Parameters are bodies and headers: they stay out of error texts.
+    store, common = Store(limit), {"hide_parameters": True, "pool_timeout": limit.total_seconds()}
     if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=4, max_overflow=4)
-        sa.event.listen(engine, "connect", _prepare_postgresql)
-        return engine
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+        from receiver import postgresql
+
+        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=4, max_overflow=4, **common)
+        store.is_spent = postgresql.is_spent
+        sa.event.listen(engine, "do_connect", postgresql.connecting(limit))
+        sa.event.listen(engine, "connect", postgresql.preparing(limit))
+    else:
+        Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, **common)
+        store.file = SqliteFile(parsed.database or "", limit=limit)
+        sa.event.listen(engine, "do_connect", store.file.connect)
+        sa.event.listen(engine, "connect", store.file.prepare)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "connect", store.number)
+    stores.keep(engine, store)
     return engine
-
-
-def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
-    # psycopg reads no time that is out of the years 1 to 9999 in the session's zone, which is the server's to choose.
-    # Not as an option of the connection: that would replace those of the URL and of PGOPTIONS, and some poolers take
-    # none. Outside a transaction, because it would end with one that is rolled back.
-    own = cast("psycopg.Connection[Any]", connection)
-    own.autocommit = True
-    own.execute("SET TIME ZONE 'UTC'")
-    own.autocommit = False
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # The driver would begin transactions by itself, late and without the write lock: _begin_sqlite does it instead.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    # Heeded by a file that is made now, and by no other: three deliveries fit on a page of 8 KiB, and one on 4.
-    cursor.execute("PRAGMA page_size = 8192")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A transaction that reads first and writes later can fail for good where another writer came between.
-    connection.exec_driver_sql(connection.get_execution_options().get("begin_with", "BEGIN"))
+    how, borrowed = connection.get_execution_options().get("begin_with", "BEGIN"), connection.connection
+    sqlite_file.begin(borrowed.driver_connection, borrowed.info, how)
+
+
+@contextmanager
+def limited(engine: sa.Engine) -> Iterator[None]:
+    """Let all that the block waits for in this database take no longer than one transaction may."""
+    with patience.within(store_of(engine).limit):
+        yield
 
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads: one state of the database throughout."""
-    with _translated(engine), engine.begin() as connection:
-        yield connection
+    store = store_of(engine)
+    with patience.within(store.limit), _translated(engine), _connect(engine, store) as connection:
+        _require_in_place(engine, store, connection.connection, has_turn=False)
+        with connection.begin():
+            yield connection
+
+
+def _connect(engine: sa.Engine, store: Store) -> sa.Connection:
+    while True:
+        connection = engine.connect()
+        if store.is_of_now(connection.info):
+            return connection
+        connection.invalidate()
+        connection.close()
+
+
+def _borrow(engine: sa.Engine, store: Store) -> sa.PoolProxiedConnection:
+    while True:
+        connection = engine.raw_connection()
+        if store.is_of_now(connection.info):
+            return connection
+        connection.invalidate()
+        connection.close()
+
+
+def _require_in_place(
+    engine: sa.Engine, store: Store, borrowed: sa.PoolProxiedConnection, *, wholly: bool = True, has_turn: bool = True
+) -> None:
+    """Raise StoreError where the files of SQLite that are open are not those that lie at their paths."""
+    file, opened = store.file, borrowed.info.get(sqlite_file.KEPT_AS)
+    if file is None or opened is None or (file.is_in_place(opened) if wholly else file.has_its_wal(opened)):
+        return
+    with nullcontext() if has_turn else turn(engine):
+        said, is_over = file.what_became(borrowed.driver_connection, borrowed.info)
+    if is_over:
+        store.let_go()
+    raise StoreError(said)
 
 
 def walk(
@@ -121,89 +147,53 @@ def walk(
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that writes: committed to the disk at the end, or nothing of it; StoreError where it cannot be."""
-    with turn(engine), _translated(engine), engine.connect() as plain:
+    """A transaction that writes: committed to the disk at the end, or nothing of it; StoreError where it cannot be.
+
+    StoreError as well where nobody knows: the server did not say, or the file is not where it was.
+    """
+    store = store_of(engine)
+    with patience.within(store.limit), turn(engine), _translated(engine), _connect(engine, store) as plain:
+        _require_in_place(engine, store, plain.connection)
         connection = plain.execution_options(begin_with="BEGIN IMMEDIATE")
         with connection.begin():
             yield connection
+        store.has_written = True
+        _require_in_place(engine, store, plain.connection)
 
 
 @contextmanager
 def writing_directly(engine: sa.Engine) -> Iterator[Any]:
     """The same as `writing`, with a cursor of the driver: for the one transaction that every request waits for."""
-    with turn(engine), _translated(engine):
-        connection = engine.raw_connection()
+    store = store_of(engine)
+    with patience.within(store.limit), turn(engine), _translated(engine):
+        connection = _borrow(engine, store)
         try:
-            cursor = connection.cursor()
+            _require_in_place(engine, store, connection, wholly=False)
             if engine.dialect.name == "sqlite":
-                cursor.execute("BEGIN IMMEDIATE")
-            yield cursor
+                sqlite_file.begin(connection.driver_connection, connection.info, "BEGIN IMMEDIATE")
+            yield connection.cursor()
             connection.commit()
+            store.has_written = True
+            _require_in_place(engine, store, connection)
         except BaseException:
-            connection.rollback()
+            _roll_back(connection, engine.dialect.loaded_dbapi)
             raise
         finally:
             connection.close()
 
 
-class Turn:
-    """Lets one writer of a SQLite file at a time come forward, whatever process it is in.
-
-    SQLite itself would let writers try again after longer and longer sleeps: under load the unlucky ones starve. The
-    wait is made of short sleeps, so that a gevent process goes on serving meanwhile.
-    """
-
-    _NAP_SECONDS = 0.0003
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file: int | None = None
-        self._among_threads = threading.Lock()
-
-    def __enter__(self) -> None:
-        deadline = time.monotonic() + BUSY_SECONDS
-        if not self._among_threads.acquire(timeout=BUSY_SECONDS):
-            raise StoreError("the database is locked: another thread has been writing for too long")
-        try:
-            self._take(deadline)
-        except BaseException:
-            self._among_threads.release()
-            raise
-
-    def _take(self, deadline: float) -> None:
-        try:
-            # Opened at first use, so that processes that fork do not share one lock.
-            if self._file is None:
-                self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-            while not self._has_locked(self._file):
-                if time.monotonic() > deadline:
-                    raise StoreError(f"the database is locked: another process has held {self._path} for too long")
-                time.sleep(self._NAP_SECONDS)
-        except OSError as error:
-            message = f"the database cannot be written: {self._path} cannot be opened and locked ({error.strerror})"
-            raise StoreError(message) from error
-
-    def _has_locked(self, file: int) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._among_threads.release()
-
-
-_turns: dict[str, Turn] = {}
+def _roll_back(connection: sa.PoolProxiedConnection, driver: Any) -> None:
+    try:
+        connection.rollback()
+    except driver.Error as error:  # it is broken, and why is said already
+        connection.invalidate(error)
 
 
 def turn(engine: sa.Engine) -> AbstractContextManager[None]:
     """Give what a writer has to hold: the file's turn for SQLite, nothing for a server that queues by itself."""
     if engine.dialect.name != "sqlite" or not engine.url.database:
         return nullcontext()
-    return _turns.setdefault(engine.url.database, Turn(f"{engine.url.database}-turn"))
+    return turn_of(engine.url.database)
 
 
 @contextmanager
@@ -216,7 +206,16 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
         # What a database or its driver says of a value that it cannot take; all else is trouble of its own.
         about_a_row = isinstance(cause, driver.DataError | driver.IntegrityError | ValueError | OverflowError)
         told = type(cause).__name__ if isinstance(cause, ValueError) else f"{type(cause).__name__}: {cause}"
+        store = store_of(engine)
+        if store.is_spent(cause):
+            store.let_go()
         raise StoreError(f"the database could not do it: {told}", is_about_a_row=about_a_row) from error
+
+
+def is_damage(error: BaseException) -> bool:
+    """Say whether a StoreError is about a file of SQLite that is damaged, or is none."""
+    cause = error.__cause__
+    return sqlite_file.is_damaged(getattr(cause, "orig", None) or cause)
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> Any:
@@ -231,6 +230,12 @@ def lock(connection: sa.Connection, number: int, *, shared: bool = False) -> Non
         connection.execute(sa.select(take(number)))
 
 
+def wait_as_an_insert(connection: sa.Connection, *into: sa.Table) -> None:
+    """Wait for whoever holds one of these tables, as an INSERT would; all that a SQLite file knows is one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(table.name for table in into)} IN ROW EXCLUSIVE MODE")
+
+
 def ring(cursor: Any, dialect: sa.Dialect) -> None:
     """Wake the workers when this transaction commits: PostgreSQL can, and SQLite is asked often instead."""
     if dialect.name == "postgresql":
@@ -241,23 +246,9 @@ def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> AbstractContextMana
     """Call `rung` from a thread whenever somebody rings; a connection that breaks is made again."""
     if engine.dialect.name != "postgresql":
         return nullcontext()
-    return threads.beside(partial(_listen, engine, rung), name="doorbell")
+    from receiver import postgresql
 
-
-def _listen(engine: sa.Engine, rung: Callable[[], None], closed: threading.Event) -> None:
-    while not closed.is_set():
-        try:
-            borrowed = engine.raw_connection()
-            own = cast("psycopg.Connection[Any]", borrowed.driver_connection)
-            borrowed.detach()  # not the pool's any more: it listens for as long as the worker lives
-            with closing(own) as connection:
-                connection.autocommit = True
-                connection.execute("LISTEN signalbox")
-                while not closed.is_set():
-                    for _ in connection.notifies(timeout=0.5, stop_after=1):
-                        rung()
-        except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error):
-            closed.wait(1)  # the worker asks as it would without a bell, meanwhile
+    return threads.beside(partial(postgresql.listen, engine, rung), name="doorbell")
 
 
 @cache
@@ -297,8 +288,11 @@ def _migrate(engine: sa.Engine) -> None:
     # Imported where something is to do: whoever only asks whether the tables are current starts much faster.
     from alembic import command
 
-    config = _alembic_config()
+    config, store = _alembic_config(), store_of(engine)
+    if store.file is not None:
+        store.file.may_be_made = True
     with turn(engine), _translated(engine), engine.connect() as plain:
+        store.has_written = True
         connection = plain.execution_options(begin_with="BEGIN IMMEDIATE")
         try:
             if not _is_alone(connection):
@@ -323,6 +317,9 @@ def _is_alone(connection: sa.Connection) -> bool:
 
 def is_current(engine: sa.Engine) -> bool:
     """Say whether the tables are those of this release or of a later one, which leaves this one all that it needs."""
+    file = store_of(engine).file
+    if file is not None and file.is_yet_to_be_made:
+        return False
     with reading(engine) as connection:
         found = _revisions_of(connection)
     known, newest = _revisions(MIGRATIONS)

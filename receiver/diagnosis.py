@@ -10,13 +10,15 @@ from datetime import timedelta
 from itertools import product
 from typing import Any
 
-from receiver.events import Delivery, Headers, Reason, Refused, Verified
+from receiver.events import Delivery, Headers, Reason, Refused, Unread, Verified
 from receiver.sources import SOURCES
 
 Keys = Mapping[str, Mapping[str, str]]
 
 # Longer bodies are not written anew in every way there is: that would hold up the deliveries that arrive meanwhile.
 MAX_REWRITTEN_BYTES = 256 * 1024
+# Nor are those of more lists and objects: each may be indented, and the deeper the longer.
+MAX_REWRITTEN_BRACKETS = 2_000
 
 _ANY_AGE = timedelta(days=10**6)
 _PROVIDERS = {"box": "Box", "filestack": "Filestack"}
@@ -68,6 +70,49 @@ def diagnose(delivery: Delivery, keys: Keys, reason: str, *, pause: Callable[[],
             return Diagnosis(sentence, one.says, one.mend)
         pause()
     return Diagnosis(sentence, None, mend, is_unexplained=reason == Reason.SIGNATURE_MISMATCH)
+
+
+# What is refused before anybody looks at its signature: why, and what mends it.
+UNREAD: Mapping[str, tuple[str, str]] = {
+    Unread.BODY_TOO_LONG: (
+        "Refused: its body is longer than MAX_BODY_BYTES. Only the beginning was kept.",
+        "If it is genuine, raise MAX_BODY_BYTES, restart web, and have it sent again.",
+    ),
+    Unread.CUT_OFF: (
+        "Refused: the connection ended before the body did, or its length made no sense.",
+        "See what stands between that ends connections; who sends comes again.",
+    ),
+    Unread.COMPRESSED: (
+        "Refused: its body is compressed, and the signature is over the bytes as they were signed.",
+        "Have what stands between pass the body on as it came, without compressing it.",
+    ),
+    Unread.SOURCE_OFF: (
+        "Refused: no key was set for this source.",
+        "Set {settings} and restart web. Then verify this one again: it can be let in.",
+    ),
+    Unread.NO_SUCH_SOURCE: (
+        "Refused: it was sent to an address that is no source's.",
+        "If it is genuine, correct the address where it is sent from: /hooks/box or /hooks/filestack.",
+    ),
+    Unread.METHOD_NOT_ALLOWED: (
+        "Refused: deliveries are sent by POST.",
+        "If it is a delivery, have it sent by POST. A browser or a monitor that looks here may look at /healthz.",
+    ),
+    Unread.REDIRECTED: (
+        "Refused: the address was not written as it has to be.",
+        "No provider follows a redirect. Write the address as /hooks/box or /hooks/filestack.",
+    ),
+    Unread.NOT_UNDERSTOOD: (
+        "Refused: it could not be read as a request.",
+        "See what sends it, and what the log of web says of that time.",
+    ),
+}
+
+
+def refused_unread(source: str, reason: str) -> Diagnosis:
+    """Say why a request was refused before anybody looked at its signature, and what mends it."""
+    sentence, mend = UNREAD[reason]
+    return Diagnosis(sentence, None, mend.format(settings=_SETTINGS.get(source, "its key")))
 
 
 def verify_now(delivery: Delivery, keys: Keys, *, max_age: timedelta, max_skew: timedelta) -> Verified | Refused:
@@ -206,7 +251,8 @@ def _other_bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "its line breaks were CRLF and not LF", body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     yield "it did not begin with a byte order mark", body.removeprefix(b"\xef\xbb\xbf")
     yield from _in_other_letters(body)
-    if len(body) <= MAX_REWRITTEN_BYTES:
+    brackets = body.count(b"[") + body.count(b"{")
+    if len(body) <= MAX_REWRITTEN_BYTES and brackets <= MAX_REWRITTEN_BRACKETS:
         yield from _as_other_json(body)
 
 

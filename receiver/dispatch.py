@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from receiver import db
+from receiver import db, held
 from receiver import jobs as store
-from receiver.jobs import Claim
+from receiver.jobs import Claim, Taken
+from receiver.registry import Registry
 from receiver.tables import jobs
 
 
@@ -26,13 +27,27 @@ class Handed:
 
 
 def hand_over(
-    engine: sa.Engine, *, limit: int, now: datetime, until: datetime, of: sa.ColumnElement[bool]
+    engine: sa.Engine,
+    *,
+    limit: int,
+    now: datetime,
+    until: datetime,
+    of: sa.ColumnElement[bool],
+    registry: Registry | None = None,
 ) -> list[Handed]:
-    """Take up to `limit` due jobs for the broker, the longest due first; they are due again at `until`."""
+    """Take up to `limit` due jobs for the broker, the longest due first; they are due again at `until`.
+
+    With a registry, those whose handlers the dispatcher has not loaded are given back.
+    """
+    if registry is not None and registry.elsewhere:
+        of = sa.and_(of, jobs.c.handler.not_in(registry.elsewhere))
     given = sa.update(jobs).where(store.longest_due(now, limit=limit, of=of)).values(due_at=until)
     with db.writing(engine) as connection:
         rows = connection.execute(given.returning(jobs.c.id, jobs.c.handler, jobs.c.attempt)).all()
-    return sorted((Handed(*row) for row in rows), key=lambda one: one.job_id)
+        strangers = [] if registry is None else [row for row in rows if not registry.has(row.handler)]
+        if registry is not None and strangers:
+            held.give_back(connection, strangers, registry, now=now, later=now)
+    return sorted((Handed(*row) for row in rows if row not in strangers), key=lambda one: one.job_id)
 
 
 def of_handlers(names: Collection[str]) -> sa.ColumnElement[bool]:
@@ -61,6 +76,21 @@ def take(engine: sa.Engine, handed: Mapping[int, int], *, worker: str, now: date
 
     Those that are not given back are somebody else's: the message is late or a double, or the handler was paused.
     """
+    return store.take(engine, _waiting(handed), worker=worker, now=now, lease=lease)
+
+
+def take_own(
+    engine: sa.Engine, handed: Mapping[int, int], *, registry: Registry, worker: str, now: datetime, lease: timedelta
+) -> Taken:
+    """Take jobs as `take` does, but for those whose handlers this process has not loaded.
+
+    They come again through the broker a third of a lease later, and may meet a process that has.
+    """
+    later = now + lease / 3
+    which = _waiting(handed)
+    return store.take_own(engine, which, registry=registry, worker=worker, now=now, lease=lease, later=later)
+
+
+def _waiting(handed: Mapping[int, int]) -> sa.ColumnElement[bool]:
     attempts = sa.tuple_(jobs.c.id, jobs.c.attempt).in_(handed.items())
-    waiting = sa.and_(jobs.c.state == "waiting", jobs.c.due_at.is_not(None))
-    return store.take(engine, attempts & waiting, worker=worker, now=now, lease=lease)
+    return sa.and_(attempts, jobs.c.state == "waiting", jobs.c.due_at.is_not(None))

@@ -62,6 +62,10 @@ class HeldError(SchemaError):
     """The tables cannot be changed now: somebody else holds them. Nobody was kept waiting for it."""
 
 
+class WorkerError(SignalboxError):
+    """A thread of a worker has ended, or the whole process cannot go on."""
+
+
 class NotFoundError(SignalboxError):
     """There is nothing of this id or name."""
 

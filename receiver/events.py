@@ -100,6 +100,19 @@ class Reason(StrEnum):
     HEADER_CONFLICT = "header_conflict"
 
 
+class Unread(StrEnum):
+    """Why a request to /hooks is refused before anybody looks at its signature."""
+
+    BODY_TOO_LONG = "body_too_long"
+    CUT_OFF = "cut_off"
+    COMPRESSED = "compressed"
+    SOURCE_OFF = "source_off"
+    NO_SUCH_SOURCE = "no_such_source"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REDIRECTED = "redirected"
+    NOT_UNDERSTOOD = "not_understood"
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """The signature is right; `by` names the key slot that says so, never the key."""
@@ -111,7 +124,7 @@ class Verified:
 class Refused:
     """The signature is not right; `detail` is a sentence for the sender that gives no key and no signature."""
 
-    reason: Reason
+    reason: Reason | Unread
     detail: str
 
 

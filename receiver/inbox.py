@@ -5,16 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from ulid_transform import ulid_at_time
 
-from receiver import db
+from receiver import db, patience, refusals, stores
 from receiver.errors import StoreError
 from receiver.events import Delivery, Event, Refused, Verified
-from receiver.tables import pulse, quarantined, rejected
+from receiver.refusals import Refusals
+from receiver.tables import deliveries, events, pulse, quarantined
 
 _TIME_OF_ID = 10  # characters of a ULID, 48 bits of milliseconds
 _LAST_SECOND = 2**48 / 1000 - 1
@@ -62,14 +63,13 @@ class Inbox:
     """Keeps deliveries: when a method returns, the row is on the disk.
 
     Deliveries that arrive together are committed together. The caps bound the rejected ones: how many, and how many
-    bytes of bodies and headers.
+    bytes of bodies and headers. What is refused waits in `refusals`, and has no part in the commit of deliveries.
     """
 
     def __init__(self, engine: sa.Engine, *, rejected_max_count: int, rejected_max_bytes: int) -> None:
         self._engine = engine
-        self._max_count = rejected_max_count
-        self._max_bytes = rejected_max_bytes
-        self._group = Group(self._write)
+        self.refusals = Refusals(engine, max_count=rejected_max_count, max_bytes=rejected_max_bytes)
+        self._group: Group[Arrival, Receipt] = Group(self._write, limit=stores.store_of(engine).limit)
 
     def accept(self, delivery: Delivery, event: Event, verified: Verified) -> Receipt:
         """Keep a delivery as its event, or count it on the event that it repeats; StoreError if it cannot be kept."""
@@ -95,35 +95,8 @@ class Inbox:
             return receipts
 
     def reject(self, delivery: Delivery, refused: Refused) -> str:
-        """Keep a delivery that did not verify, push the oldest ones out over the caps, and give its id."""
-        headers = delivery.headers.to_bytes()
-        row = {
-            "id": new_id(delivery.received_at),
-            "source": delivery.source,
-            "received_at": delivery.received_at,
-            "reason": refused.reason.value,
-            "detail": refused.detail,
-            "size": len(headers) + len(delivery.body),
-            "headers": headers,
-            "body": delivery.body,
-        }
-        with db.writing(self._engine) as connection:
-            connection.execute(sa.insert(rejected), row)
-            self._push_out(connection)
-        return str(row["id"])
-
-    def _push_out(self, connection: sa.Connection) -> None:
-        count, size = connection.execute(sa.select(sa.func.count(), sa.func.sum(rejected.c.size))).one()
-        if count <= self._max_count and size <= self._max_bytes:
-            return
-        newest_first = rejected.c.seq.desc()
-        ranked = sa.select(
-            rejected.c.seq,
-            sa.func.row_number().over(order_by=newest_first).label("count"),
-            sa.func.sum(rejected.c.size).over(order_by=newest_first).label("size"),
-        ).subquery()
-        over = sa.or_(ranked.c.count > self._max_count, ranked.c.size > self._max_bytes)
-        connection.execute(sa.delete(rejected).where(rejected.c.seq.in_(sa.select(ranked.c.seq).where(over))))
+        """Keep a delivery that did not verify, now, and give its id. What the web refuses is written a moment later."""
+        return self.refusals.keep(refusals.of_delivery(delivery, refused))
 
     def quarantine(self, delivery: Delivery, verified: Verified, errors: Mapping[str, Sequence[str]]) -> str:
         """Keep a delivery that did verify but cannot be read, once for each body, and give its id."""
@@ -144,9 +117,15 @@ class Inbox:
             )
             return str(connection.execute(kept.returning(quarantined.c.id), row).scalar_one())
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Say whether deliveries of this process wait for the database."""
+        return self._group.is_waited_for
+
     def probe(self, at: datetime) -> None:
         """Commit a row that nobody reads: StoreError if deliveries could not be kept now."""
         with db.writing(self._engine) as connection:
+            db.wait_as_an_insert(connection, events, deliveries)
             row = db.insert(connection, pulse).values(id=1, at=at)
             connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 
@@ -188,19 +167,23 @@ def _receipt(cursor: Any, arrival: Arrival, dialect: sa.Dialect) -> Receipt:
     return Receipt(first_id, duplicate=True)
 
 
-class Batch:
-    """Arrivals that share a commit, and what became of it."""
+Came = TypeVar("Came")
+Said = TypeVar("Said")
+
+
+class Batch(Generic[Came, Said]):
+    """What shares a commit, and what became of it."""
 
     __slots__ = ("arrivals", "ended", "outcomes", "size")
 
     def __init__(self) -> None:
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[Came] = []
         self.size = 0
         self.ended = threading.Event()
-        self.outcomes: Sequence[Receipt | StoreError] = ()
+        self.outcomes: Sequence[Said | StoreError] = ()
 
 
-class Group:
+class Group(Generic[Came, Said]):
     """Commits together what arrives together: whoever comes while a commit is under way shares the next one.
 
     The first of a batch leads: it lets those that are already here join, waits for its turn, and writes for all. Made
@@ -208,25 +191,34 @@ class Group:
     holds in threads as well. What waits is bounded: beyond it a sender is told to come again.
     """
 
+    OF = "deliveries"
     MOST_WAITING = 1000
     MOST_WAITING_BYTES = 64 * 1024 * 1024
     PATIENCE_SECONDS = 0.001
     NAP_SECONDS = 0.0005
 
-    def __init__(self, write: Callable[[Callable[[], Sequence[Arrival]]], list[Receipt]]) -> None:
+    def __init__(
+        self, write: Callable[[Callable[[], Sequence[Came]]], list[Said]], *, limit: timedelta = patience.LIMIT
+    ) -> None:
         self._write = write
-        self._open = Batch()
+        self._limit = limit
+        self._open: Batch[Came, Said] = Batch()
         self._joining = threading.Lock()
         self._leading = threading.Lock()
         self._last_size = 0
 
-    def keep(self, arrival: Arrival, *, size: int) -> Receipt:
+    @property
+    def is_waited_for(self) -> bool:
+        """Say whether anybody waits here for the database."""
+        return bool(self._open.arrivals) or self._leading.locked()
+
+    def keep(self, arrival: Came, *, size: int) -> Said:
         """Give the receipt once the arrival is on the disk; StoreError if it cannot be kept, or too many wait."""
         with self._joining:
             batch = self._open
             place = len(batch.arrivals)
             if place >= self.MOST_WAITING or (batch.size + size > self.MOST_WAITING_BYTES and place > 0):
-                raise StoreError("too many deliveries wait for the database")
+                raise StoreError(f"too many {self.OF} wait for the database")
             batch.arrivals.append(arrival)
             batch.size += size
         if place == 0:
@@ -238,33 +230,43 @@ class Group:
             raise outcome
         return outcome
 
-    def _lead(self, batch: Batch) -> None:
+    def _lead(self, batch: Batch[Came, Said]) -> None:
         # Whatever ends this thread, such as GreenletExit: whoever joined must not wait for ever.
         try:
-            self._gather(batch)
-            with self._leading:
-                batch.outcomes = self._commit(batch)
+            # Nobody came before the first, so nobody waits for longer than it does.
+            with patience.within(self._limit):
+                self._gather(batch)
+                batch.outcomes = self._commit_in_turn(batch)
         finally:
             cut_short = StoreError("the commit was cut short")
             batch.outcomes = batch.outcomes or [cut_short] * len(self._close(batch))
             self._last_size = len(batch.arrivals)
             batch.ended.set()
 
-    def _gather(self, batch: Batch) -> None:
+    def _commit_in_turn(self, batch: Batch[Came, Said]) -> Sequence[Said | StoreError]:
+        if not self._leading.acquire(timeout=patience.seconds_left()):
+            late = StoreError("the database has been writing the deliveries before these for too long")
+            return [late] * len(self._close(batch))
+        try:
+            return self._commit(batch)
+        finally:
+            self._leading.release()
+
+    def _gather(self, batch: Batch[Came, Said]) -> None:
         """Let others join: all that are here, and while it lasts as many as last time, for PATIENCE at the most."""
         time.sleep(0)
         deadline = time.monotonic() + self.PATIENCE_SECONDS
         while len(batch.arrivals) < self._last_size and time.monotonic() < deadline:
             time.sleep(self.NAP_SECONDS)
 
-    def _close(self, batch: Batch) -> Sequence[Arrival]:
+    def _close(self, batch: Batch[Came, Said]) -> Sequence[Came]:
         """Let nobody join any more, and give who did."""
         with self._joining:
             if self._open is batch:
                 self._open = Batch()
         return batch.arrivals
 
-    def _commit(self, batch: Batch) -> Sequence[Receipt | StoreError]:
+    def _commit(self, batch: Batch[Came, Said]) -> Sequence[Said | StoreError]:
         # Closed when the database is ready to write and no sooner: waiting for it is when others join.
         try:
             return self._write(lambda: self._close(batch))
@@ -275,7 +277,7 @@ class Group:
         # One row is poison, and nobody says which: each for itself, so that it takes no other down.
         return [self._commit_alone(arrival) for arrival in arrivals]
 
-    def _commit_alone(self, arrival: Arrival) -> Receipt | StoreError:
+    def _commit_alone(self, arrival: Came) -> Said | StoreError:
         try:
             return self._write(lambda: [arrival])[0]
         except StoreError as error:

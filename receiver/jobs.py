@@ -1,29 +1,38 @@
 """The life of a job: routed, claimed, finished, lost, held, buried, replayed. The only writer of jobs and attempts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from receiver import db
+from receiver import db, held
 from receiver.errors import NotFoundError
-from receiver.retry import DEFAULT_ATTEMPTS, Again, Dead, Policy, decide_lost
-from receiver.tables import attempts, events, handlers, is_dead, is_held, is_unrouted, jobs
+from receiver.held import pause_handler as pause_handler  # noqa: PLC0414 - the life of a job is here
+from receiver.held import resume_handler as resume_handler  # noqa: PLC0414
+from receiver.registry import PAUSING, Known, Registry
+from receiver.registry import paused_names as _paused
+from receiver.retry import Again, Dead, Policy, decide_lost
+from receiver.tables import attempts, events, is_dead, is_unrouted, jobs
+from receiver.tracebacks import storable
 
 PolicyOf = Callable[[str], Policy]
-ERROR_LIMIT_CHARACTERS = 16_000
-PAUSING = 1012  # the number of a lock: shared by who gives jobs a time to run at, alone for who pauses and resumes
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What routing one event decided: which handlers get a job, and where the payload drifts from its schema."""
+    """What routing one event decided: which handlers get a job, and where the payload drifts from its schema.
+
+    `type` and `name` are those of the event, by which handlers of other workers are found.
+    """
 
     event_id: str
     handlers: Sequence[str]
     drift: Sequence[dict[str, str]] = ()
+    type: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,14 @@ class Claim:
     spent: int
     started_at: datetime
     event: sa.Row[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The jobs that are this worker's now, and the handlers of those that it gave back, which it has not loaded."""
+
+    claims: list[Claim]
+    given_back: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +88,23 @@ class Loss:
     then: Again | Dead
 
 
-def look(engine: sa.Engine, now: datetime) -> Due:
-    """Say what there is to do, by reading alone: an idle worker takes no lock."""
+def look(engine: sa.Engine, now: datetime, *, elsewhere: Collection[str] = ()) -> Due:
+    """Say what there is to do, by reading alone: an idle worker takes no lock.
+
+    The jobs of handlers that run elsewhere are not for this worker to run.
+    """
     due = sa.select(jobs.c.id).where(jobs.c.due_at <= now)
     questions = (
         sa.exists().where(is_unrouted),
-        due.where(jobs.c.state == "waiting").exists(),
+        due.where(jobs.c.state == "waiting", *_not_of(elsewhere)).exists(),
         due.where(jobs.c.state == "running").exists(),
     )
     with db.reading(engine) as connection:
         return Due(*map(bool, connection.execute(sa.select(*questions)).one()))
+
+
+def _not_of(names: Collection[str]) -> list[sa.ColumnElement[bool]]:
+    return [jobs.c.handler.not_in(names)] if names else []
 
 
 def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
@@ -90,20 +114,30 @@ def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
         return connection.execute(waiting).all()
 
 
-def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime) -> None:
-    """Give each event its jobs and call it routed, all in one transaction. Routing an event twice adds nothing."""
+def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registry: Registry | None = None) -> list[int]:
+    """Give each event its jobs and call it routed, all in one transaction; say how many handlers want each.
+
+    With a registry, handlers of other workers get theirs too, and what nobody has loaded now waits without a time.
+    Routing an event twice adds nothing.
+    """
     routed = sa.update(events).where(events.c.id == sa.bindparam("event")).values(state="routed")
     with db.writing(engine) as connection:
-        paused = _paused(connection)
+        if registry is None:
+            paused = _paused(connection)
+            wanting, waits = [routing.handlers for routing in routings], paused.__contains__
+        else:
+            db.lock(connection, PAUSING, shared=True)
+            known = registry.read(connection, now)
+            wanting, waits = _wanting(routings, known), partial(_must_wait, known, registry)
         rows = [
             {
                 "event_id": routing.event_id,
                 "handler": name,
                 "state": "waiting",
-                "due_at": None if name in paused else now,
+                "due_at": None if waits(name) else now,
             }
-            for routing in routings
-            for name in routing.handlers
+            for routing, names in zip(routings, wanting, strict=True)
+            for name in names
         ]
         if rows:
             connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), rows)
@@ -111,11 +145,31 @@ def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime) -> None
             routed.values(drift=sa.bindparam("found")),
             [{"event": routing.event_id, "found": list(routing.drift)} for routing in routings],
         )
+    return [len(names) for names in wanting]
+
+
+def _wanting(routings: Sequence[Routing], known: Known) -> list[Sequence[str]]:
+    """Add to each routing the handlers of other workers, in the order of their names."""
+    of_type = {(one.type, one.name): known.wanting(one.type, one.name) for one in routings}
+    return [sorted({*one.handlers, *of_type[one.type, one.name]}) for one in routings]
+
+
+def _must_wait(known: Known, registry: Registry, name: str) -> bool:
+    return name in known.paused or not (name in known.live or registry.has(name))
 
 
 def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: timedelta) -> list[Claim]:
     """Take up to `limit` due jobs for this worker; nobody else gets them before the lease ends."""
     return take(engine, longest_due(now, limit=limit), worker=worker, now=now, lease=lease)
+
+
+def claim_own(
+    engine: sa.Engine, *, registry: Registry, worker: str, limit: int, now: datetime, lease: timedelta
+) -> Taken:
+    """Take up to `limit` due jobs of handlers that this worker has loaded."""
+    elsewhere = _not_of(registry.elsewhere)
+    which = longest_due(now, limit=limit, of=elsewhere[0] if elsewhere else None)
+    return take_own(engine, which, registry=registry, worker=worker, now=now, lease=lease, later=now)
 
 
 def longest_due(now: datetime, *, limit: int, of: sa.ColumnElement[bool] | None = None) -> sa.ColumnElement[bool]:
@@ -138,18 +192,50 @@ def take(
     engine: sa.Engine, which: sa.ColumnElement[bool], *, worker: str, now: datetime, lease: timedelta
 ) -> list[Claim]:
     """Take waiting jobs for this worker, with their events."""
+    with db.writing(engine) as connection:
+        return _with_events(connection, _taken(connection, which, worker, now, lease), now)
+
+
+def take_own(
+    engine: sa.Engine,
+    which: sa.ColumnElement[bool],
+    *,
+    registry: Registry,
+    worker: str,
+    now: datetime,
+    lease: timedelta,
+    later: datetime,
+) -> Taken:
+    """Take waiting jobs as `take` does, but for those whose handlers are not loaded here.
+
+    These are as if nobody had taken them: due `later` for a worker that has them, or waiting for one to come.
+    """
+    with db.writing(engine) as connection:
+        rows = _taken(connection, which, worker, now, lease)
+        strangers = [row for row in rows if not registry.has(row.handler)]
+        if strangers:
+            held.give_back(connection, strangers, registry, now=now, later=later)
+            rows = [row for row in rows if row not in strangers]
+        return Taken(_with_events(connection, rows, now), given_back=[row.handler for row in strangers])
+
+
+def _taken(
+    connection: sa.Connection, which: sa.ColumnElement[bool], worker: str, now: datetime, lease: timedelta
+) -> Sequence[sa.Row[Any]]:
     taken = (
         sa.update(jobs)
         .where(which)
         .values(state="running", attempt=jobs.c.attempt + 1, due_at=now + lease, started_at=now, worker=worker)
         .returning(jobs.c.id, jobs.c.event_id, jobs.c.handler, jobs.c.attempt, jobs.c.spent_before)
     )
-    with db.writing(engine) as connection:
-        rows = connection.execute(taken).all()
-        if not rows:
-            return []
-        wanted = {row.event_id for row in rows}
-        found = {row.id: row for row in connection.execute(sa.select(events).where(events.c.id.in_(wanted)))}
+    return connection.execute(taken).all()
+
+
+def _with_events(connection: sa.Connection, rows: Sequence[sa.Row[Any]], now: datetime) -> list[Claim]:
+    if not rows:
+        return []
+    wanted = {row.event_id for row in rows}
+    found = {row.id: row for row in connection.execute(sa.select(events).where(events.c.id.in_(wanted)))}
     claims = [
         Claim(row.id, row.handler, row.attempt, row.attempt - row.spent_before, now, found[row.event_id])
         for row in rows
@@ -232,17 +318,11 @@ def _attempt_row(finish: Finish) -> dict[str, Any]:
     }
 
 
-def storable(text: str) -> str:
-    """Give a text that every database takes: lone surrogates and NUL written out, the middle of long ones left out."""
-    clean = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    if len(clean) <= ERROR_LIMIT_CHARACTERS:
-        return clean
-    half = ERROR_LIMIT_CHARACTERS // 2
-    return f"{clean[:half]}\n… {len(clean) - 2 * half} characters left out …\n{clean[-half:]}"
-
-
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
-    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them."""
+    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
+
+    Each gets a chance of its own, spread evenly from the one that is given: what was lost together comes back apart.
+    """
     ended = (
         sa.select(jobs, events.c.type)
         .join(events, events.c.id == jobs.c.event_id)
@@ -253,10 +333,10 @@ def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: Polic
     )
     with db.writing(engine) as connection:
         paused = _paused(connection)
-        losses = []
-        for row in connection.execute(ended).all():
-            policy = policy_of(row.handler)
-            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=chance)
+        lost, losses = connection.execute(ended).all(), []
+        for place, row in enumerate(lost):
+            policy, its_chance = policy_of(row.handler), (chance + place / len(lost)) % 1
+            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=its_chance)
             connection.execute(_CLOSED, {"job": row.id} | _after(then, row.handler in paused))
             connection.execute(sa.insert(attempts), _lost_attempt(row, now))
             losses.append(Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then))
@@ -348,60 +428,5 @@ def _require_job(connection: sa.Connection, job_id: int) -> None:
         raise NotFoundError(f"no job has the id {job_id}")
 
 
-def _paused(connection: sa.Connection) -> frozenset[str]:
-    """Give the names of the paused handlers; none is paused or resumed before this transaction ends."""
-    db.lock(connection, PAUSING, shared=True)
-    return frozenset(connection.execute(_PAUSED_NAMES).scalars())
-
-
-_PAUSED_NAMES = sa.select(handlers.c.name).where(handlers.c.paused_at.is_not(None))
-
-
 def _due(paused: frozenset[str], at: datetime) -> datetime | sa.ColumnElement[datetime | None]:
     return sa.case((jobs.c.handler.in_(paused), sa.null()), else_=sa.literal(at, jobs.c.due_at.type)) if paused else at
-
-
-def pause_handler(engine: sa.Engine, name: str, now: datetime) -> int:
-    """Begin no job of this handler until it is resumed; give how many waited. What runs now runs to its end."""
-    row = {"name": name, "module": name.rpartition(".")[0], "patterns": [], "attempts": DEFAULT_ATTEMPTS}
-    with db.writing(engine) as connection:
-        db.lock(connection, PAUSING)
-        paused = db.insert(connection, handlers).values(**row, summary="", loaded_at=now, paused_at=now)
-        first = {"paused_at": sa.func.coalesce(handlers.c.paused_at, now)}
-        connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=first))
-    # From here on no job of it is given a time; those that have one lose it.
-    waiting = jobs.c.state == "waiting"
-    return sum(_set_due(engine, jobs.c.id.in_(ids) & waiting, None) for ids in _timed(engine, name) if ids)
-
-
-def resume_handler(engine: sa.Engine, name: str, now: datetime) -> int:
-    """Run the jobs of this handler again, at once where they wait; give how many did.
-
-    It is paused until the last of them has a time: cut short, nothing is left behind that a second call would not find.
-    """
-    woken = sum(_set_due(engine, jobs.c.id.in_(ids) & is_held, now) for ids in _held(engine, name) if ids)
-    with db.writing(engine) as connection:
-        db.lock(connection, PAUSING)
-        connection.execute(sa.update(handlers).where(handlers.c.name == name).values(paused_at=None))
-        rest = sa.update(jobs).where(jobs.c.handler == name, is_held).values(due_at=now)
-        return woken + connection.execute(rest).rowcount
-
-
-def _set_due(engine: sa.Engine, which: sa.ColumnElement[bool], at: datetime | None) -> int:
-    with db.writing(engine) as connection:
-        return connection.execute(sa.update(jobs).where(which).values(due_at=at)).rowcount
-
-
-def _timed(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
-    """Walk through the waiting jobs that have a time to run at; give those of one handler, step by step."""
-    timed = sa.select(jobs.c.id, jobs.c.handler, jobs.c.due_at).where(
-        jobs.c.state == "waiting", jobs.c.due_at.is_not(None)
-    )
-    for rows in db.walk(engine, timed, (jobs.c.due_at, jobs.c.id)):
-        yield [row.id for row in rows if row.handler == handler]
-
-
-def _held(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
-    held = sa.select(jobs.c.id).where(jobs.c.handler == handler, is_held)
-    for rows in db.walk(engine, held, (jobs.c.id,)):
-        yield [row.id for row in rows]

@@ -4,12 +4,12 @@ import base64
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict
 
 import sqlalchemy as sa
 
-from receiver import db, search
+from receiver import db, registry, search
 from receiver.errors import NotFoundError
 from receiver.events import Headers
 from receiver.search import NO_FILTERS
@@ -140,8 +140,8 @@ def show_fate(engine: sa.Engine, event_id: str) -> Item:
 
 def _jobs_of(connection: sa.Connection, event_id: str) -> list[Item]:
     rows = connection.execute(sa.select(jobs).where(jobs.c.event_id == event_id).order_by(jobs.c.id)).all()
-    tried = _attempts_by_job(connection, [row.id for row in rows])
-    return [_job(row) | _tried(row, tried) for row in rows]
+    tried, why = _attempts_by_job(connection, [row.id for row in rows]), _why_held(connection, rows)
+    return [_job(row, why) | _tried(row, tried) for row in rows]
 
 
 def list_jobs(
@@ -174,8 +174,8 @@ def pick_jobs(engine: sa.Engine, job_ids: Sequence[int]) -> list[Item]:
 
 
 def _with_last_attempts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Item]:
-    last = _last_attempts(connection, [row.id for row in rows])
-    return [_job(row) | _event_of(row) | {"last_attempt": last.get(row.id)} for row in rows]
+    last, why = _last_attempts(connection, [row.id for row in rows]), _why_held(connection, rows)
+    return [_job(row, why) | _event_of(row) | {"last_attempt": last.get(row.id)} for row in rows]
 
 
 def show_job(engine: sa.Engine, job_id: int) -> Item:
@@ -184,7 +184,8 @@ def show_job(engine: sa.Engine, job_id: int) -> Item:
         row = connection.execute(_with_types().where(jobs.c.id == job_id)).first()
         if row is None:
             raise NotFoundError(f"no job has the id {job_id}: signalbox jobs list shows them")
-        return _job(row) | _event_of(row) | _tried(row, _attempts_by_job(connection, [job_id]))
+        why = _why_held(connection, [row])
+        return _job(row, why) | _event_of(row) | _tried(row, _attempts_by_job(connection, [job_id]))
 
 
 def list_rejected(
@@ -195,7 +196,7 @@ def list_rejected(
     limit: int = LIMIT,
     cursor: str | None = None,
 ) -> Page:
-    """Give the deliveries that did not verify, newest first, each with its reason; `reason` is the only one."""
+    """Give what was refused, newest first, each with its reason; `reason` is the only one."""
     also = () if reason is None else (rejected.c.reason == search.storable(reason),)
     found = search.find(engine, rejected, filters, limit=limit, cursor=cursor, also=also)
     return _page(found, [_rejected(row) for row in found.rows])
@@ -301,13 +302,24 @@ def _event(row: sa.Row[Any]) -> Item:
     }
 
 
-def _job(row: sa.Row[Any]) -> Item:
+def _why_held(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, str | None]:
+    """Say for what those among these jobs wait that have no time to run at, by handler."""
+    names = {row.handler for row in rows if row.state == "waiting" and row.due_at is None}
+    if not names:
+        return {}
+    known = registry.look(connection, datetime.now(UTC))
+    return {name: registry.why_held(known, name) for name in names}
+
+
+def _job(row: sa.Row[Any], why_held: Mapping[str, str | None]) -> Item:
+    is_held = row.state == "waiting" and row.due_at is None
     return {
         "id": row.id,
         "handler": row.handler,
         "state": row.state,
         "reason": row.reason,
         "next_attempt_at": iso(row.due_at) if row.state == "waiting" else None,
+        "waits_for": why_held.get(row.handler) if is_held else None,
         "running_since": iso(row.started_at) if row.state == "running" else None,
     }
 
@@ -346,6 +358,11 @@ def _rejected(row: sa.Row[Any]) -> Item:
         "reason": row.reason,
         "detail": row.detail,
         "body_bytes": len(row.body),
+        "status": row.status,
+        "method": row.method,
+        "path": row.path,
+        "is_cut": row.is_cut,
+        "announced_bytes": row.announced,
     }
 
 

@@ -6,96 +6,30 @@ import os
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
-import msgspec
 import structlog
 from blinker import Signal
 
 from receiver import signals
 from receiver.errors import StoreError
+from receiver.lines import Line, Lines, as_json
+from receiver.tracebacks import name_of
 
 log: Any = structlog.get_logger("signalbox")
 
 
-Line = dict[str, Any]
-
-
-class Lines:
-    """Where structlog's lines go: rendered and written out together, a moment after the first of them.
-
-    One rendering and one call to the system for all lines of a burst cost a fraction of one for each.
-    """
-
-    PAUSE_SECONDS = 0.02
-
-    def __init__(self) -> None:
-        self.takes_info = True
-        self._stream: TextIO | None = sys.stderr  # None where a process was started without one
-        self._render: Callable[[list[Line]], str] = _as_json
-        self._waiting: deque[Line] = deque()
-        self._some = threading.Event()
-        self._writer: threading.Thread | None = None
-
-    def turn_to(self, stream: TextIO | None, render: Callable[[list[Line]], str]) -> None:
-        self.write_out()
-        self._stream, self._render = stream, render
-
-    def add(self, **line: Any) -> None:
-        self._waiting.append(line)
-        if not self._some.is_set():
-            self._some.set()
-        # Begun by the first line, so that a process that forks before it begins one of its own.
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._keep_writing, name="log", daemon=True)
-            self._writer.start()
-
-    debug = info = warning = error = critical = add
-
-    def _keep_writing(self) -> None:
-        while True:
-            self._some.wait()
-            time.sleep(self.PAUSE_SECONDS)
-            self._some.clear()
-            self.write_out()
-
-    def begin_anew(self) -> None:
-        """In a process that was just forked: what waits is its parent's to write, and so is the thread."""
-        self._waiting.clear()
-        self._some = threading.Event()
-        self._writer = None
-
-    def write_out(self) -> None:
-        """Write what is waiting, now; a log that cannot be written stops nothing else."""
-        lines = []
-        with suppress(IndexError):
-            while True:
-                lines.append(self._waiting.popleft())
-        # Where the disk is full or the stream was closed these lines are gone; the next ones need not be.
-        with suppress(OSError, ValueError):
-            if lines and self._stream:
-                self._stream.write(self._render(lines))
-                self._stream.flush()
-
-
-def _as_json(lines: list[Line]) -> str:
-    for line in lines:
-        line["timestamp"] = datetime.fromtimestamp(line["timestamp"], UTC).isoformat().replace("+00:00", "Z")
-    return _ENCODER.encode_lines(lines).decode("utf-8", "replace")
-
-
 def _for_people(lines: list[Line]) -> str:
-    for line in lines:
-        line["timestamp"] = datetime.fromtimestamp(line["timestamp"], UTC).astimezone().strftime("%H:%M:%S")
     render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=8, pad_level=False, sort_keys=False)
-    return "".join(f"{render(None, '', line)}\n" for line in lines)
+    return "".join(f"{render(None, '', _timed(line))}\n" for line in lines)
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=repr)
+def _timed(line: Line) -> Line:
+    return line | {"timestamp": datetime.fromtimestamp(line["timestamp"], UTC).astimezone().strftime("%H:%M:%S")}
+
+
 LINES = Lines()
 atexit.register(LINES.write_out)
 os.register_at_fork(after_in_child=LINES.begin_anew)
@@ -103,7 +37,7 @@ os.register_at_fork(after_in_child=LINES.begin_anew)
 
 def configure(*, level: str = "info", form: str = "console") -> None:
     """Write to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
-    LINES.turn_to(sys.stderr, _for_people if form == "console" else _as_json)
+    LINES.turn_to(sys.stderr, _for_people if form == "console" else as_json)
     least = getattr(logging, level.upper())
     LINES.takes_info = least <= logging.INFO
     structlog.configure(
@@ -136,11 +70,42 @@ def _duplicated(_sender: object, **told: Any) -> None:
 def _kept(verdict: str, told: dict[str, Any]) -> None:
     # In the way of every answer, so past structlog, whose way to the same line is five times as long.
     if LINES.takes_info:
-        LINES.add(verdict=verdict, **_line(told), event="delivery", level="info", timestamp=time.time())
+        LINES.put({"verdict": verdict, **_line(told), "event": "delivery", "level": "info", "timestamp": time.time()})
+
+
+class _Few:
+    """Lines that anybody can cause: the first between two sums are written, and then how many more there were."""
+
+    MOST = 5
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._count = 0
+
+    def takes(self) -> bool:
+        with self._counting:
+            self._count += 1
+            return self._count <= self.MOST
+
+    def more(self) -> int:
+        """Give how many came that were not taken, and begin anew."""
+        with self._counting:
+            count, self._count = self._count, 0
+        return max(0, count - self.MOST)
+
+
+_REFUSALS = _Few()
 
 
 def _rejected(_sender: object, **told: Any) -> None:
-    log.warning("delivery", verdict="rejected", **_line(told))
+    if _REFUSALS.takes():
+        log.warning("delivery", verdict="rejected", **_line(told))
+
+
+def _refusals_written(_sender: object, *, kept: int, left_out: int) -> None:
+    more = _REFUSALS.more()
+    if more or left_out:
+        log.warning("refusals", more=more, kept=kept, left_out=left_out)
 
 
 def _quarantined(_sender: object, **told: Any) -> None:
@@ -151,16 +116,23 @@ def _unkept(_sender: object, *, error: StoreError, **told: Any) -> None:
     log.error("delivery", verdict="unkept", error=str(error), **_line(told))
 
 
+def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
+    # Told once a second at the most. That idle connections are closed is as it should be.
+    counts = {why: count for why, count in ended.items() if why != "idle"}
+    if counts:
+        log.warning("connections ended", **counts)
+
+
 def _routed(_sender: object, **told: Any) -> None:
     log.info("routed", **told)
 
 
 def _attempted(_sender: object, **told: Any) -> None:
     # Errors of handlers may quote a payload: the line names their type only, the rest is in `signalbox events show`.
-    error = told.pop("error", None)
-    told.pop("cause", None)
+    error, cause = told.pop("error", None), told.pop("cause", None)
     write = log.info if told["outcome"] == "done" else log.warning
-    write("attempt", **_line(told), **({"error": error_name(error)} if error else {}))
+    name = "see events show" if cause is None else name_of(cause)
+    write("attempt", **_line(told), **({"error": name} if error else {}))
 
 
 def _buried(_sender: object, **told: Any) -> None:
@@ -170,6 +142,10 @@ def _buried(_sender: object, **told: Any) -> None:
 
 def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
+
+
+def _deaf(_sender: object, **told: Any) -> None:
+    log.error("listener", **told)
 
 
 def _died(_sender: object, **told: Any) -> None:
@@ -184,13 +160,6 @@ def _unrevived(_sender: object, *, error: Exception, **told: Any) -> None:
     log.error("registration", state="not made again", **told, error=str(error))
 
 
-def error_name(error: str) -> str:
-    """Give the name of the exception that a stored error ends with, without its message."""
-    last = error.strip().splitlines()[-1] if error.strip() else ""
-    name = last.partition(":")[0]
-    return name if name.replace(".", "").replace("_", "").isalnum() and " " not in name else "see events show"
-
-
 def _line(told: dict[str, Any]) -> dict[str, Any]:
     milliseconds = told.pop("milliseconds", None)
     if milliseconds is not None:
@@ -202,12 +171,15 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.event_accepted: _accepted,
     signals.event_duplicated: _duplicated,
     signals.delivery_rejected: _rejected,
+    signals.refusals_written: _refusals_written,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
+    signals.connections_ended: _ended,
     signals.event_routed: _routed,
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,
     signals.worker_troubled: _troubled,
+    signals.listener_failed: _deaf,
     signals.registration_died: _died,
     signals.registration_revived: _revived,
     signals.registration_unrevived: _unrevived,

@@ -1,5 +1,6 @@
 """Tells Sentry of unhandled errors, dead jobs and dead registrations, by their names: no payload or key leaves."""
 
+import atexit
 from typing import Any
 
 import sentry_sdk
@@ -12,6 +13,10 @@ KEPT = frozenset(
     {"event_id", "timestamp", "level", "platform", "release", "environment", "tags", "exception", "message",
      "fingerprint", "sdk", "contexts", "type", "logger"}
 )  # fmt: skip
+
+# Longer than it takes to tell of a few jobs a Sentry that is a second away; and web and worker, which may have used up
+# their grace before (25 and 20 s), end with it in time for a host that kills after 30 s or little more.
+FLUSH_SECONDS = 8.0
 
 
 def start(dsn: str, *, environment: str, transport: Any = None) -> None:
@@ -26,9 +31,17 @@ def start(dsn: str, *, environment: str, transport: Any = None) -> None:
         max_breadcrumbs=0,
         before_send=scrub,
     )
+    # Once, however often this is called: tests do.
+    atexit.unregister(flush)
+    atexit.register(flush)
     got_request_exception.connect(_unhandled, weak=False)
     signals.job_buried.connect(_buried, weak=False)
     signals.registration_died.connect(_died, weak=False)
+
+
+def flush() -> None:
+    """Send what waits to be sent, for FLUSH_SECONDS at the most: before a process ends, or it would be lost."""
+    sentry_sdk.flush(timeout=FLUSH_SECONDS)
 
 
 def scrub(event: SentryEvent, _hint: dict[str, Any]) -> SentryEvent:

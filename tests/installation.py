@@ -50,6 +50,7 @@ def settings(database_url: str, **changed: Any) -> dict[str, Any]:
         "WORKER_THREADS": 4,
         "CELERY_BROKER_URL": None,
         "LEASE": timedelta(seconds=30),
+        "STALL": timedelta(seconds=120),
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "json",
         "SENTRY_DSN": None,

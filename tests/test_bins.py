@@ -3,7 +3,7 @@
 import base64
 import re
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from receiver import bins, db
 from receiver.bins import recording
 from receiver.bins.captures import read_form
-from receiver.errors import BinError, NotFoundError
+from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
 from receiver.tables import captures
 from tests.installation import Clock
+from tests.waiting import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -363,3 +364,82 @@ def test_the_fields_and_files_of_a_form_are_listed(engine: sa.Engine, clock: Clo
 )
 def test_a_form_is_read_and_what_is_none_does_no_harm(content_type: str, body: bytes, fields: list[list[str]]) -> None:
     assert read_form(Headers([("Content-Type", content_type)]), body)[0] == fields
+
+
+# Captures that come together
+
+
+def test_captures_that_come_together_share_a_commit_and_each_has_its_number(engine: sa.Engine, made: str) -> None:
+    recorder = bins.Recorder(engine)
+    commits: list[object] = []
+    replies: list[bins.Reply] = []
+    held, may_go = threading.Event(), threading.Event()
+
+    def wait_once() -> bool:
+        held.set()
+        may_go.wait()
+        return False
+
+    recorder._goes_first = wait_once
+    sa.event.listen(engine, "commit", commits.append)
+    now = datetime.now(UTC)
+    threads = [
+        threading.Thread(target=lambda: replies.append(recorder.record(made, came(), now=now)), daemon=True)
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: held.is_set() and len(recorder._group._open.arrivals) == 20, "all wait for one commit")
+    commits.clear()
+    may_go.set()
+    for thread in threads:
+        thread.join()
+    assert len({reply.capture_id for reply in replies}) == 20
+    assert len(commits) == 1
+    assert sorted(numbers(engine)) == list(range(1, 21))
+
+
+def test_a_request_to_no_bin_fails_alone_among_those_that_share_its_commit(engine: sa.Engine, made: str) -> None:
+    now = datetime.now(UTC)
+    asked = [recording.Came(name=name, request=came(), at=now, may_make=False) for name in (made, "nowhere", made)]
+    with db.writing(engine) as connection:
+        first, lost, last = recording._record(connection, asked)
+    assert isinstance(lost, NotFoundError)
+    assert isinstance(first, bins.Reply)
+    assert isinstance(last, bins.Reply)
+    assert sorted(numbers(engine)) == [1, 2]
+
+
+def test_deliveries_that_wait_go_before_captures(engine: sa.Engine, made: str) -> None:
+    asked: list[bool] = []
+
+    def wait_for_three() -> bool:
+        asked.append(True)
+        return len(asked) < 3
+
+    bins.Recorder(engine, goes_first=wait_for_three).record(made, came(), now=datetime.now(UTC))
+    assert (len(asked), numbers(engine)) == (3, [1])
+
+
+def test_a_delivery_that_never_ends_to_wait_holds_no_capture_up_for_ever(
+    engine: sa.Engine, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bins.Recorder, "LETS_PASS_SECONDS", 0.01)
+    bins.Recorder(engine, goes_first=lambda: True).record(made, came(), now=datetime.now(UTC))
+    assert numbers(engine) == [1]
+
+
+def test_captures_beyond_those_that_may_wait_are_asked_to_come_again(
+    engine: sa.Engine, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording._Group, "MOST_WAITING", 1)
+    recorder, may_go = bins.Recorder(engine), threading.Event()
+    recorder._goes_first = lambda: not may_go.wait()
+    first = threading.Thread(target=lambda: recorder.record(made, came(), now=datetime.now(UTC)), daemon=True)
+    first.start()
+    until(lambda: recorder._group._open.arrivals, "one waits")
+    with pytest.raises(StoreError, match="too many captures"):
+        recorder.record(made, came(), now=datetime.now(UTC))
+    may_go.set()
+    first.join()
+    assert numbers(engine) == [1]

@@ -24,10 +24,12 @@ WITH_EXAMPLES = ["README.md", "docs/handlers.md"]
 # In capitals, in backticks, and no settings of ours.
 NOT_SETTINGS = {
     "API_EXAMPLES",  # of the tests
+    "COVERED",  # of the mutation tester
     "CATALOGUE",  # a variable of the example in docs/handlers.md
     "FORWARDED_ALLOW_IPS",  # gunicorn's
     "GUNICORN_CMD_ARGS",  # gunicorn's
     "KNOWN",  # what the module of a source gives
+    "PATIENCE_SECONDS",  # of the tests
     "SOURCES",  # in receiver/sources
 } | {name for name in box.KNOWN if "." not in name}  # triggers of Box
 

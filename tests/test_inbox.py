@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from receiver import db
 from receiver.errors import StoreError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
-from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, new_id, write_arrivals
+from receiver.inbox import Arrival, Batch, Group, Inbox, Receipt, lowest_id, new_id, write_arrivals
 from receiver.sources import SOURCES
-from receiver.tables import deliveries, events, quarantined, rejected
+from receiver.tables import deliveries, events, pulse, quarantined, rejected
 from tests.installation import Clock, delivery
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -47,7 +47,7 @@ def test_a_delivery_is_kept_byte_for_byte(inbox: Inbox, engine: sa.Engine, clock
     assert Headers.from_bytes(row["headers"]).pairs == came.headers.pairs
 
 
-@limits(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@limits(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     body=st.binary(max_size=300),
     pairs=st.lists(
@@ -95,6 +95,23 @@ def test_two_sources_may_use_one_identity(inbox: Inbox, engine: sa.Engine, clock
     assert not inbox.accept(replace(came, source="filestack"), event, PRIMARY).duplicate
 
 
+def test_a_duplicate_is_counted_on_the_event_of_its_own_source(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    event = SOURCES["box"].parse(came)
+    ids = {source: inbox.accept(replace(came, source=source), event, PRIMARY).event_id for source in SOURCES}
+    for source, id_ in ids.items():
+        assert inbox.accept(replace(came, source=source), event, PRIMARY) == Receipt(id_, duplicate=True)
+    assert [(row["source"], row["deliveries"]) for row in rows(engine, events)] == [(source, 2) for source in SOURCES]
+    assert [row["event_id"] for row in rows(engine, deliveries)] == list(ids.values())
+
+
+def test_two_sources_may_have_one_unreadable_body(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:
+    came = Delivery(source="box", body=b"not json", headers=Headers(), received_at=clock())
+    ids = {inbox.quarantine(replace(came, source=source), PRIMARY, {"body": ["No."]}) for source in SOURCES}
+    assert len(ids) == len(SOURCES)
+    assert [(row["source"], row["deliveries"]) for row in rows(engine, quarantined)] == [(s, 1) for s in SOURCES]
+
+
 def test_event_ids_sort_by_time(inbox: Inbox, clock: Clock) -> None:
     ids = []
     for number in range(20):
@@ -102,6 +119,14 @@ def test_event_ids_sort_by_time(inbox: Inbox, clock: Clock) -> None:
         clock.pass_by(milliseconds=1)
     assert ids == sorted(ids)
     assert len(set(ids)) == 20
+
+
+def test_an_id_says_when_it_came_to_the_millisecond(inbox: Inbox, clock: Clock) -> None:
+    clock.pass_by(microseconds=123_999)
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    ids = [accept(inbox, came).event_id, inbox.reject(came, MISMATCH), inbox.quarantine(came, PRIMARY, {})]
+    for id_ in ids:
+        assert lowest_id(clock()) <= id_ < lowest_id(clock(), milliseconds=1)
 
 
 def refuse(inbox: Inbox, clock: Clock, count: int, size: int) -> list[str]:
@@ -119,6 +144,23 @@ def test_rejected_deliveries_are_capped_by_bytes_the_oldest_out_first(engine: sa
     capped = Inbox(engine, rejected_max_count=100, rejected_max_bytes=250)
     ids = refuse(capped, clock, 5, 100)
     assert [row["id"] for row in rows(engine, rejected)] == ids[3:]
+
+
+def test_as_many_rejected_deliveries_are_kept_as_the_caps_say_and_no_more(engine: sa.Engine, clock: Clock) -> None:
+    for capped in (
+        Inbox(engine, rejected_max_count=4, rejected_max_bytes=10_000),
+        Inbox(engine, rejected_max_count=100, rejected_max_bytes=40),
+    ):
+        ids = refuse(capped, clock, 6, 10)
+        assert [row["id"] for row in rows(engine, rejected)] == ids[2:]
+
+
+def test_a_probe_writes_each_time(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
+    for _ in range(2):
+        clock.pass_by(minutes=1)
+        inbox.probe(clock())
+        with engine.connect() as connection:
+            assert connection.execute(sa.select(pulse.c.at)).scalars().all() == [clock()]
 
 
 def test_a_rejected_delivery_keeps_its_reason(inbox: Inbox, engine: sa.Engine, clock: Clock) -> None:
@@ -144,11 +186,8 @@ def test_a_quarantined_delivery_is_kept_once_and_counted(inbox: Inbox, engine: s
 
 
 @pytest.mark.sqlite_only
-def test_a_locked_database_is_told_as_a_store_error(
-    engine: sa.Engine, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
-    impatient = sa.create_engine(engine.url, connect_args={"timeout": 0.05})
+def test_a_locked_database_is_told_as_a_store_error(engine: sa.Engine, clock: Clock) -> None:
+    impatient = db.open_engine(str(engine.url), limit=timedelta(seconds=0.05))
     inbox = Inbox(impatient, rejected_max_count=1, rejected_max_bytes=1)
     with db.writing(engine), pytest.raises(StoreError, match="locked"):
         refuse(inbox, clock, 1, 1)
@@ -173,7 +212,7 @@ def together(arrivals: list[Any], keep: Any) -> list[Any]:
     barrier = threading.Barrier(len(arrivals))
 
     def come(place: int) -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE_SECONDS)
         try:
             outcomes[place] = keep(arrivals[place])
         except StoreError as error:
@@ -183,7 +222,7 @@ def together(arrivals: list[Any], keep: Any) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
     return outcomes
 
 
@@ -220,7 +259,7 @@ def test_deliveries_that_come_together_share_a_commit(engine: sa.Engine) -> None
         )
         pool.start()
         until(lambda: len(group._open.arrivals) >= 20, "they have gathered")
-    pool.join(60)
+    pool.join(PATIENCE_SECONDS)
     assert sizes == [20]
     assert len(rows(engine, events)) == 20
 
@@ -269,7 +308,7 @@ def test_a_leader_that_is_cut_short_leaves_nobody_waiting() -> None:
         take()
         raise KeyboardInterrupt
 
-    batch = Batch()
+    batch: Batch[Arrival, Receipt] = Batch()
     with pytest.raises(KeyboardInterrupt):
         Group(cut)._lead(batch)
     assert batch.ended.is_set()
@@ -288,7 +327,7 @@ def test_a_leader_that_is_cut_short_while_it_gathers_leaves_nobody_waiting(
 
     joiner = threading.Thread(target=join, daemon=True)
 
-    def cut(_batch: Batch) -> None:
+    def cut(_batch: Batch[Arrival, Receipt]) -> None:
         joiner.start()
         until(lambda: len(group._open.arrivals) >= 2, "one has joined")
         raise KeyboardInterrupt
@@ -297,7 +336,7 @@ def test_a_leader_that_is_cut_short_while_it_gathers_leaves_nobody_waiting(
         patch.setattr(group, "_gather", cut)
         with pytest.raises(KeyboardInterrupt):
             group.keep(arrival(1), size=1)
-    joiner.join(20)
+    joiner.join(PATIENCE_SECONDS)
     assert joined
     assert not group.keep(arrival(3), size=1).duplicate
 
@@ -321,9 +360,9 @@ def test_beyond_what_may_wait_a_sender_is_told_to_come_again(
             )
         )
         pool.start()
-        until(lambda: len(group._open.arrivals) >= 5, "five wait", seconds=10)
-        until(lambda: _coming() <= 5, "the others were sent away", seconds=10)
-    pool.join(20)
+        until(lambda: len(group._open.arrivals) >= 5, "five wait")
+        until(lambda: _coming() <= 5, "the others were sent away")
+    pool.join(PATIENCE_SECONDS)
     assert sum(isinstance(outcome, StoreError) for outcome in outcomes) == 3
     assert len(rows(engine, events)) == 5
 
@@ -353,17 +392,16 @@ def test_writers_of_one_file_take_turns_across_processes(engine: sa.Engine) -> N
 
 
 @pytest.mark.sqlite_only
-def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db, "BUSY_SECONDS", 0.05)
+def test_a_writer_that_waits_too_long_for_its_turn_says_who_has_it(engine: sa.Engine) -> None:
+    impatient = db.open_engine(str(engine.url), limit=timedelta(seconds=0.05))
     with db.turn(engine):
         pass
     other = os.open(f"{engine.url.database}-turn", os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(StoreError, match="another process has held"), db.writing(engine):
+    with pytest.raises(StoreError, match="another process has held"), db.writing(impatient):
         pass
     os.close(other)
+    impatient.dispose()
 
 
 @pytest.mark.sqlite_only

@@ -26,7 +26,7 @@ from receiver.tables import attempts, tallies
 from receiver.worker import Worker
 from tests.acceptance.service import Service
 from tests.installation import KEYS, Clock, arrive, delivery
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -98,7 +98,7 @@ def test_processes_that_write_at_the_same_moment_lose_nothing(engine: sa.Engine,
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert set(totals(engine).values()) == {40}
 
 
@@ -198,6 +198,7 @@ def test_each_delivery_is_counted_with_its_source_and_what_became_of_it(app: Fla
         ("source", "box", "accepted"): 1,
         ("source", "box", "duplicate"): 1,
         ("source", "filestack", "rejected"): 1,
+        ("refused", "filestack/signature_missing", "refused"): 1,
     }
 
 
@@ -276,7 +277,7 @@ def test_only_what_was_started_last_counts(engine: sa.Engine) -> None:
     first.write_out()
     assert totals(engine) == {}
     last.write_out()
-    assert totals(engine) == {("source", "box", "rejected"): 1}
+    assert totals(engine) == {("source", "box", "rejected"): 1, ("refused", "box/x", "refused"): 1}
 
 
 # How long jobs wait
@@ -368,7 +369,7 @@ def test_counts_are_written_by_themselves(engine: sa.Engine, tally: Tally, monke
     (writer,) = [thread for thread in threading.enumerate() if thread.name == "tally"]
     assert writer.daemon
     tally.stop()
-    writer.join(60)
+    writer.join(PATIENCE_SECONDS)
     assert not writer.is_alive()
 
 
@@ -389,8 +390,8 @@ reject(20 if child == 0 else 100)
 if child:
     os.waitpid(child, 0)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    assert totals(engine) == {("source", "box", "rejected"): 123}
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_SECONDS)
+    assert totals(engine) == {("source", "box", "rejected"): 123, ("refused", "box/x", "refused"): 123}
 
 
 @pytest.mark.sqlite_only
@@ -399,7 +400,7 @@ def test_a_process_that_counted_nothing_writes_nothing_when_it_ends(
 ) -> None:
     arrive(inbox, clock)
     script = f"from receiver import db, metrics; metrics.start(db.open_engine({database_url!r}))"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_SECONDS)
     assert steps_of(engine) == set()
 
 

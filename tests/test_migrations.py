@@ -23,6 +23,7 @@ from receiver.errors import HeldError
 from receiver.tables import metadata
 from tests import later_release
 from tests.installation import settings
+from tests.waiting import PATIENCE_SECONDS
 
 GROWING = {"events", "deliveries", "jobs", "attempts", "quarantined", "rejected", "captures", "tallies"}
 
@@ -143,7 +144,7 @@ def test_two_upgrades_at_once_make_the_tables_once(
     monkeypatch.setattr(db, "UPGRADE_PAUSE_SECONDS", 0.05)
     with ThreadPoolExecutor(3) as pool:
         for upgrade in [pool.submit(db.upgrade, fresh) for _ in range(3)]:
-            upgrade.result(60)
+            upgrade.result(PATIENCE_SECONDS)
     assert db.is_current(fresh)
 
 

@@ -20,7 +20,7 @@ from receiver.tables import handlers
 from receiver.tables import jobs as table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 HANDLER = "handlers.search.index"
 OTHER = "handlers.log.log_event"
@@ -230,17 +230,17 @@ def halted_before_its_commit(engine: sa.Engine, work: Callable[[], object]) -> I
     def halt(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         if statement.startswith("UPDATE events"):
             arrived.set()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE_SECONDS)
 
     sa.event.listen(engine, "before_cursor_execute", halt)
     thread = threading.Thread(target=work)
     thread.start()
-    assert arrived.wait(60)
+    assert arrived.wait(PATIENCE_SECONDS)
     try:
         yield
     finally:
         go_on.set()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
         sa.event.remove(engine, "before_cursor_execute", halt)
 
 
@@ -268,5 +268,5 @@ def test_neither_pause_nor_resume_misses_a_job_that_is_being_routed(
     with halted_before_its_commit(engine, lambda: jobs.route(engine, [Routing(event_id, [HANDLER])], clock())):
         changing.start()
         until_somebody_waits_for_a_lock(engine)
-    changing.join(60)
+    changing.join(PATIENCE_SECONDS)
     assert due_times(engine) == [clock() if change == "resume" else None]

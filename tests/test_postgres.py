@@ -19,7 +19,7 @@ from receiver.routing import Router
 from receiver.tables import events, jobs
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 CALENDAR = (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 
@@ -51,7 +51,7 @@ def test_two_workers_run_every_job_once(engine: sa.Engine, inbox: Inbox, router:
     until(lambda: column(engine, jobs.c.state) == ["done"] * 200, "all jobs are done")
     stop.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert (len(ran), set(ran)) == (200, accepted)
 
 
@@ -71,10 +71,10 @@ def test_a_worker_is_woken_by_a_commit_and_does_not_wait_for_its_next_look(
     listening = sa.text("SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN signalbox'")
     until(lambda: _count(engine, listening), "the worker listens")
     arrive(inbox, Clock())
-    assert ran.wait(60)
+    assert ran.wait(PATIENCE_SECONDS)
     stop.set()
     arrive(inbox, Clock(), number=2)  # rings once more, so that the worker sees that it is to stop
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 
@@ -101,7 +101,7 @@ def test_two_prune_beside_each_other(engine: sa.Engine, inbox: Inbox, router: Ro
     clock.pass_by(days=31)
     with ThreadPoolExecutor(2) as pool:
         first, second = (pool.submit(_prune, engine, clock) for _ in range(2))
-        assert first.result(60).events + second.result(60).events == 300
+        assert first.result(PATIENCE_SECONDS).events + second.result(PATIENCE_SECONDS).events == 300
     assert column(engine, events.c.id) == []
 
 

@@ -23,6 +23,7 @@ from receiver.tables import attempts, deliveries, events, metadata, quarantined,
 from receiver.tables import jobs as job_table
 from receiver.worker import Worker
 from tests.installation import Clock, arrive, delivery
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -215,6 +216,16 @@ def test_a_worker_prunes_at_most_so_much_at_once_and_goes_on_the_next_time(
     assert pruner.pass_through(threading.Event()) == Pruned()
 
 
+class Counted(threading.Event):
+    """Counts how often it is waited for."""
+
+    waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits += 1
+        return super().wait(timeout)
+
+
 def test_a_worker_does_not_prune_while_jobs_or_events_wait(
     engine: sa.Engine, inbox: Inbox, clock: Clock, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,16 +234,16 @@ def test_a_worker_does_not_prune_while_jobs_or_events_wait(
     work()
     clock.pass_by(days=31)
     arrive(inbox, clock, number=2)
-    pruner, stop, found = Pruner(engine, KEEP, clock=clock), threading.Event(), list[Pruned]()
+    pruner, stop, found = Pruner(engine, KEEP, clock=clock), Counted(), list[Pruned]()
     assert not pruner.is_behind()
     clock.pass_by(seconds=2)
     assert pruner.is_behind()
     thread = threading.Thread(target=lambda: found.append(pruner.pass_through(stop)))
     thread.start()
-    thread.join(0.1)
+    until(lambda: stop.waits > 3, "it has looked a few times")
     assert (found, rows(engine, events)) == ([], 2)
     work()
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert found == [Pruned(events=1)]
 
 
@@ -309,5 +320,5 @@ def test_no_table_is_forgotten() -> None:
     """A table that a later release adds is either pruned, or named here with why not."""
     pruned = {"events", "deliveries", "jobs", "attempts", "quarantined", "captures", "tallies"}
     stays = {"rejected": "capped", "pulse": "one row", "handlers": "one a handler", "bins": "capped, or made by people"}
-    stays["registrations"] = "one a webhook at Box"
+    stays |= {"registrations": "one a webhook at Box", "workers": "forgotten a day after their last sign of life"}
     assert set(metadata.tables) == pruned | set(stays)

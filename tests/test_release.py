@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from receiver import listing, release
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
-from receiver.inbox import Inbox
+from receiver.inbox import Inbox, lowest_id
 from receiver.routing import Router
 from receiver.search import Filters
 from receiver.tables import quarantined, rejected
@@ -54,6 +54,31 @@ def test_what_is_let_in_keeps_its_bytes_its_headers_and_its_time(
     assert base64.b64decode(item["body_base64"]) == came.body
     assert item["headers"] == [list(pair) for pair in came.headers.redacted()]
     assert listing.list_rejected(engine)["items"] == []
+
+
+def test_what_is_let_in_has_an_id_of_the_time_that_it_came_at(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, reject: Reject
+) -> None:
+    before = arrive(inbox, clock, number=1)
+    clock.pass_by(hours=1)
+    since = clock()
+    kept = [reject(2), inbox.quarantine(delivery("box", "FILE.MOVED", at=since), PRIMARY, {"trigger": ["Missing."]})]
+    clock.pass_by(hours=1)
+    after = arrive(inbox, clock, number=3)
+    became = [release.release_rejected(engine, inbox, kept[0], PRIMARY), release.release_quarantined(engine, kept[1])]
+    for one in became:
+        assert before < str(one.event) < after
+        assert lowest_id(since) <= str(one.event) < lowest_id(since, milliseconds=1)
+
+
+def test_what_cannot_be_read_is_quarantined_under_an_id_of_the_time_that_it_came_at(
+    engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    since = clock()
+    kept = inbox.reject(unreadable(clock), Refused(Reason.SIGNATURE_MISMATCH, "No."))
+    clock.pass_by(hours=1)
+    became = release.release_rejected(engine, inbox, kept, PRIMARY)
+    assert lowest_id(since) <= str(became.quarantined) < lowest_id(since, milliseconds=1)
 
 
 def test_what_is_let_in_goes_to_its_handlers(

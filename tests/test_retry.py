@@ -32,6 +32,20 @@ def test_jitter_stays_within_a_fifth_either_way(attempt: int, chance: float) -> 
     assert 0.8 * plain <= Policy().wait(attempt, chance=chance) <= 1.2 * plain
 
 
+@pytest.mark.parametrize(("chance", "factor"), [(0, 0.8), (0.25, 0.9), (0.75, 1.1), (1, 1.2)])
+@pytest.mark.parametrize("attempt", [1, 2, 9, 10_000])
+def test_chance_moves_a_wait_by_a_fifth_either_way(attempt: int, chance: float, factor: float) -> None:
+    plain = Policy().wait(attempt, chance=MIDDLE)
+    assert Policy().wait(attempt, chance=chance) == pytest.approx(factor * plain, abs=timedelta(milliseconds=1))
+
+
+def test_chance_moves_what_is_decided_too() -> None:
+    early, late = (decide(Policy(), spent=1, now=NOW, chance=chance) for chance in (0, 1))
+    assert (early, late) == (Again(NOW + timedelta(seconds=8)), Again(NOW + timedelta(seconds=12)))
+    early, late = (decide_lost(Policy(), spent=2, now=NOW, chance=chance) for chance in (0, 1))
+    assert (early, late) == (Again(NOW + timedelta(seconds=24)), Again(NOW + timedelta(seconds=36)))
+
+
 def test_a_failed_attempt_is_followed_by_another_after_the_wait() -> None:
     assert decide(Policy(), spent=1, now=NOW, chance=MIDDLE) == Again(NOW + timedelta(seconds=10))
 
@@ -64,6 +78,11 @@ def test_a_wait_that_is_no_timedelta_is_refused_by_name() -> None:
 
 def test_a_job_lost_once_is_repeated_at_once() -> None:
     assert decide_lost(Policy(), spent=1, now=NOW, chance=MIDDLE) == Again(NOW)
+
+
+def test_a_job_with_two_attempts_is_repeated_at_once_and_one_with_a_single_attempt_never() -> None:
+    assert decide_lost(Policy(attempts=2), spent=1, now=NOW, chance=MIDDLE) == Again(NOW)
+    assert isinstance(decide_lost(Policy(attempts=1), spent=1, now=NOW, chance=MIDDLE), Dead)
 
 
 def test_a_job_lost_again_waits_as_failures_do() -> None:

@@ -1,5 +1,8 @@
 """Workers say what they have loaded; what they said is there for those who load nothing."""
 
+import os
+import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,10 +17,12 @@ from receiver.inbox import Inbox
 from receiver.jobs import Finish, Routing
 from receiver.retry import Again, Dead
 from receiver.routing import BrokenModule, Router
+from receiver.tables import handlers
 from tests.installation import Clock, arrive
 from tests.waiting import until
 
 HERE = f"{__name__}.index_file"
+LOG = f"{__name__}.log_event"
 
 pytestmark = pytest.mark.both_databases
 
@@ -35,7 +40,7 @@ def log_event(event: Event) -> None: ...
 def test_a_worker_says_what_it_has_loaded(engine: sa.Engine, router: Router, clock: Clock) -> None:
     router.on("box:FILE.UPLOADED", "box:FILE.MOVED", attempts=3)(index_file)
     roster.sign_in(engine, router, clock())
-    assert roster.list_handlers(engine) == [
+    assert roster.list_handlers(engine, clock()) == [
         {
             "name": HERE,
             "module": __name__,
@@ -45,6 +50,7 @@ def test_a_worker_says_what_it_has_loaded(engine: sa.Engine, router: Router, clo
             "trouble": None,
             "loaded_at": "2026-05-04T12:00:00Z",
             "paused_at": None,
+            "workers": 1,
         }
     ]
 
@@ -58,35 +64,142 @@ def test_a_module_that_does_not_import_is_there_with_its_traceback(
     assert (item["name"], item["summary"], item["trouble"]) == ("handlers.new", "SyntaxError: no", "Traceback …")
 
 
-def test_signing_in_again_says_what_changed_and_forgets_what_is_gone(
-    engine: sa.Engine, router: Router, clock: Clock
-) -> None:
-    router.on("*")(index_file)
+def named(engine: sa.Engine) -> list[str]:
+    return [item["name"] for item in roster.list_handlers(engine)]
+
+
+def test_signing_in_again_says_what_changed(engine: sa.Engine, router: Router, clock: Clock) -> None:
     router.on("*")(log_event)
-    router.broken["handlers.new"] = BrokenModule("handlers.new", "SyntaxError: no", "Traceback …")
     roster.sign_in(engine, router, clock())
     later = Router()
     later.on("box:*")(log_event)
     clock.pass_by(hours=1)
     roster.sign_in(engine, later, clock())
     (item,) = roster.list_handlers(engine)
-    assert (item["name"], item["patterns"]) == (f"{__name__}.log_event", ["box:*"])
+    assert (item["name"], item["patterns"]) == (LOG, ["box:*"])
     assert item["loaded_at"] == "2026-05-04T13:00:00Z"
 
 
-def test_a_paused_handler_stays_paused_and_is_not_forgotten(engine: sa.Engine, router: Router, clock: Clock) -> None:
-    router.on("*")(index_file)
-    router.on("*")(log_event)
-    roster.sign_in(engine, router, clock())
-    jobs.pause_handler(engine, HERE, clock())
-    jobs.pause_handler(engine, f"{__name__}.log_event", clock())
-    later = Router()
-    later.on("*")(log_event)
-    roster.sign_in(engine, later, clock())
+def of_package(package: str, *functions: Callable[[Event], None]) -> Router:
+    """Give a router that has loaded a package, which connected these functions."""
+    router = Router()
+    router.packages[package] = {package}
+    router._loading = package
+    for function in functions:
+        router.on("*")(function)
+    router._loading = None
+    return router
+
+
+def test_a_handler_that_is_taken_out_of_its_package_is_forgotten_when_the_last_worker_that_had_it_ends(
+    engine: sa.Engine, clock: Clock
+) -> None:
+    roster.sign_in(engine, of_package("acme", index_file, log_event), clock(), worker="old")
+    roster.sign_in(engine, of_package("acme", log_event), clock(), worker="new")
+    assert named(engine) == [HERE, LOG]
+    roster.sign_out(engine, "old", clock())
+    assert named(engine) == [LOG]
+
+
+def test_a_worker_with_other_packages_forgets_nothing(engine: sa.Engine, clock: Clock) -> None:
+    roster.sign_in(engine, of_package("acme", index_file), clock(), worker="one")
+    roster.sign_out(engine, "one", clock())
+    clock.pass_by(minutes=5)
+    roster.sign_in(engine, of_package("beta", log_event), clock(), worker="two")
+    assert named(engine) == [HERE, LOG]
+
+
+def test_a_handler_that_two_packages_connect_stays_until_both_are_loaded_without_it(
+    engine: sa.Engine, clock: Clock
+) -> None:
+    for package in ("acme", "beta"):
+        roster.sign_in(engine, of_package(package, index_file), clock(), worker=package)
+        roster.sign_out(engine, package, clock())
+    roster.sign_in(engine, of_package("acme"), clock(), worker="acme")
+    assert named(engine) == [HERE]
+    roster.sign_in(engine, of_package("beta"), clock(), worker="beta")
+    assert named(engine) == []
+
+
+def test_a_package_that_is_not_whole_forgets_nothing_of_it(engine: sa.Engine, clock: Clock) -> None:
+    roster.sign_in(engine, of_package("acme", index_file), clock(), worker="one")
+    roster.sign_out(engine, "one", clock())
+    half = of_package("acme")
+    half.packages["acme"].add("acme.billing")
+    half.broken["acme.billing"] = BrokenModule("acme.billing", "SyntaxError: no", "Traceback …")
+    roster.sign_in(engine, half, clock(), worker="one")
+    assert named(engine) == ["acme.billing", HERE]
+
+
+def test_a_handler_of_a_package_that_nobody_loads_any_more_is_forgotten_after_a_day(
+    engine: sa.Engine, clock: Clock
+) -> None:
+    roster.sign_in(engine, of_package("acme", index_file), clock(), worker="one")
+    roster.sign_in(engine, of_package("beta", log_event), clock(), worker="two")
+    roster.sign_out(engine, "one", clock())
+    clock.pass_by(hours=23)
+    roster.attend(engine, of_package("beta", log_event), clock(), worker="two")
+    roster.tidy(engine, clock())
+    assert named(engine) == [HERE, LOG]
+    clock.pass_by(hours=2)
+    roster.attend(engine, of_package("beta", log_event), clock(), worker="two")
+    roster.tidy(engine, clock())
+    assert named(engine) == [LOG]
+
+
+def test_after_a_week_without_any_worker_the_first_one_waits_for_the_others(engine: sa.Engine, clock: Clock) -> None:
+    roster.sign_in(engine, of_package("acme", index_file), clock(), worker="one")
+    clock.pass_by(days=7)
+    roster.sign_in(engine, of_package("beta", log_event), clock(), worker="two")
+    roster.tidy(engine, clock())
+    assert named(engine) == [HERE, LOG]
+
+
+def test_what_the_release_before_wrote_down_is_kept_for_a_day(engine: sa.Engine, clock: Clock) -> None:
+    row = {"name": HERE, "module": "acme", "patterns": ["*"], "attempts": 3, "summary": ""}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(handlers), row | {"loaded_at": clock() - timedelta(days=90)})
+    roster.sign_in(engine, of_package("acme", log_event), clock(), worker="one")
+    assert named(engine) == [HERE, LOG]
+    clock.pass_by(hours=25)
+    roster.attend(engine, of_package("acme", log_event), clock(), worker="one")
+    roster.tidy(engine, clock())
+    assert named(engine) == [LOG]
+
+
+def test_a_paused_handler_stays_paused_and_is_not_forgotten(engine: sa.Engine, clock: Clock) -> None:
+    roster.sign_in(engine, of_package("acme", index_file, log_event), clock(), worker="one")
+    for name in (HERE, LOG):
+        jobs.pause_handler(engine, name, clock())
+    roster.sign_out(engine, "one", clock())
+    roster.sign_in(engine, of_package("acme", log_event), clock())
     assert [item["paused_at"] is not None for item in roster.list_handlers(engine)] == [True, True]
     jobs.resume_handler(engine, HERE, clock())
-    roster.sign_in(engine, later, clock())
-    assert [item["name"] for item in roster.list_handlers(engine)] == [f"{__name__}.log_event"]
+    roster.sign_in(engine, of_package("acme", log_event), clock())
+    assert named(engine) == [LOG]
+
+
+def test_a_handler_is_forgotten_by_hand_unless_a_running_worker_has_it(engine: sa.Engine, clock: Clock) -> None:
+    roster.sign_in(engine, of_package("acme", index_file), clock(), worker="one")
+    assert not roster.forget(engine, HERE, clock())
+    roster.sign_out(engine, "one", clock())
+    assert roster.forget(engine, HERE, clock())
+    assert named(engine) == []
+
+
+def test_every_worker_that_runs_is_listed_with_what_it_has_loaded(engine: sa.Engine, clock: Clock) -> None:
+    began = clock()
+    roster.sign_in(engine, of_package("acme", index_file), began, worker="one")
+    clock.pass_by(seconds=50)
+    roster.sign_in(engine, of_package("beta", log_event), clock(), worker="two")
+    one, two = roster.list_workers(engine, clock())
+    assert (one["id"], one["packages"], one["handlers"]) == ("one", ["acme"], [HERE])
+    assert (one["host"], one["pid"]) == (socket.gethostname(), os.getpid())
+    assert (one["started_at"], two["id"]) == ("2026-05-04T12:00:00Z", "two")
+    clock.pass_by(seconds=20)
+    assert [each["id"] for each in roster.list_workers(engine, clock())] == ["two"]
+    roster.attend(engine, of_package("acme", index_file), clock(), worker="one")
+    assert [each["id"] for each in roster.list_workers(engine, clock())] == ["one", "two"]
 
 
 def test_one_handler_is_shown_and_a_name_that_is_nearly_right_gets_a_hint(
@@ -123,7 +236,7 @@ def test_a_sign_in_that_fails_does_not_keep_the_worker_from_working(engine: sa.E
         connection.exec_driver_sql("DROP TABLE handlers")
     with pytest.raises(StoreError):
         roster.sign_in(engine, router, Clock()())
-    sign_in(engine, router)
+    sign_in(engine, router, "w")
 
 
 def test_the_jobs_of_each_handler_are_counted_by_state(
@@ -178,6 +291,8 @@ def test_the_latest_failures_of_a_handler_are_listed(engine: sa.Engine, inbox: I
 def test_a_worker_that_lives_says_so(engine: sa.Engine) -> None:
     assert roster.last_sign(engine) is None
     began = datetime.now(UTC)
-    with roster.beating(engine):
+    with roster.attending(engine, Router(), "w"):
         sign = until(lambda: roster.last_sign(engine), "a sign of life")
+        until(lambda: roster.list_workers(engine, datetime.now(UTC)), "the worker is there")
     assert sign >= began.replace(microsecond=0)
+    assert roster.list_workers(engine, datetime.now(UTC)) == [], "one that ends in peace takes its row along"

@@ -9,6 +9,7 @@ import pytest
 from config import ROOT
 from receiver.cli import COMMANDS
 from tests.installation import BOX_KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 WEB = {"flask_smorest", "receiver.web.api.events", "receiver.web.pages.inbox", "receiver.web.site"}
 SELDOM = {"alembic", "box_sdk_gen", "boxsdk", "celery", "gevent", "httpx", "sentry_sdk"}
@@ -38,7 +39,9 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
 
 
 def loaded_by(*words: str) -> set[str]:

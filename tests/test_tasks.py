@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
-from receiver import dispatch, jobs, signals, tasks
+from receiver import dispatch, jobs, roster, signals, tasks
 from receiver.errors import Discard, Retry, StoreError
 from receiver.events import Event
 from receiver.inbox import Inbox
@@ -23,7 +23,7 @@ from receiver.tables import jobs as table
 from receiver.tasks import LEAST_HANDED, MERCY, QUEUE, TASK, Dispatcher, Keeper, Runner, make_celery, serve
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.both_databases
 
@@ -261,7 +261,7 @@ def test_a_dispatcher_goes_on_after_the_broker_was_away(
         until(lambda: len(broker.messages) == 1, "the job is handed over")
         stop.set()
         dispatcher.wake()
-        thread.join(60)
+        thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 
@@ -353,6 +353,21 @@ def test_a_handler_may_ask_for_a_later_run_or_for_none(
     }
 
 
+def test_a_process_of_celerys_tells_how_each_attempt_ended(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def note(_sender: object, **about: Any) -> None:
+        told.append((about["job_id"], about["outcome"]))
+
+    router.on("*")(print)
+    route(engine, inbox, router, clock, count=2)
+    with signals.attempt_finished.connected_to(note):
+        runner.run(handed(engine, clock))
+    assert told == [(row.id, "done") for row in rows(engine)]
+
+
 def test_a_message_that_comes_late_or_twice_runs_nothing(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:
@@ -372,7 +387,7 @@ def test_the_lease_of_a_job_is_kept_for_as_long_as_its_handler_runs(
 
     @router.on("*")
     def lasts(event: Event) -> None:
-        release.wait(60)
+        release.wait(PATIENCE_SECONDS)
 
     now = Clock()
     route(engine, inbox, router, now)
@@ -383,7 +398,7 @@ def test_the_lease_of_a_job_is_kept_for_as_long_as_its_handler_runs(
     first = rows(engine)[0].due_at
     until(lambda: rows(engine)[0].due_at > first + timedelta(seconds=0.5), "its lease is renewed")
     release.set()
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert outcomes(engine) == ["done"]
 
 
@@ -407,6 +422,36 @@ def test_a_job_that_is_lost_and_comes_back_to_the_same_process_keeps_its_second_
         assert renewed[-1] == second
 
 
+def test_what_is_thrown_in_after_a_handler_is_a_failed_attempt(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def comes_late(_claim: jobs.Claim) -> jobs.Finish:
+        raise SoftTimeLimitExceeded
+
+    router.on("*")(print)
+    route(engine, inbox, router, clock)
+    monkeypatch.setattr(runner._worker, "attempt", comes_late)
+    runner.run(handed(engine, clock))
+    assert (rows(engine)[0].state, outcomes(engine)) == ("waiting", ["failed"])
+
+
+def test_leases_are_kept_by_a_new_thread_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _told: None)
+    renewed: list[int] = []
+
+    def renew(_claims: list[jobs.Claim]) -> None:
+        renewed.append(1)
+        if len(renewed) == 1:
+            raise SystemExit
+
+    keeper = Keeper(renew, every=timedelta(milliseconds=1))
+    claim = jobs.Claim(1, "acme.index", 1, 1, Clock()(), None)  # type: ignore[arg-type]
+    with keeper.keeping([claim]):
+        until(lambda: keeper._thread and not keeper._thread.is_alive(), "the thread has ended")
+    with keeper.keeping([claim]):
+        until(lambda: len(renewed) > 1, "leases are renewed again")
+
+
 def test_what_ended_while_the_database_was_away_is_written_when_it_is_back(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:
@@ -420,9 +465,9 @@ def test_what_ended_while_the_database_was_away_is_written_when_it_is_back(
     route(engine, inbox, router, clock)
     thread = threading.Thread(target=runner.run, args=(handed(engine, clock),), daemon=True)
     thread.start()
-    assert is_away.wait(60)
+    assert is_away.wait(PATIENCE_SECONDS)
     _rename(engine, "away", "attempts")
-    thread.join(60)
+    thread.join(PATIENCE_SECONDS)
     assert outcomes(engine) == ["done"]
 
 
@@ -449,11 +494,46 @@ def _rename(engine: sa.Engine, name: str, new: str) -> None:
         connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO {new}")
 
 
-def test_a_handler_that_is_not_here_fails_its_job_and_says_so(
+def test_a_job_whose_handler_this_process_lacks_comes_again_later_without_using_an_attempt(
+    engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
+) -> None:
+    elsewhere = Router()
+    elsewhere.on("*")(print)
+    roster.sign_in(engine, elsewhere, clock(), worker="one")
+    route(engine, inbox, elsewhere, clock)
+    runner.run(handed(engine, clock))
+    (row,) = rows(engine)
+    assert (row.state, row.attempt, row.due_at, outcomes(engine)) == ("waiting", 0, clock() + LEASE / 3, [])
+    clock.pass_by(seconds=10)
+    Runner(engine, elsewhere, clock=clock).run(handed(engine, clock))
+    assert outcomes(engine) == ["done"]
+
+
+def test_a_job_whose_handler_nobody_has_waits_without_a_time(
     engine: sa.Engine, inbox: Inbox, router: Router, runner: Runner, clock: Clock
 ) -> None:
     event_id = arrive(inbox, clock)
     jobs.route(engine, [jobs.Routing(event_id, ["handlers.gone.away"])], clock())
     runner.run(handed(engine, clock))
-    with engine.connect() as connection:
-        assert connection.execute(sa.select(attempts.c.error)).scalar_one() == "no handler is named handlers.gone.away"
+    (row,) = rows(engine)
+    assert (row.state, row.attempt, row.due_at, outcomes(engine)) == ("waiting", 0, None, [])
+
+
+def test_a_dispatcher_gives_events_to_the_handlers_of_other_workers_and_hands_over_its_own(
+    engine: sa.Engine, inbox: Inbox, router: Router, broker: Broker, clock: Clock
+) -> None:
+    elsewhere = Router()
+    elsewhere.on("*")(print)
+    roster.sign_in(engine, elsewhere, clock(), worker="one")
+
+    @router.on("*")
+    def own(event: Event) -> None: ...
+
+    arrive(inbox, clock)
+    dispatcher = dispatcher_of(engine, router, broker, clock)
+    for _ in range(3):
+        dispatcher.turn()
+    names = {row.id: row.handler for row in rows(engine)}
+    assert sorted(names.values()) == ["builtins.print", router.handlers()[0].name]
+    assert [names[job_id] for job_id in broker.sent()] == [router.handlers()[0].name]
+    assert {row.attempt for row in rows(engine)} == {0}

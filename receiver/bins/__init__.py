@@ -2,7 +2,7 @@
 
 from receiver.bins.captures import Capture, Request, captures_after, list_captures, read_capture, show_capture
 from receiver.bins.names import is_name, suggest
-from receiver.bins.recording import MOST_AUTO_BINS, Reply, Secret, record, secret_of
+from receiver.bins.recording import MOST_AUTO_BINS, Recorder, Reply, Secret, record, secret_of
 from receiver.bins.setup import SERVERS_OWN, STANDARD_BODY, Changes
 from receiver.bins.store import Item, Page, change, clear, create, delete, list_bins, prune, show_bin
 
@@ -14,6 +14,7 @@ __all__ = [
     "Changes",
     "Item",
     "Page",
+    "Recorder",
     "Reply",
     "Request",
     "Secret",

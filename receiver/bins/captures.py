@@ -28,6 +28,8 @@ class Request:
     """One request as it came.
 
     `path` is what stands below the bin's address, "" or with its slash; it and `query` are as they were sent, in ASCII.
+    One that was `refused_with` a status has only the beginning of its body, which `is_cut`; `announced` is how long it
+    was to be, None where nobody said.
     """
 
     method: str
@@ -36,6 +38,9 @@ class Request:
     client: str
     headers: Headers
     body: bytes
+    is_cut: bool = False
+    announced: int | None = None
+    refused_with: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,8 @@ def read_capture(engine: sa.Engine, name: str, capture_id: str) -> Capture:
             client=row.client,
             headers=Headers.from_bytes(row.headers),
             body=row.body,
+            is_cut=row.is_cut,
+            announced=row.announced,
         ),
     )
 
@@ -172,4 +179,6 @@ def _line(row: sa.Row[Any]) -> Item:
         "client": row.client,
         "answered": row.answered,
         "body_bytes": row.size,
+        "is_cut": row.is_cut,
+        "announced_bytes": row.announced,
     }

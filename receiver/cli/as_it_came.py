@@ -29,6 +29,14 @@ def header_lines(pairs: Iterable[Sequence[str]]) -> RenderableType:
     return screen.facts((name, value) for name, value in pairs)
 
 
+def body_heading(item: Any) -> str:
+    """Say how long a body is; of one that is cut, how much of how much is here."""
+    if not item["is_cut"]:
+        return f"Body, {item['body_bytes']:,} bytes"
+    whole = item["announced_bytes"]
+    return f"Body, cut: the first {item['body_bytes']:,} bytes of {f'{whole:,}' if whole else 'more'}"
+
+
 def body_lines(body: bytes) -> list[RenderableType]:
     """Give a body as text if it is text, as a hex dump if not; of long ones the beginning."""
     if not body:

@@ -160,7 +160,7 @@ def _grid(captures: Sequence[store.Item], now: datetime) -> RenderableType:
             _target(one),
             one["client"],
             str(one["answered"]),
-            f"{one['body_bytes']:,}",
+            f"{one['body_bytes']:,}{' (cut)' if one['is_cut'] else ''}",
         )
         for one in captures
     ]
@@ -185,7 +185,7 @@ def _show_capture(item: store.Item, now: datetime) -> None:
         if lines:
             screen.show(screen.heading(title), as_it_came.header_lines(lines))
     body = as_it_came.body_of(item)
-    screen.show(screen.heading(f"Body, {len(body):,} bytes"), *as_it_came.body_lines(body))
+    screen.show(screen.heading(as_it_came.body_heading(item)), *as_it_came.body_lines(body))
 
 
 def _address(item: store.Item) -> str:

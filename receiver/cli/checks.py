@@ -18,6 +18,7 @@ from receiver.cli.installation import load_handlers
 from receiver.errors import HandlerError, StoreError
 from receiver.inbox import Inbox
 from receiver.metrics import gauges
+from receiver.registry import UNSEEN
 from receiver.search import Filters
 from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from receiver.web.hooks import Gate
@@ -31,6 +32,10 @@ SKEWED = timedelta(seconds=2)
 PATIENCE_SECONDS = 10
 FEW_BYTES = 1024**3
 TOO_FEW_BYTES = 100 * 1024**2
+MEND_DAMAGE = (
+    "Stop web and worker, copy the file and those beside it elsewhere, and restore a backup (docs/operations.md). "
+    "One made since may hold the damage too. Or save what can be read: sqlite3 FILE .recover"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def database(app: Flask) -> Iterator[Finding]:
             return
         yield Finding("database", "ok", f"{where}: a commit takes {_commit(inbox):.0f} ms")
     except (StoreError, OSError) as error:
-        yield Finding("database", "fail", f"{where}: {error}", "Start the database, or put DATABASE_URL right.")
+        mend = "Start the database, or put DATABASE_URL right."
+        yield Finding("database", "fail", f"{where}: {error}", MEND_DAMAGE if db.is_damage(error) else mend)
 
 
 def _commit(inbox: Inbox) -> float:
@@ -109,27 +115,55 @@ def handlers(app: Flask) -> Iterator[Finding]:
     if not here and not router.broken:
         yield Finding("handlers", "warn", "none: events are kept and nothing happens", "docs/handlers.md")
     known = {item["name"]: item for item in roster.list_handlers(_engine(app)) if item["loaded_at"]}
+    some_runs = any(item["workers"] for item in known.values())
     paused = sorted(name for name, item in known.items() if item["paused_at"])
     for name in paused:
         yield Finding("handlers", "warn", f"{name} is paused: its jobs wait", f"signalbox handlers resume {name}")
-    new = sorted(here - known.keys()) if known else []
+    loaded = {name for name, item in known.items() if item["workers"] or not some_runs}
+    new = sorted(here - loaded - {*paused}) if known else []
     if new:
-        said = f"not loaded by the worker that started last: {', '.join(new)}"
-        yield Finding("handlers", "warn", said, "Restart the worker.")
+        said = f"not loaded by any worker that runs: {', '.join(new)}"
+        yield Finding("handlers", "warn", said, "Restart the worker, or start one with these HANDLERS.")
     if here and not paused and not new:
         yield Finding("handlers", "ok", words.count(len(here), "handler"))
 
 
 def worker(app: Flask) -> Iterator[Finding]:
+    """Name every worker that runs, since when, and what it has loaded."""
     seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
+    running = roster.list_workers(_engine(app), now)
+    for one in running:
+        since = words.span(now - words.parse(one["started_at"]))
+        loaded = words.count(len(one["handlers"]), "handler")
+        of = f" of {', '.join(one['packages'])}" if one["packages"] else ""
+        state: State = "fail" if one["broken"] else "ok"
+        does_not = f"; {', '.join(one['broken'])} does not import" if one["broken"] else ""
+        said = f"process {one['pid']} on {one['host']} for {since}, with {loaded}{of}{does_not}"
+        yield Finding("worker", state, said, "signalbox handlers list" if one["broken"] else "")
+    if running:
+        return
     is_production = app.config["ENV"] == "production"
     start = "python wsgi.py worker" if is_production else "signalbox worker (make run starts one)"
     if seen is None:
         yield Finding("worker", "fail", "none has ever run here: events are kept and not handled", start)
-    elif now - seen > roster.UNSEEN:
+    elif now - seen > UNSEEN:
         yield Finding("worker", "fail", f"none runs: the last sign of one was {words.ago(seen, now)}", start)
     else:
         yield Finding("worker", "ok", f"alive {words.ago(seen, now)}")
+
+
+def waits(app: Flask) -> Iterator[Finding]:
+    """Name what jobs wait for that no running worker has loaded."""
+    for one in roster.stranded(_engine(app), datetime.now(UTC)):
+        number = words.count(one.count.number, "job")
+        said = f"{'' if one.count.is_whole else 'at least '}{number} of {one.name}: {one.why}"
+        yield Finding("waits", "fail", said, _mend(one))
+
+
+def _mend(one: roster.Stranded) -> str:
+    if one.is_broken:
+        return "Mend it, and restart the worker: signalbox handlers list shows where."
+    return f"Start a worker that loads it (HANDLERS). Gone for good? signalbox handlers forget {one.name}"
 
 
 def work(app: Flask) -> Iterator[Finding]:
@@ -230,4 +264,4 @@ def _engine(app: Flask) -> sa.Engine:
 
 
 # What needs the tables, and is not asked without them.
-OF_THE_TABLES: tuple[Callable[[Flask], Iterator[Finding]], ...] = (handlers, worker, work, runs, clock)
+OF_THE_TABLES: tuple[Callable[[Flask], Iterator[Finding]], ...] = (handlers, worker, waits, work, runs, clock)

@@ -8,9 +8,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from rich.text import Text
 
+from receiver import db
 from receiver.cli import checks, options, screen
 from receiver.cli.checks import Finding
-from receiver.errors import SettingsError
+from receiver.cli.damage import damage
+from receiver.errors import SettingsError, SignalboxError
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -46,20 +48,30 @@ def _examine(info: ScriptInfo, url: str | None) -> Iterator[Finding]:
 
 
 def _examine_app(app: Flask, url: str | None) -> Iterator[Finding]:
-    yield from checks.settings(app)
-    database = list(checks.database(app))
+    yield from _look("settings", checks.settings(app))
+    database = list(_look("database", checks.database(app)))
     yield from database
-    yield from checks.disk(app)
-    yield from checks.keys(app)
+    yield from _look("disk", checks.disk(app))
+    yield from _look("keys", checks.keys(app))
     if all(finding.state == "ok" for finding in database):
-        for check in checks.OF_THE_TABLES:
-            yield from check(app)
+        for check in (damage, *checks.OF_THE_TABLES):
+            yield from _look(check.__name__, check(app))
     if app.config["CELERY_BROKER_URL"]:
         # Imported where it is used: Celery takes a quarter of a second.
         from receiver.cli.broker import broker
 
-        yield from broker(app)
-    yield from checks.web(app, url)
+        yield from _look("broker", broker(app))
+    yield from _look("web", checks.web(app, url))
+
+
+def _look(name: str, check: Iterator[Finding]) -> Iterator[Finding]:
+    """Give what a check finds. One that fails itself is a finding too, and keeps no other from looking."""
+    try:
+        yield from check
+    except SignalboxError as error:
+        yield Finding(name, "fail", str(error), checks.MEND_DAMAGE if db.is_damage(error) else "")
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one thing, the others are looked at
+        yield Finding(name, "fail", f"it cannot be looked at: {type(error).__name__}: {error}")
 
 
 def _of_settings(stop: SystemExit) -> Iterator[Finding]:

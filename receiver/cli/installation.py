@@ -1,8 +1,11 @@
 """This installation as the commands see it: its tables, its handlers, its command."""
 
+import signal
 import sys
 import sysconfig
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from os.path import relpath
 from pathlib import Path
@@ -12,10 +15,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from receiver import db, metrics, roster
+from receiver import db, forks, metrics, roster, stores
 from receiver.errors import HandlerError, NotFoundError, SettingsError
 from receiver.logs import LINES
 from receiver.routing import Handler, Router, router
+from receiver.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -32,9 +36,26 @@ def open_tables() -> sa.Engine:
 
 def load_handlers() -> Router:
     """Give the router with every handler connected; what modules print while they load goes to standard error."""
-    with redirect_stdout(sys.stderr):
+    began = forks.generation()
+    with redirect_stdout(sys.stderr), _ctrl_c_ends_at_once():
         router.load(current_app.config["HANDLERS"])
+    forks.end_child(began)
     return router
+
+
+@contextmanager
+def _ctrl_c_ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C be no exception: a KeyboardInterrupt is then a module's own, and makes it a broken one."""
+    heeded = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if heeded:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def require_handler(name: str) -> Handler:
@@ -71,18 +92,27 @@ def start_celery(app: Flask) -> "Celery":
     url = app.config["CELERY_BROKER_URL"]
     if not url:
         raise SettingsError({"CELERY_BROKER_URL": ["must be set where Celery runs the jobs: redis://localhost:6379/0"]})
-    engine, lease = app.extensions["signalbox.engine"], app.config["LEASE"]
+    engine, lease, stall = app.extensions["signalbox.engine"], app.config["LEASE"], app.config["STALL"]
     celery = tasks.make_celery(url)
-    tasks.serve(celery, lambda: tasks.Runner(engine, router, lease=lease))
+    tasks.serve(celery, lambda: tasks.Runner(engine, router, lease=lease, watchdog=Watchdog(stall)))
 
     def prepare(**_: object) -> None:
-        with app.app_context():
-            load_handlers()
+        try:
+            with app.app_context():
+                load_handlers()
+        except HandlerError as error:
+            # Celery would log it, and serve with the handlers that were loaded so far.
+            sys.exit(f"Error: {error}")
 
     def write_last(**_: object) -> None:
         # A process of the pool ends without what Python does at an exit.
         LINES.write_out()
         metrics.write_last()
+        stores.close_all()
+        if app.config["SENTRY_DSN"]:
+            from receiver import sentry
+
+            sentry.flush()
 
     worker_init.connect(prepare, weak=False)
     worker_process_shutdown.connect(write_last, weak=False)

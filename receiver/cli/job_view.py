@@ -32,12 +32,19 @@ def grid(items: Sequence[Item], now: datetime) -> Table:
 
 def _news(item: Item, now: datetime) -> str:
     error = last_line(item["last_attempt"] and item["last_attempt"]["error"])
+    if item["state"] == "waiting" and item["next_attempt_at"] is None:
+        return _waits(item)
     if item["state"] == "waiting":
         due = words.parse(item["next_attempt_at"])
         return ": ".join(filter(None, [f"in {words.span(due - now)}" if due > now else "due", error]))
     if item["state"] == "running":
         return _running(item, now)
     return error if item["state"] == "dead" else ""
+
+
+def _waits(job: Item) -> str:
+    """Say for what a job waits that has no time to run at."""
+    return f"waits: {job['waits_for']}" if job["waits_for"] else "waits: a worker takes it in a moment"
 
 
 def _running(job: Item, now: datetime) -> str:
@@ -86,7 +93,7 @@ def _next(job: Item, now: datetime) -> str:
     if job["state"] == "running":
         return f"{_running(job, now)}, since {words.full(words.parse(job['running_since']))}"
     if job["next_attempt_at"] is None:
-        return ""
+        return _waits(job) if job["state"] == "waiting" else ""
     due = words.parse(job["next_attempt_at"])
     if due > now:
         return f"next attempt in {words.span(due - now)}, at {words.full(due)}"

@@ -50,7 +50,7 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | N
             one["id"],
             one["source"],
             screen.styled(one["reason"], "red"),
-            f"{one['body_bytes']:,}",
+            f"{one['body_bytes']:,}{' (cut)' if one['is_cut'] else ''}",
         )
         for one in page["items"]
     ]
@@ -84,12 +84,14 @@ def _show(item: Any, found: Diagnosis, now: datetime) -> None:
     if found.finding or found.is_unexplained:
         pairs.append(("Finding", found.finding or "Nothing that usually goes wrong would explain it."))
     pairs.append(("Mend", found.mend))
+    if item["path"]:
+        pairs.append(("Sent to", f"{item['method']} {item['path']}, answered {item['status']}"))
     screen.show(
         screen.styled(f"A rejected delivery to {item['source']}", "bold"),
         screen.facts(pairs),
         screen.heading("Headers"),
         as_it_came.header_lines(item["headers"]),
-        screen.heading(f"Body, {item['body_bytes']:,} bytes"),
+        screen.heading(as_it_came.body_heading(item)),
         *as_it_came.body_lines(as_it_came.body_of(item)),
     )
 
@@ -192,7 +194,9 @@ def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]
             became = second_look.let_in(one, any_age=any_age, unverified=unverified)
         except NotFoundError:
             continue
-        if not isinstance(became, Refused):
+        if isinstance(became, Refused):
+            yield {"id": one, **_STAYS, "reason": became.reason.value, "detail": became.detail}
+        else:
             yield {"id": one, **asdict(became), "reason": None, "detail": None}
 
 

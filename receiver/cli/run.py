@@ -2,26 +2,22 @@
 
 import errno
 import os
-import signal
 import socket
 import sys
 import sysconfig
-import threading
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
-from honcho.environ import parse_procfile
-from honcho.manager import Manager
 from rich.text import Text
 
 from receiver import db
 from receiver.addresses import address, as_variables, hook_url
 from receiver.cli import screen
 from receiver.cli.installation import ROOT, command
+from receiver.cli.supervisor import parse_procfile, supervise
 
 PROCESSES = ("web", "worker")
-TOLD_TO_STOP = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 @click.command()
@@ -39,7 +35,7 @@ def run(host: str | None, port: int | None) -> None:
     db.upgrade(engine)
     engine.dispose()  # what is forked must not share connections
     _welcome(host, port)
-    sys.exit(_supervise(_environment(host, port)))
+    sys.exit(supervise(_commands(), environment=_environment(host, port), folder=ROOT))
 
 
 def _free_port(host: str, port: int) -> int:
@@ -105,23 +101,9 @@ def _suggestions(on: list[str], *, to: str, before: str) -> Text:
     return Text.assemble(f"\nTry, in another terminal{there}:\n", (lines, "green"), "\n")
 
 
-class _Processes(Manager):  # type: ignore[misc]
-    """honcho's manager, which cannot stop processes before it knows their numbers: it is asked again until it can."""
-
-    def terminate(self) -> None:
-        if self._all_started():
-            super().terminate()
-        else:
-            threading.Timer(0.1, self.terminate).start()
-
-
-def _supervise(environment: dict[str, str]) -> int:
-    """Run the processes until one ends or we are told to stop; give 0 only where we were told to."""
-    lines = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8")).processes
-    manager = _Processes()
-    for name in PROCESSES:
-        manager.add_process(name, lines[name], env=environment, cwd=str(ROOT))
-    # A terminal that is closed would otherwise leave both running, and the port taken.
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    manager.loop()
-    return 0 if manager.returncode in TOLD_TO_STOP else manager.returncode or 1
+def _commands() -> dict[str, str]:
+    commands = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8"))
+    missing = [name for name in PROCESSES if name not in commands]
+    if missing:
+        raise click.ClickException(f"{ROOT / 'Procfile'} has no line for {' and '.join(missing)}.")
+    return {name: commands[name] for name in PROCESSES}

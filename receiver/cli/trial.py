@@ -19,9 +19,9 @@ from receiver.cli import options, paths, screen
 from receiver.cli.installation import load_handlers, open_tables, require_handler
 from receiver.events import Delivery, Event, Headers
 from receiver.routing import Handler
+from receiver.running import Ran, event_of, run
 from receiver.sources import SOURCES
 from receiver.tables import events
-from receiver.worker import Ran, event_of, run
 
 STYLES = {"done": "green", "retry": "yellow", "discarded": "yellow", "failed": "red"}
 

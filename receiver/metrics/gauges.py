@@ -19,7 +19,7 @@ class Gauges(TypedDict):
     `oldest_job_seconds`: for how long the oldest job has been due that is not done; one that waits for its next attempt
     is not due. `oldest_event_seconds`: for how long the oldest event has waited to be routed, of those that were not
     routed before and only put back by a replay: their jobs are due, too. None where there is none.
-    `waiting_jobs` does not count those of paused handlers: these are `held_jobs`.
+    `waiting_jobs` does not count those of handlers that are paused or that no worker has: these are `held_jobs`.
     """
 
     at: str

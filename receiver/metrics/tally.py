@@ -28,7 +28,7 @@ KEPT = {
 }
 EVER = 0
 THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-KINDS = ("source", "handler", "dead", "wait", "alarm")
+KINDS = ("source", "handler", "dead", "wait", "alarm", "connection", "refused")
 
 # What Box sends when it has stopped to send events, or will: docs/sources.md.
 ALARMS = frozenset({"box:NO_ACTIVE_SESSION", "box:WEBHOOK.DELETED"})
@@ -86,14 +86,14 @@ class Tally:
         self._stopped = threading.Event()
         self._prune_at = 0.0
 
-    def count(self, kind: str, subject: str, outcome: str, milliseconds: float | None) -> None:
+    def count(self, kind: str, subject: str, outcome: str, milliseconds: float | None, *, times: int = 1) -> None:
         """Count one. This is in the way of every delivery's answer, so it does the least that can be done."""
         key = (int(self._clock() // 60), kind, subject, outcome)
         with self._counting:
             cell = self._cells.get(key)
             if cell is None:
                 cell = self._cells[key] = Cell()
-            cell.count += 1
+            cell.count += times
             if milliseconds is not None:
                 cell.milliseconds += milliseconds
                 place = bucket(milliseconds)
@@ -234,9 +234,9 @@ def stop() -> None:
     _current = None
 
 
-def _count(kind: str, subject: str, outcome: str, milliseconds: float | None) -> None:
+def _count(kind: str, subject: str, outcome: str, milliseconds: float | None, *, times: int = 1) -> None:
     if _current is not None:
-        _current.count(kind, subject, outcome, milliseconds)
+        _current.count(kind, subject, outcome, milliseconds, times=times)
 
 
 def _accepted(_sender: object, *, source: str, type: str, milliseconds: float, **_told: Any) -> None:
@@ -249,8 +249,18 @@ def _duplicated(_sender: object, *, source: str, milliseconds: float, **_told: A
     _count("source", source, "duplicate", milliseconds)
 
 
-def _rejected(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
+def _rejected(_sender: object, *, source: str, reason: str, milliseconds: float, **_told: Any) -> None:
     _count("source", source, "rejected", milliseconds)
+    _count("refused", f"{source}/{reason}", "refused", None)
+
+
+def _astray(_sender: object, *, status: int) -> None:
+    _count("refused", f"elsewhere/{status}", "refused", None)
+
+
+def _left_out(_sender: object, *, left_out: int, **_told: Any) -> None:
+    if left_out:
+        _count("refused", "any/any", "left_out", None, times=left_out)
 
 
 def _quarantined(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
@@ -259,6 +269,12 @@ def _quarantined(_sender: object, *, source: str, milliseconds: float, **_told: 
 
 def _unkept(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
     _count("source", source, "unkept", milliseconds)
+
+
+def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
+    for why, times in ended.items():
+        if why != "idle":
+            _count("connection", "ended", why, None, times=times)
 
 
 def _attempted(_sender: object, *, handler: str, outcome: str, milliseconds: float | None, **_told: Any) -> None:
@@ -273,8 +289,11 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.event_accepted: _accepted,
     signals.event_duplicated: _duplicated,
     signals.delivery_rejected: _rejected,
+    signals.request_astray: _astray,
+    signals.refusals_written: _left_out,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
+    signals.connections_ended: _ended,
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,
 }

@@ -90,7 +90,7 @@ def parse(delivery: Delivery) -> Event:
     """Give the event that a verified delivery tells of; raises UnreadableError naming each field."""
     payload = wire.read_object(delivery.body)
     if _is_transcoding_callback(payload):
-        name, identity = TRANSCODE, _callback_identity(payload)
+        name, identity = TRANSCODE, _callback_identity(payload, delivery.body)
     else:
         name = wire.read_field(_ENVELOPE, "action", payload)
         identity = _identity(name, payload, delivery.body)
@@ -113,9 +113,12 @@ def _is_transcoding_callback(payload: Mapping[str, Any]) -> bool:
     return "action" not in payload and isinstance(uuid, str) and bool(uuid)
 
 
-def _callback_identity(payload: Mapping[str, Any]) -> str:
-    # docs/decisions/0001-transcode-identity.md: one uuid may be told "pending" and then "completed".
-    return wire.identity([TRANSCODE, payload["uuid"], _text_or_none(payload.get("status"))])
+def _callback_identity(payload: Mapping[str, Any], body: bytes) -> str:
+    # docs/decisions/0024-transcode-timestamp.md: one uuid may be told "pending" and then "completed", and a second
+    # transcoding, forced, tells both again with a later timestamp. A retry repeats the body, and so all of it.
+    told_at = wire.unix_time(payload.get("timestamp"))
+    when = int(told_at.timestamp()) if told_at else wire.digest_of(body)
+    return wire.identity([TRANSCODE, payload["uuid"], _told(payload.get("status"), body), when])
 
 
 def _identity(action: str, payload: Mapping[str, Any], body: bytes) -> str:
@@ -123,12 +126,13 @@ def _identity(action: str, payload: Mapping[str, Any], body: bytes) -> str:
     if not wire.is_id(event_id):
         return wire.digest_of(body)
     # One upload to somebody else's storage may be told "InTransit" and then "Stored": two events.
-    status = _text_or_none(text.get("status")) if isinstance(text, dict) else None
-    return wire.identity([action, event_id, status] if status else [action, event_id])
+    status = text.get("status") if isinstance(text, dict) else None
+    return wire.identity([action, event_id, _told(status, body)] if status else [action, event_id])
 
 
-def _text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _told(status: object, body: bytes) -> object:
+    """Give what tells a status from others, of whatever type it is."""
+    return wire.digest_of(body) if isinstance(status, dict | list) else status
 
 
 def drift(event: Event) -> list[dict[str, str]]:

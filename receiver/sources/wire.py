@@ -1,12 +1,15 @@
 """What both wire formats share: strict JSON, times, identities, keyed hashes, the checks of headers and of age."""
 
+import gc
 import hashlib
 import hmac
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -16,6 +19,9 @@ from receiver.errors import UnreadableError
 from receiver.events import Headers, Reason, Refused
 
 MAX_DEPTH = 100
+# Longer bodies are not given to the fast reader (msgspec 0.22), which is none for each number: it takes 10 µs to read
+# 1.797e308, and a megabyte holds 100,000 of those.
+MAX_FAST_BYTES = 8 * 1024
 # Zero, as Go (year 1) and Unix (1970) write it, is no time; and what is this far off would leave the calendar in some
 # time zone.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +52,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     else:
         if not isinstance(payload, dict):
             problem = "Not a JSON object."
-        elif body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(payload, MAX_DEPTH):
+        elif body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
             problem = f"Nested deeper than {MAX_DEPTH} levels."
         else:
             return payload
@@ -54,6 +60,9 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def _read(body: bytes) -> Any:
+    if len(body) > MAX_FAST_BYTES:
+        with uncollected():
+            return _DECODER.decode(body.decode("utf-8"))
     try:
         return _FAST_DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -77,17 +86,30 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
-def _children(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
+def _depth(body: bytes) -> int:
+    """Say how deep a body is nested that is known to be JSON: by its brackets, at a tenth of what a walk costs."""
+    brackets = _TEXT.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python's collector of cycles from looking through what is read while it is read: JSON has none.
+
+    It would look again and again: of a second for 500,000 lists, nine tenths are its.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def rfc3339(text: object) -> datetime | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,18 +38,24 @@ class Answer:
         start_response(f"{self.status} {HTTP_STATUS_CODES[self.status]}", self._headers(body))
         return [body]
 
-    def written(self, date: str) -> bytes:
-        """Give the whole HTTP/1.1 answer, for a connection that stays open; `date` is that of its Date header."""
+    def written(self, date: str, *, stays_open: bool = True) -> bytes:
+        """Give the whole HTTP/1.1 answer, for a connection that stays open or not; `date` is for its Date header."""
         body = self._body()
         top = f"HTTP/1.1 {self.status} {HTTP_STATUS_CODES[self.status]}\r\nDate: {date}\r\n"
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers(body))
-        return f"{top}{lines}Connection: keep-alive\r\n\r\n".encode("latin-1") + body
+        connection = "keep-alive" if stays_open else "close"
+        return f"{top}{lines}Connection: {connection}\r\n\r\n".encode("latin-1") + body
 
     def _headers(self, body: bytes) -> list[tuple[str, str]]:
         return [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *self.headers.items()]
 
     def _body(self) -> bytes:
         return msgspec.json.encode(self.said) + b"\n"
+
+
+@lru_cache(maxsize=2)
+def http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def explain(error: HTTPException) -> Response:

@@ -17,8 +17,9 @@ from werkzeug.routing import BaseConverter
 from receiver import bins
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
+from receiver.web import turned_away
 from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, explain
-from receiver.web.hooks import _read_body, header_lines
+from receiver.web.hooks import BodyError, _read_body, header_lines
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -97,12 +98,15 @@ def _unavailable(detail: str) -> Response:
 
 
 def _record(name: str, environ: "WSGIEnvironment") -> bins.Reply | None:
-    """Keep a request that may be kept; None where it lacks the secret."""
-    engine, may_make = current_app.extensions["signalbox.engine"], current_app.config["AUTO_BINS"]
+    """Keep a request that may be kept; None where it lacks the secret. Of a body that is not taken, the beginning."""
+    may_make = current_app.config["AUTO_BINS"]
     secret = _secret(name, may_make=may_make)
     if secret and not secret.is_among(_given(environ)):
         return None
-    body = _read_body(environ, limit=current_app.config["MAX_BODY_BYTES"])
+    try:
+        body, refused = _read_body(environ, limit=current_app.config["MAX_BODY_BYTES"]), None
+    except BodyError as error:
+        body, refused = error.beginning or turned_away.read_beginning(environ), error
     query = environ.get("QUERY_STRING", "")
     came = bins.Request(
         method=_ascii(environ["REQUEST_METHOD"])[:40],
@@ -111,8 +115,15 @@ def _record(name: str, environ: "WSGIEnvironment") -> bins.Reply | None:
         client=_client(environ),
         headers=Headers(_with_no_keys_of_ours(header_lines(environ))),
         body=body,
+        is_cut=refused is not None,
+        announced=turned_away.announced_bytes(environ) if refused else None,
+        refused_with=refused.code if refused else None,
     )
-    return bins.record(engine, name, came, now=datetime.now(UTC), may_make=may_make)
+    recorder: bins.Recorder = current_app.extensions["signalbox.recorder"]
+    reply = recorder.record(name, came, now=datetime.now(UTC), may_make=may_make)
+    if refused:
+        raise refused
+    return reply
 
 
 def _secret(name: str, *, may_make: bool) -> bins.Secret | None:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from urllib.parse import quote
 
 from receiver import words
 from receiver.metrics import AlarmStats, Gauges, SourceStats, Stats
 from receiver.metrics.reading import AttemptStats
+from receiver.roster import Stranded
 from receiver.web.charts import Times, took
 
 LATE = timedelta(minutes=1)
@@ -27,11 +29,20 @@ class Alarm:
     link_text: str = ""
 
 
-def alarms(gauges: Gauges, lately: Sequence[AlarmStats], stats: Stats, *, at: datetime, window: str) -> list[Alarm]:
+def alarms(
+    gauges: Gauges,
+    lately: Sequence[AlarmStats],
+    stats: Stats,
+    *,
+    at: datetime,
+    window: str,
+    stranded: Sequence[Stranded] = (),
+) -> list[Alarm]:
     """Give what is wrong, the worst first; nothing where nothing is."""
     found = [
         _unrouted(gauges),
         _late(gauges),
+        *map(_stranded, stranded),
         *(_told(one, at) for one in lately),
         _dead(gauges),
         _unkept(stats, window),
@@ -54,6 +65,12 @@ def _late(gauges: Gauges) -> Alarm | None:
         return None
     why = "no worker runs, or all its threads are busy"
     return Alarm("dead", f"A job has been due for {seconds(wait)} and nobody runs it: {why}.")
+
+
+def _stranded(one: Stranded) -> Alarm:
+    many = f"{'' if one.count.is_whole else 'At least '}{_number(one.count.number, 'job')}"
+    wait = "waits" if one.count.number == 1 else "wait"
+    return Alarm("dead", f"{many} of {one.name} {wait}: {one.why}.", f"/handlers/{quote(one.name)}", "To the handler")
 
 
 _MEANING = {

@@ -30,9 +30,11 @@ def ready() -> Response:
     Asked with a fingerprint of keys, a process that is ready says as well whether its own are the same.
     """
     inbox: Inbox = current_app.extensions["signalbox.inbox"]
+    engine = current_app.extensions["signalbox.engine"]
     try:
-        db.require_current(current_app.extensions["signalbox.engine"])
-        inbox.probe(datetime.now(UTC))
+        with db.limited(engine):
+            db.require_current(engine)
+            inbox.probe(datetime.now(UTC))
     except SchemaError as error:
         return _unavailable(str(error))
     except StoreError as error:

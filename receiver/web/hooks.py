@@ -1,28 +1,32 @@
 """Where providers deliver: `POST /hooks/box` and `POST /hooks/filestack`. Nothing else happens in the request."""
 
+import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response, abort, current_app, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from receiver import signals
+from receiver import refusals, signals
 from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.sources import Source
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
+from receiver.web import turned_away
+from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, http_date
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # The codings of IANA's HTTP Content Coding Registry that compress a body.
 COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "dcb", "dcz", "compress", "x-compress"})
+_WORDS = re.compile(r"[^\s,;=\"]+")
+_SLASHES = re.compile("//+")
 
 hooks = Blueprint("hooks", __name__)
 
@@ -45,16 +49,21 @@ class Desk:
     gates: Mapping[str, Gate]
     inbox: Inbox
     max_body_bytes: int
+    is_behind_proxy: bool = False
 
     def serve(self, name: str, environ: "WSGIEnvironment") -> Answer:
         """Verify a delivery, read its envelope, keep it; 200 says that it is on the disk."""
         began = time.perf_counter()
-        gate = self._gate(name)
-        delivery = self._take(name, environ)
+        try:
+            gate = self._gate(name)
+            delivery = self._take(name, environ)
+        except HTTPException as error:
+            self.turn_away(name, environ, error)
+            raise
         try:
             verdict = gate.source.verify(delivery, gate.keys, max_age=gate.max_age, max_skew=gate.max_skew)
             if isinstance(verdict, Refused):
-                return self._refuse(delivery, verdict, began)
+                return self._refuse(delivery, verdict, environ, began)
             try:
                 event = gate.source.parse(delivery)
             except UnreadableError as error:
@@ -77,12 +86,47 @@ class Desk:
         )
         return Answer(200, {"status": "duplicate" if receipt.duplicate else "accepted", "event": receipt.event_id})
 
-    def _refuse(self, delivery: Delivery, refused: Refused, began: float) -> Answer:
-        rejected_id = self.inbox.reject(delivery, refused)
-        signals.delivery_rejected.send(
-            rejected_id=rejected_id, source=delivery.source, reason=refused.reason.value, milliseconds=_since(began)
-        )
+    def _refuse(self, delivery: Delivery, refused: Refused, environ: "WSGIEnvironment", began: float) -> Answer:
+        client = turned_away.client_of(environ, is_behind_proxy=self.is_behind_proxy)
+        self._note(refusals.of_delivery(delivery, refused, client=client), milliseconds=_since(began))
         return Answer(401, {"status": "rejected", "reason": refused.reason.value, "detail": refused.detail})
+
+    def turn_away(self, name: str, environ: "WSGIEnvironment", error: HTTPException) -> None:
+        """Take down a request that is refused before anybody looks at its signature, with the beginning of its body."""
+        began = time.perf_counter()
+        environ[turned_away.NOTED] = True
+        gate = self.gates.get(name)
+        is_off = gate is not None and not gate.keys
+        body, is_whole = self._read_of(environ, error, is_off=is_off)
+        refusal = turned_away.refusal(
+            environ,
+            source=turned_away.NOBODY if gate is None else name,
+            status=error.code or 500,
+            detail=turned_away.detail_of(error),
+            headers=header_lines(environ),
+            client=turned_away.client_of(environ, is_behind_proxy=self.is_behind_proxy),
+            body=body,
+            is_whole=is_whole,
+            is_off=is_off,
+        )
+        self._note(refusal, milliseconds=_since(began))
+
+    def _read_of(self, environ: "WSGIEnvironment", error: HTTPException, *, is_off: bool) -> tuple[bytes, bool]:
+        """Give what there is of the body, and whether that is all: what only lacks our key may be let in later."""
+        if isinstance(error, BodyError):
+            return error.beginning or turned_away.read_beginning(environ), False
+        if is_off and not self.inbox.refusals.is_flooded:
+            try:
+                return _read_body(environ, limit=self.max_body_bytes), True
+            except BodyError as cut:
+                return cut.beginning, False
+        return turned_away.read_beginning(environ), False
+
+    def _note(self, refusal: refusals.Refusal, *, milliseconds: float) -> None:
+        self.inbox.refusals.add(refusal)
+        signals.delivery_rejected.send(
+            rejected_id=refusal.id, source=refusal.source, reason=refusal.reason, milliseconds=milliseconds
+        )
 
     def _quarantine(self, delivery: Delivery, verified: Verified, error: UnreadableError, began: float) -> Answer:
         quarantined_id = self.inbox.quarantine(delivery, verified, error.errors)
@@ -104,8 +148,7 @@ class Desk:
 
     def _take(self, name: str, environ: "WSGIEnvironment") -> Delivery:
         """Read the whole request, byte for byte, or answer that it is too long, compressed, or not whole."""
-        named = {word.strip().lower() for word in environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
-        if named & COMPRESSIONS:
+        if COMPRESSIONS.intersection(_WORDS.findall(environ.get("HTTP_CONTENT_ENCODING", "").lower())):
             # No provider documents compressed deliveries, and the signature is over the bytes as they were signed.
             # Any other word compresses nothing: some senders write `utf-8` here, and mean the charset.
             abort(415, "This Content-Encoding is not supported: send the body as it was signed, not compressed.")
@@ -117,6 +160,19 @@ class Desk:
 def receive(name: str) -> Response:
     desk: Desk = current_app.extensions["signalbox.desk"]
     return desk.serve(name, request.environ).response()
+
+
+@hooks.after_app_request
+def note_astray(response: Response) -> Response:
+    """Take down what no route was found for: with its reason where it meant a source, else as one more of its kind."""
+    error = request.routing_exception
+    if isinstance(error, HTTPException) and turned_away.NOTED not in request.environ:
+        desk: Desk = current_app.extensions["signalbox.desk"]
+        if turned_away.is_for_hooks(request.environ):
+            desk.turn_away(request.path.strip("/").rpartition("/")[2], request.environ, error)
+        else:
+            signals.request_astray.send(status=error.code or 500)
+    return response
 
 
 class ShortWay:
@@ -133,6 +189,7 @@ class ShortWay:
         self._paths = {f"/hooks/{name}": name for name in desk.gates}
         self._answered: object = None
         self._is_ending: Callable[[], bool] = lambda: False
+        self._turnstile = threading.Lock()
 
     def answer_past_gunicorn(self, answered: object, *, is_ending: Callable[[], bool]) -> None:
         """Write answers to the connection from now on, in one go: gunicorn's way to do so costs as much as the row.
@@ -144,7 +201,10 @@ class ShortWay:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         name = self._paths.get(environ["PATH_INFO"])
+        if name is None and "//" in environ["PATH_INFO"]:
+            _merge_slashes(environ)
         if name is None or environ["REQUEST_METHOD"] != "POST":
+            self._let_deliveries_pass()
             return self._long_way(environ, start_response)
         try:
             answer = self._desk.serve(name, environ)
@@ -154,8 +214,17 @@ class ShortWay:
             return response(environ, start_response)
         if self._answered is None or not _stays_open(environ) or self._is_ending():
             return answer.start(start_response)
-        environ["gunicorn.socket"].sendall(answer.written(_http_date(int(time.time()))))
+        environ["gunicorn.socket"].sendall(answer.written(http_date(int(time.time()))))
         return self._answered  # type: ignore[return-value] # gunicorn compares it, and does not iterate
+
+    def _let_deliveries_pass(self) -> None:
+        """Let one request at a time begin the long way, and whatever has arrived meanwhile be served before it.
+
+        Captures, pages and what leads nowhere cost more than a delivery, and in a gevent process each holds up all
+        that come after it. A flood of them waits here, where a delivery goes past.
+        """
+        with self._turnstile:
+            time.sleep(0)
 
     def _explain(self, error: Exception) -> Response:
         if isinstance(error, HTTPException):
@@ -163,16 +232,39 @@ class ShortWay:
         return self._app.handle_exception(error)
 
 
+def _merge_slashes(environ: dict[str, Any]) -> None:
+    """Take `/hooks//box` for `/hooks/box`: Flask would redirect, and no provider follows."""
+    merged = _SLASHES.sub("/", environ["PATH_INFO"])
+    if merged.startswith("/hooks/"):
+        environ["PATH_INFO"] = merged
+
+
 def _stays_open(environ: Mapping[str, Any]) -> bool:
     """Say whether this connection is plain HTTP/1.1 that goes on after the answer; what we send ourselves has none."""
-    asked = environ.get("HTTP_CONNECTION")
-    is_plain = "gunicorn.socket" in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1"
-    return is_plain and (asked is None or asked.lower() == "keep-alive")
+    connection = environ.get("gunicorn.socket")
+    return connection is not None and environ["SERVER_PROTOCOL"] == "HTTP/1.1" and connection.stays_open()
 
 
-@lru_cache(maxsize=2)
-def _http_date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+class BodyError(HTTPException):
+    """A body that is not taken, with the beginning of it, as far as it was read."""
+
+    def __init__(self, description: str, read: bytes = b"") -> None:
+        super().__init__(description)
+        self.beginning = read[: refusals.BEGINNING]
+
+
+class TooLongError(BodyError, RequestEntityTooLarge):
+    """The body is over the limit."""
+
+    def __init__(self, limit: int, read: bytes = b"") -> None:
+        super().__init__(f"The body is longer than MAX_BODY_BYTES ({limit}).", read)
+
+
+class CutOffError(BodyError, BadRequest):
+    """The connection ended before the body did."""
+
+    def __init__(self, read: bytes = b"") -> None:
+        super().__init__("The body did not arrive whole.", read)
 
 
 def _read_body(environ: Mapping[str, Any], *, limit: int) -> bytes:
@@ -181,15 +273,15 @@ def _read_body(environ: Mapping[str, Any], *, limit: int) -> bytes:
     if not length and not environ.get("wsgi.input_terminated"):
         return b""
     if length and (not length.isdecimal() or int(length) > limit):
-        abort(413, f"The body is longer than MAX_BODY_BYTES ({limit}).")
+        raise TooLongError(limit)
     try:
         body: bytes = environ["wsgi.input"].read(int(length) if length else limit + 1)
     except Exception:  # noqa: BLE001 - each server has errors of its own for a broken connection or senseless chunks
-        abort(400, "The body did not arrive whole.")
+        raise CutOffError from None
     if len(body) > limit:
-        abort(413, f"The body is longer than MAX_BODY_BYTES ({limit}).")
+        raise TooLongError(limit, body)
     if length and len(body) < int(length):
-        abort(400, "The body did not arrive whole.")
+        raise CutOffError(body)
     return body
 
 

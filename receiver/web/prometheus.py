@@ -57,6 +57,7 @@ class Figures:
         gauges = metrics.now(self._engine, self._clock())
         yield _build()
         yield from _counters(totals)
+        yield _ended_connections(totals)
         yield _histogram("signalbox_ack_seconds", "How long answers took.", totals, "source", ANSWERS)
         yield _histogram("signalbox_attempt_seconds", "How long attempts took.", totals, "handler", ATTEMPTS)
         yield from _gauges(gauges)
@@ -82,6 +83,34 @@ def _counters(totals: Sequence[Total]) -> Iterator["Metric"]:
             if total.kind == kind:
                 family.add_metric([total.subject, total.outcome], total.counted)
         yield family
+    yield from _refusals([total for total in totals if total.kind == "refused"])
+
+
+def _refusals(totals: Sequence[Total]) -> Iterator["Metric"]:
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    refused = CounterMetricFamily(
+        "signalbox_refused", "Requests that were refused, by source and reason.", labels=("source", "reason")
+    )
+    for total in totals:
+        if total.outcome == "refused":
+            refused.add_metric(total.subject.split("/", 1), total.counted)
+    yield refused
+    left_out = sum(total.counted for total in totals if total.outcome == "left_out")
+    yield CounterMetricFamily(
+        "signalbox_refusals_left_out", "Refusals that were counted and not kept: too many came.", value=left_out
+    )
+
+
+def _ended_connections(totals: Sequence[Total]) -> "Metric":
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    help_text = "Connections that a limit ended, by limit."
+    family = CounterMetricFamily("signalbox_connections_ended", help_text, labels=("reason",))
+    for total in totals:
+        if total.kind == "connection":
+            family.add_metric([total.outcome], total.counted)
+    return family
 
 
 def _histogram(

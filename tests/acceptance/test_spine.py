@@ -3,16 +3,19 @@
 import json
 import signal
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from receiver import simulator
+from receiver.tables import jobs
 from tests.acceptance.service import Service
 from tests.installation import KEYS
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def events(service: Service) -> list[dict[str, Any]]:
@@ -58,6 +61,7 @@ def _journal(source: str) -> str:
 
 
 FOUR = """
+import os
 import time
 from receiver import Discard, on
 
@@ -67,7 +71,8 @@ def raises(event):
 
 @on("*")
 def sleeps(event):
-    time.sleep(3)
+    while not os.path.exists(os.environ["WAKE"]):
+        time.sleep(0.02)
 
 @on("*")
 def discards(event):
@@ -79,23 +84,40 @@ def fine(event):
 """
 
 
-def test_one_raises_one_sleeps_past_its_lease_one_discards_one_is_fine(service: Service) -> None:
-    service.environ["LEASE_SECONDS"] = "1"
+@pytest.fixture
+def wake(service: Service) -> Path:
+    """The file for which the handler that sleeps waits."""
     service.handlers({"four": FOUR})
+    service.environ["WAKE"] = str(service.folder / "wake")
+    return service.folder / "wake"
+
+
+def test_one_raises_one_sleeps_past_its_lease_one_discards_one_is_fine(
+    service: Service, engine: sa.Engine, wake: Path
+) -> None:
+    service.environ["LEASE_SECONDS"] = "3"
     service.web()
     service.worker()
     service.worker()
+    until(lambda: service.log("worker.log").count("state=started") == 2, "both work")
     answer = sent(service, "box FILE.UPLOADED")
 
     def histories() -> dict[str, tuple[str, list[str]]]:
-        jobs = shown(service, answer["event"])["jobs"]
         return {
             job["handler"].rpartition(".")[2]: (job["state"], [attempt["outcome"] for attempt in job["attempts"]])
-            for job in jobs
+            for job in shown(service, answer["event"])["jobs"]
             if job["handler"].startswith("dropped.")
         }
 
-    until(lambda: histories().get("sleeps", ("", []))[0] == "done", "the handler that sleeps is done")
+    def leased_until() -> datetime | None:
+        of_the_sleeper = sa.select(jobs.c.due_at).where(jobs.c.handler.endswith(".sleeps"), jobs.c.state == "running")
+        with engine.connect() as connection:
+            return connection.execute(of_the_sleeper).scalar()
+
+    first = until(leased_until, "the handler that sleeps has begun")
+    until(lambda: (leased_until() or first) > first + timedelta(seconds=3), "its first lease is over, and renewed")
+    wake.touch()
+    until(lambda: histories()["sleeps"][0] == "done", "the handler that sleeps is done")
     found = histories()
     assert set(found["raises"][1]) == {"failed"}
     assert found["raises"][0] in ("waiting", "running")
@@ -106,18 +128,22 @@ def test_one_raises_one_sleeps_past_its_lease_one_discards_one_is_fine(service: 
 
 APPENDS = """
 import os
+import time
 from receiver import on
 
 @on("*")
 def append(event):
     with open(os.environ["IDS"], "ab", buffering=0) as file:
         file.write(event.id.encode() + b"\\n")
+    # A test that is slow to kill must not come too late.
+    while os.path.getsize(os.environ["IDS"]) > int(os.environ.get("HELD_AT_BYTES", "1000000")):
+        time.sleep(0.02)
 """
 
 
 def test_a_worker_killed_in_the_middle_of_500_events_loses_none(service: Service) -> None:
     ids = service.folder / "ids"
-    service.environ |= {"LEASE_SECONDS": "1", "IDS": str(ids)}
+    service.environ |= {"LEASE_SECONDS": "3", "IDS": str(ids), "HELD_AT_BYTES": str(250 * 27)}
     service.handlers({"appends": APPENDS})
     service.web()
     items = json.loads(service.signalbox("send box FILE.UPLOADED --count 500 --json"))["items"]
@@ -131,6 +157,7 @@ def test_a_worker_killed_in_the_middle_of_500_events_loses_none(service: Service
     until(lambda: len(written()) > 50, "the worker is in the middle of it")
     service.kill(worker)
     assert 50 < len(written()) < 500, "the worker was not in the middle of it"
+    del service.environ["HELD_AT_BYTES"]
     left = json.loads(service.signalbox("jobs list --state running --limit 500 --json"))["items"]
     service.worker()
     until(lambda: set(written()) >= accepted, "every id is in the file")
@@ -143,20 +170,22 @@ def test_a_worker_killed_in_the_middle_of_500_events_loses_none(service: Service
     assert max(times.values()) <= 2, "and that once"
 
 
-def test_a_worker_told_to_stop_finishes_what_runs_and_exits_cleanly(service: Service) -> None:
-    service.handlers({"four": FOUR})
+def test_a_worker_told_to_stop_finishes_what_runs_and_exits_cleanly(service: Service, wake: Path) -> None:
     service.web()
     worker = service.worker()
     answer = sent(service, "box FILE.UPLOADED")
 
     def running() -> list[str]:
-        # Not by the command: on a busy machine it takes longer to start than the handler sleeps.
-        event = httpx.get(f"{service.url}/api/events/{answer['event']}", trust_env=False).json()
+        # Not by the command, which takes a second to start.
+        event = httpx.get(
+            f"{service.url}/api/events/{answer['event']}", trust_env=False, timeout=PATIENCE_SECONDS
+        ).json()
         return [job["handler"] for job in event["jobs"] if job["state"] == "running"]
 
     until(lambda: "dropped.four.sleeps" in running(), "the slow handler runs")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
+    wake.touch()
+    assert worker.wait(PATIENCE_SECONDS) == 0
     assert running() == []
 
 
@@ -186,6 +215,6 @@ def test_a_service_without_tables_keeps_nothing_and_says_come_again(service: Ser
     service.web()
     body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
     assert service.post("box", body, headers).status_code == 503
-    assert httpx.get(f"{service.url}/readyz", trust_env=False).status_code == 503
+    assert httpx.get(f"{service.url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 503
     worker = service.run("python wsgi.py worker", check=False)
     assert (worker.returncode, "signalbox db upgrade" in worker.stderr) == (1, True)

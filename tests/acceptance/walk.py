@@ -14,7 +14,7 @@ import httpx
 
 from tests.acceptance.project import borrow_environment, copy_project
 from tests.acceptance.service import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 # Commands that go on until Ctrl-C, and what each says when it is ready.
 STAYING = {"make run": "[info] worker   state=started", "signalbox sandbox": "listens on"}
@@ -89,7 +89,7 @@ class Walk:
         }
         self._running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
         self._shell = _Shell(self.project, self._environ)
-        self._http = httpx.Client(trust_env=False)
+        self._http = httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS)
 
     def go(self, page: str, *, end: str) -> None:
         """Do all that stands on a page before a heading; what is in a `text` block, a running process has to say."""
@@ -166,7 +166,7 @@ class Walk:
             process, log = self._running.pop(name)
             os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
             try:
-                process.wait(30)
+                process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise AssertionError(f"{name} does not end by Ctrl-C:\n{log.read_text()}") from None
@@ -220,4 +220,4 @@ class _Shell:
     def close(self) -> None:
         for pipe in self._pipes():
             pipe.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_SECONDS)

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.acceptance.service import Service
 from tests.browser.office import office
-from tests.browser.visitor import ARGUMENTS, PATIENCE_MILLISECONDS, Visitor, find_chromium
+from tests.browser.visitor import ARGUMENTS, Visitor, find_chromium
+from tests.waiting import PATIENCE_MILLISECONDS
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
         assert not os.environ.get("CI"), "CI has to have a Chromium: .ci/run installs Debian's"
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
-    browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+    browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS, timeout=PATIENCE_MILLISECONDS)
     yield browser
     browser.close()
 

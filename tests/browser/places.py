@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import httpx
 
 from tests.acceptance.service import Service
+from tests.waiting import PATIENCE_SECONDS
 
 
 def places(service: Service) -> dict[str, str]:
@@ -52,7 +53,7 @@ def places(service: Service) -> dict[str, str]:
 
 
 def _items(service: Service, what: str, **filters: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{service.url}/api/{what}?{urlencode(filters)}", trust_env=False)
+    answer = httpx.get(f"{service.url}/api/{what}?{urlencode(filters)}", trust_env=False, timeout=PATIENCE_SECONDS)
     items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
     return items
 

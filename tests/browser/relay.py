@@ -4,6 +4,9 @@ import socket
 import threading
 from contextlib import suppress
 
+# A page that was cut off comes back after half a second, as it is told. Here nobody waits for that.
+SOONER = (b"retry: 500\n", b"retry: 020\n")
+
 
 class Relay:
     """Listens on a port of its own, and passes bytes both ways until it is cut."""
@@ -30,8 +33,10 @@ class Relay:
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                self.streams += data.startswith(b"GET /live")
-                sink.sendall(data)
+                if data.startswith(b"GET /live"):
+                    with self._changing:
+                        self.streams += 1
+                sink.sendall(data.replace(*SOONER))
         self._end([source, sink])
 
     def carries(self, streams: int) -> bool:

@@ -21,7 +21,8 @@ from tests.acceptance.service import Service
 from tests.browser.office import listen_on, office
 from tests.browser.palette import shrink
 from tests.browser.places import places
-from tests.browser.visitor import ARGUMENTS, PATIENCE_MILLISECONDS, Visitor, find_chromium
+from tests.browser.visitor import ARGUMENTS, Visitor, find_chromium
+from tests.waiting import PATIENCE_MILLISECONDS
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 LOOKS: Mapping[str, dict[str, int | str | bool]] = {
@@ -102,7 +103,9 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=ARGUMENTS, timeout=PATIENCE_MILLISECONDS
+        )
         for installation, take_all in [(empty_one, take_empty), (filled_one, take_filled)]:
             with installation(port) as service:
                 take_all(browser, service, wanted)

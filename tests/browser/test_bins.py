@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.service import Service, needs
 from tests.browser.visitor import Visitor
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = needs("curl")
 
@@ -31,7 +32,7 @@ def address(page: Page, service: Service) -> str:
 
 
 def curl(*arguments: str) -> str:
-    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, timeout=60, check=True)
+    done = subprocess.run(["curl", "-sS", *arguments], capture_output=True, timeout=PATIENCE_SECONDS, check=True)
     return done.stdout.decode()
 
 

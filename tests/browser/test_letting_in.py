@@ -13,7 +13,7 @@ from receiver.inbox import Inbox
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import delivery
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 NUMBER = 770_077  # of nobody else's event
 
@@ -38,7 +38,10 @@ def test_it_is_verified_again_let_in_and_handled(
     page.get_by_role("button", name="Let it in as an event").click()
     expect(page.get_by_role("heading", name="box:FILE.LOCKED")).to_be_visible()
     event = f"{service.url}/api/events/{page.url.rpartition('/')[2]}"
-    until(lambda: "done" in httpx.get(event, trust_env=False).json()["job_counts"], "its jobs are done")
+    until(
+        lambda: "done" in httpx.get(event, trust_env=False, timeout=PATIENCE_SECONDS).json()["job_counts"],
+        "its jobs are done",
+    )
     page.goto(f"/rejected/{kept}")
     expect(page.get_by_role("heading", name="Not Found")).to_be_visible()
     visitor.complaints.clear()  # the browser says that this page was not found, as it should not be

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Playwright, expect
 
 from tests.acceptance.service import Service
 from tests.browser.visitor import ARGUMENTS, Visitor, find_chromium
+from tests.waiting import PATIENCE_MILLISECONDS
 
 PASSWORD = "a-password-of-the-tests"
 
@@ -28,7 +29,9 @@ def locked(tmp_path: Path) -> "Service":
 def far_browser(playwright: Playwright, browser: Browser) -> Iterator[Browser]:
     """A browser for which `signalbox.test` is this machine: a host like any other, that it trusts no more than that."""
     rule = "--host-resolver-rules=MAP signalbox.test 127.0.0.1"
-    far = playwright.chromium.launch(executable_path=find_chromium(), args=[*ARGUMENTS, rule])
+    far = playwright.chromium.launch(
+        executable_path=find_chromium(), args=[*ARGUMENTS, rule], timeout=PATIENCE_MILLISECONDS
+    )
     yield far
     far.close()
 

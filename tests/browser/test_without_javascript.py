@@ -11,6 +11,7 @@ from receiver import simulator
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -54,7 +55,12 @@ def test_two_events_are_compared(visitor: Visitor, kept: str) -> None:
 def test_a_bin_is_made_filled_and_shown(visitor: Visitor, service: Service) -> None:
     page = open_plain(visitor, "/bins")
     page.get_by_role("button", name="New bin").click()
-    httpx.post(f"{service.url}/b/{page.url.rpartition('/')[2]}/plain?a=1", json={"lamp": "green"}, trust_env=False)
+    httpx.post(
+        f"{service.url}/b/{page.url.rpartition('/')[2]}/plain?a=1",
+        json={"lamp": "green"},
+        trust_env=False,
+        timeout=PATIENCE_SECONDS,
+    )
     page.reload()
     page.locator(".row").click()
     expect(page.get_by_role("heading", name="POST /plain")).to_be_visible()

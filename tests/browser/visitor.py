@@ -4,7 +4,7 @@ import shutil
 
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request
 
-PATIENCE_MILLISECONDS = 45_000
+from tests.waiting import PATIENCE_MILLISECONDS
 
 # What keeps it from calling home: nothing here may leave the host.
 ARGUMENTS = [

@@ -1,6 +1,8 @@
 """`signalbox doctor`: what is well, what is not, and what mends it."""
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,15 +14,16 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 import wsgi
-from receiver import jobs, roster
+from receiver import jobs, roster, sqlite_file
 from receiver.app import create_app_without_web
-from receiver.cli import checks, cli, installation
+from receiver.cli import checks, cli, damage, installation
 from receiver.cli.checks import Finding
 from receiver.events import Reason, Refused, Verified
 from receiver.inbox import Inbox
 from receiver.jobs import Routing
-from receiver.routing import Router
+from receiver.routing import BrokenModule, Router
 from receiver.sources import SOURCES
+from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import delivery, settings
 
@@ -139,7 +142,7 @@ def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Fla
     jobs.pause_handler(engine, LOG, now())
     (paused, _), (new, said) = states(checks.handlers(app))
     assert (paused, new) == ("warn", "warn")
-    assert said.startswith("not loaded by the worker that started last: handlers.box_journal.note_upload")
+    assert said.startswith("not loaded by any worker that runs: handlers.box_journal.note_upload")
 
 
 def test_a_handler_that_runs_for_very_long_is_named(app: Flask, engine: sa.Engine, keep: Keep) -> None:
@@ -201,3 +204,95 @@ def test_a_web_process_that_still_has_other_keys_is_noticed(app: Flask, served: 
     assert well[0] == "ok"
     assert warned == ("warn", "it was started with other keys, or another SECRET_KEY, than are set here now")
     now.extensions["signalbox.engine"].dispose()
+
+
+def test_every_worker_is_named_with_what_it_has_loaded_and_what_waits_for_nobody_is_a_failure(
+    app: Flask, engine: sa.Engine, keep: Keep
+) -> None:
+    router = Router()
+    router.on("*")(print)
+    router.packages["acme"] = {"acme"}
+    roster.sign_in(engine, router, now() - timedelta(seconds=50), worker="one")
+    router.broken["acme"] = BrokenModule("acme", "SyntaxError: no", "Traceback …")
+    roster.sign_in(engine, router, now(), worker="two")
+    here = f"process {os.getpid()} on {socket.gethostname()}"
+    (well, said), (failing, broken) = states(checks.worker(app))
+    assert (well, said.startswith(here), said.endswith("with 1 handler of acme")) == ("ok", True, True)
+    assert (failing, broken.endswith("with 1 handler of acme; acme does not import")) == ("fail", True)
+    jobs.route(engine, [Routing(keep(), ["acme", "old.gone"])], now())
+    Worker(engine, router).drain()
+    assert states(checks.waits(app)) == [
+        ("fail", "1 job of acme: the module acme does not import"),
+        ("fail", "1 job of old.gone: no running worker has loaded old.gone"),
+    ]
+    jobs.pause_handler(engine, "old.gone", now())
+    assert [said.partition(":")[0] for _, said in states(checks.waits(app))] == ["1 job of acme"]
+
+
+def overwrite(engine: sa.Engine, *, table: str) -> Path:
+    """Write nonsense over the first page of a table, as a failing disk does, and give the file."""
+    with engine.connect() as connection:
+        (page,) = connection.exec_driver_sql(f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'").one()
+        (size,) = connection.exec_driver_sql("PRAGMA page_size").one()
+    engine.dispose()
+    path = Path(engine.url.database or "")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * 4096)
+    return path
+
+
+def test_a_damaged_page_is_found_and_everything_else_is_looked_at_all_the_same(
+    signalbox: Signalbox, engine: sa.Engine, served: str
+) -> None:
+    roster.beat(engine, now())
+    overwrite(engine, table="rejected")
+    document = json.loads((result := signalbox("doctor", "--json")).stdout)
+    found = {item["name"]: item for item in document["items"]}
+    assert (result.exit_code, found["database"]["state"], found["damage"]["state"]) == (1, "ok", "fail")
+    assert found["damage"]["said"].startswith("the file is damaged: ")
+    assert "restore a backup" in found["damage"]["mend"]
+    assert (found["work"]["state"], found["clock"]["state"], found["web"]["state"]) == ("fail", "ok", "ok")
+    assert "malformed" in found["work"]["said"]
+
+
+def test_a_file_that_is_no_database_is_one_line_that_fails_and_the_rest_goes_on(
+    signalbox: Signalbox, engine: sa.Engine, app: Flask
+) -> None:
+    engine.dispose()
+    app.extensions["signalbox.engine"].dispose()
+    Path(engine.url.database or "").write_bytes(b"nothing of SQLite's" * 1000)
+    document = json.loads(signalbox("doctor", "--json").stdout)
+    states_of = [(item["name"], item["state"]) for item in document["items"]]
+    assert [state for name, state in states_of if name in ("database", "damage")] == ["fail"]
+    assert {"settings", "disk", "box", "web"} <= {name for name, _state in states_of}
+
+
+def test_a_file_too_large_to_be_read_in_time_is_said_to_be_read_in_part(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert states(damage.damage(app)) == [("ok", "none: every page can be read")]
+    monkeypatch.setattr(damage, "LIMIT", timedelta(0))
+    monkeypatch.setattr(sqlite_file, "STEPS", 1)
+    ((state, said),) = states(damage.damage(app))
+    assert (state, said) == ("ok", "none found in 0 s, and the file is too large to be read in that time")
+
+
+@pytest.mark.both_databases
+def test_whether_anything_is_damaged_is_asked_of_either_database(app: Flask) -> None:
+    assert [state for state, _ in states(damage.damage(app))] == ["ok"]
+
+
+def test_a_check_that_fails_itself_is_a_finding_and_keeps_no_other_from_looking(
+    signalbox: Signalbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_app: Flask) -> Iterator[Finding]:
+        raise RuntimeError("no such luck")
+        yield
+
+    monkeypatch.setattr(checks, "settings", broken)
+    monkeypatch.setattr(checks, "disk", broken)
+    lines = signalbox("doctor").stdout
+    assert lines.count("it cannot be looked at: RuntimeError: no such luck") == 2
+    assert "database" in lines
+    assert "web" in lines

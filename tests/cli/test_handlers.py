@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_handlers_are_listed_with_what_they_want(signalbox: Signalbox) -> None:
         "patterns": ["*"],
         "attempts": 10,
         "summary": "Write what happened, to what, in one line.",
+        "workers": 0,
     } in items
     assert "handlers.log.log_event" in signalbox("handlers", "list").stdout
 
@@ -76,3 +78,34 @@ def test_a_name_that_is_nearly_right_is_refused_with_a_hint(signalbox: Signalbox
     result = signalbox("handlers", act, "handlers.log.log_evnt")
     assert (result.exit_code, "did you mean handlers.log.log_event?" in result.stderr) == (1, True)
     assert roster.list_handlers(engine) == []
+
+
+def test_a_handler_that_only_other_workers_have_or_that_none_has_is_said(
+    signalbox: Signalbox, engine: sa.Engine
+) -> None:
+    router = Router()
+    router.on("*")(print)
+    roster.sign_in(engine, router, datetime.now(UTC), worker="one")
+    result = signalbox("handlers", "list")
+    assert "builtins.print is not loaded here; 1 running worker has it" in result.stderr
+    assert "no running worker has loaded it" in result.stdout
+    roster.sign_out(engine, "one", datetime.now(UTC))
+    assert "builtins.print is not loaded here; no running worker have it" not in signalbox("handlers", "list").stderr
+    assert "builtins.print is not loaded here; no running worker has it" in signalbox("handlers", "list").stderr
+
+
+def test_a_handler_is_forgotten_unless_a_running_worker_has_it(signalbox: Signalbox, engine: sa.Engine) -> None:
+    router = Router()
+    router.on("*")(print)
+    roster.sign_in(engine, router, datetime.now(UTC), worker="one")
+    refused = signalbox("handlers", "forget", "builtins.print")
+    assert (refused.exit_code, "a running worker has loaded builtins.print" in refused.stderr) == (1, True)
+    roster.sign_out(engine, "one", datetime.now(UTC))
+    assert signalbox("handlers", "forget", "builtins.print").exit_code == 0
+    assert roster.list_handlers(engine) == []
+
+
+def test_the_list_needs_no_database(signalbox: Signalbox, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    assert "handlers.log.log_event" in signalbox("handlers", "list").stdout

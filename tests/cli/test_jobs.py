@@ -151,3 +151,16 @@ def test_what_is_no_number_of_a_job_is_told_where_they_are(signalbox: Signalbox,
 def test_a_job_that_is_not_there_is_exit_1(signalbox: Signalbox) -> None:
     result = signalbox("jobs", "replay", "99")
     assert (result.exit_code, result.stderr) == (1, "Error: no job has the id 99\n")
+
+
+def test_a_job_without_a_time_says_for_what_it_waits(signalbox: Signalbox, engine: sa.Engine, keep: Keep) -> None:
+    now = datetime.now(UTC)
+    jobs.route(engine, [Routing(keep(), ["old.gone", "old.paused"])], now)
+    jobs.pause_handler(engine, "old.paused", now)
+    Worker(engine, Router()).drain()
+    listed, shown = signalbox("jobs", "list").stdout, signalbox("events", "show", "last").stdout
+    for said in ("waits: no running worker has loaded old.gone", "waits: old.paused is paused"):
+        assert said in listed
+        assert said in shown
+    (gone,) = listing.list_jobs(engine, handler="old.gone")["items"]
+    assert "waits: no running worker has loaded old.gone" in signalbox("jobs", "show", str(gone["id"])).stdout

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from flask import Flask
 
 from receiver import simulator
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox
+from receiver.refusals import BEGINNING
 from receiver.web.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
@@ -133,3 +135,16 @@ def test_a_dump_is_that_of_hexdump() -> None:
         "00000000  3c 3d 3e 3f 40 41 42 43  44 45 46 47 48 49 4a 4b  |<=>?@ABCDEFGHIJK|",
         "00000010  4c 4d                                             |LM|",
     ]
+
+
+@pytest.mark.usefixtures("served")
+def test_what_was_too_long_is_shown_as_cut_with_the_setting_that_mends_it(signalbox: Signalbox, app: Flask) -> None:
+    assert app.test_client().post("/hooks/box", data=b"x" * 3_000_000).status_code == 413
+    app.extensions["signalbox.inbox"].refusals.write_out()
+    assert signalbox("rejected", "list").stdout.split()[-4:] == ["box", "body_too_long", f"{BEGINNING:,}", "(cut)"]
+    shown = " ".join(signalbox("rejected", "show", "last").stdout.split())
+    assert "raise MAX_BODY_BYTES" in shown
+    assert "POST /hooks/box, answered 413" in shown
+    assert f"Body, cut: the first {BEGINNING:,} bytes of 3,000,000" in shown
+    refused = signalbox("rejected", "release", "last", "--unverified")
+    assert (refused.exit_code, "neither be verified nor let in" in refused.stderr) == (1, True)

@@ -23,6 +23,7 @@ from receiver.events import Delivery, Headers, Verified
 from receiver.sources import SOURCES
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 TOKEN = "token-of-the-tests-of-signalbox"
 SOON = timedelta(milliseconds=10)
@@ -74,7 +75,7 @@ def follow(app: Flask, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     opened: list[Far | httpx.Client] = []
 
     def start(to: str, *, since: timedelta = timedelta(), **filters: str) -> Iterator[Forwarded]:
-        far, near = Far(served, None, filters, trust_env=False), httpx.Client(trust_env=False)
+        far, near = Far(served, None, filters, trust_env=False), httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS)
         opened.extend([far, near])
         return forward(far, Cursor.read(tmp_path / "below" / "cursor.json"), near, to, now() - since)
 

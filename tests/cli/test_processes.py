@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,10 +18,10 @@ import sqlalchemy as sa
 
 from config import ROOT
 from receiver import listing
+from receiver.listing import Item
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
-
-PATIENCE_SECONDS = 90
+from tests.waiting import PATIENCE_SECONDS, until
 
 Process = subprocess.Popen[str]
 Start = Callable[..., Process]
@@ -56,7 +58,10 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for process in started:
         process.terminate()
-        process.communicate(timeout=PATIENCE_SECONDS)
+        if process.stdout and process.stdout.closed:
+            process.wait(timeout=PATIENCE_SECONDS)
+        else:
+            process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def heed_ctrl_c() -> None:
@@ -90,12 +95,15 @@ def test_tail_gives_one_json_object_a_line_as_events_come(start: Start, keep: Ke
     assert stop(tail, signal.SIGINT) == 0
 
 
-def test_a_worker_runs_jobs_until_it_is_told_to_stop(start: Start, keep: Keep, engine: sa.Engine) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_worker_runs_jobs_until_it_is_told_to_stop(
+    start: Start, keep: Keep, engine: sa.Engine, number: signal.Signals
+) -> None:
     keep()
     worker = start("worker")
     for _ in range(2):
         read_until(worker, '"outcome":"done"')
-    assert stop(worker, signal.SIGTERM) == 0
+    assert stop(worker, number) == 0
     assert {job["state"] for job in listing.show_event(engine, "last")["jobs"]} == {"done"}
 
 
@@ -103,6 +111,108 @@ def test_a_worker_names_the_modules_that_do_not_import(start: Start, tmp_path: P
     (tmp_path / "broken_two.py").write_text("import nothing_like_this\n")
     line = read_until(start("worker", HANDLERS="broken_two"), "broken_two")
     assert "No module named 'nothing_like_this'" in json.loads(line)["error"]
+
+
+HOLDS = """
+import re
+from receiver import on
+
+@on("*")
+def hold_everything_up(event):
+    if event.attempt == 1:
+        print("holding", flush=True)
+        re.match("(a+)+$", "a" * 40 + "b")
+"""
+
+
+def test_a_handler_that_holds_the_gil_ends_its_worker_and_what_it_held_up_is_done_by_the_next(
+    start: Start, keep: Keep, engine: sa.Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "holds.py").write_text(HOLDS)
+    kept = [keep(number=number) for number in range(2)]
+    held = start("worker", HANDLERS="holds", STALL_SECONDS="3", LEASE_SECONDS="1")
+    read_until(held, "holding")
+    held.terminate()  # which it cannot hear
+    said, _ = held.communicate(timeout=PATIENCE_SECONDS)
+    assert held.returncode == 1
+    assert "Timeout (0:00:03)!" in said
+    assert "in hold_everything_up" in said
+    start("worker", HANDLERS="holds", LEASE_SECONDS="1")
+
+    def all_jobs() -> list[Item]:
+        return [job for event_id in kept for job in listing.show_event(engine, event_id)["jobs"]]
+
+    # Those of the handlers of this installation, too.
+    until(lambda: {job["state"] for job in all_jobs()} == {"done"}, "all jobs are done")
+    assert ["lost", "done"] in [[one["outcome"] for one in job["attempts"]] for job in all_jobs()]
+
+
+def test_a_worker_whose_files_a_handler_closes_ends(start: Start, keep: Keep, tmp_path: Path) -> None:
+    (tmp_path / "closes.py").write_text(
+        "import os\nfrom receiver import on\n@on('*')\ndef close(event):\n    os.closerange(3, 1000)\n"
+    )
+    keep()
+    worker = start("worker", HANDLERS="closes")
+    assert "closed files that are not its own" in read_until(worker, "Error:")
+    worker.communicate(timeout=PATIENCE_SECONDS)
+    assert worker.returncode == 1
+
+
+FORKS = """
+import multiprocessing, os, time
+from receiver import on
+
+@on("*")
+def returns(event):
+    child = os.fork()
+    if child:
+        print("its child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+@on("*")
+def raises(event):
+    child = os.fork()
+    if not child:
+        raise SystemExit(3)
+    print("its child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+@on("*")
+def terminates(event):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join()
+    print("its child ended with", child.exitcode, flush=True)
+"""
+
+
+def test_the_children_that_handlers_fork_hear_signals_and_do_not_run_on_as_workers(
+    start: Start, keep: Keep, engine: sa.Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "forking.py").write_text(FORKS)
+    event_id = keep()
+    worker = start("worker", HANDLERS="forking")
+    statuses = {read_until(worker, "its child ended with").split()[-1] for _ in range(3)}
+    assert statuses == {"0", "3", str(-signal.SIGTERM)}
+    # The lines of the log come from one process, so that many and no more attempts were run.
+    assert stop(worker, signal.SIGTERM) == 0
+    for job in listing.show_event(engine, event_id)["jobs"]:
+        assert (job["state"], [one["outcome"] for one in job["attempts"]]) == ("done", ["done"])
+
+
+def test_two_handlers_of_one_name_are_refused_at_start_in_a_sentence(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text("from receiver import on\non('*')(lambda event: 1)\non('*')(lambda event: 2)\n")
+    worker = start("worker", HANDLERS="twice")
+    said, _ = worker.communicate(timeout=PATIENCE_SECONDS)
+    assert worker.returncode == 1
+    assert "Error: two handlers are named twice.<lambda>" in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_ends_a_worker_that_is_still_loading_its_handlers(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "loads.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
+    worker = start("worker", HANDLERS="loads")
+    read_until(worker, "loading")
+    assert stop(worker, signal.SIGINT) == -signal.SIGINT
 
 
 def test_a_second_signal_ends_a_worker_at_once(start: Start, keep: Keep, tmp_path: Path) -> None:
@@ -117,13 +227,12 @@ def test_a_second_signal_ends_a_worker_at_once(start: Start, keep: Keep, tmp_pat
     keep()
     worker = start("worker", HANDLERS="slow")
     read_until(worker, "hanging")
-    for _ in range(PATIENCE_SECONDS):
+
+    def has_ended() -> bool:
         worker.terminate()
-        try:
-            worker.wait(timeout=0.5)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+        return worker.poll() is not None
+
+    until(has_ended, "the worker ends")
     assert worker.returncode == -signal.SIGTERM
 
 
@@ -142,7 +251,54 @@ def test_run_serves_and_works_until_it_is_told_to_stop(
     read_until(run, '"outcome":"done"')
     assert stop(run, number) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(base, trust_env=False)
+        httpx.get(base, trust_env=False, timeout=PATIENCE_SECONDS)
+
+
+SLOW = """
+import pathlib, time
+from receiver import on
+@on("*")
+def slow(event):
+    pathlib.Path("{folder}", "begun").touch()
+    time.sleep(1.5)
+    print("slow has ended", flush=True)
+"""
+
+
+def kill(run: Process) -> None:
+    run.kill()
+
+
+def ctrl_c_with_the_reader_gone(run: Process) -> None:
+    assert run.stdout
+    run.stdout.close()
+    run.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [kill, ctrl_c_with_the_reader_gone])
+def test_however_run_ends_nothing_stays_and_the_job_that_runs_is_finished(
+    start: Start, keep: Keep, engine: sa.Engine, tmp_path: Path, end: Callable[[Process], None]
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW.format(folder=tmp_path))
+    keep()
+    run = start("run", "--port", "0", HANDLERS="slow")
+    base = read_until(run, "listens on").split()[-1]
+    numbers = [int(re.findall(r"pid=(\d+)", read_until(run, "started (pid="))[0]) for _ in range(2)]
+    until((tmp_path / "begun").exists, "the handler runs")
+    assert httpx.get(f"{base}/healthz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
+    end(run)
+    until(lambda: not any(map(group_exists, numbers)), "web and worker have ended, and gunicorn's processes")
+    for job in listing.show_event(engine, "last")["jobs"]:
+        assert (job["state"], [attempt["outcome"] for attempt in job["attempts"]]) == ("done", ["done"])
+
+
+def group_exists(number: int) -> bool:
+    """Say whether anything runs in a group; what has ended and is taken away by nobody does not."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return any(int(group) == number and state not in "ZX" for state, _parent, group, *_ in stats)
 
 
 def test_run_fails_where_a_process_ends_by_itself(start: Start, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from receiver.simulator.sandbox.telling import coming
 from tests.acceptance.service import free_port
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., Result]
@@ -56,7 +56,7 @@ class Running:
     def call(self, method: str = "GET", **body: object) -> httpx.Response:
         headers = {"Authorization": "Bearer one"}
         url = f"{self.url}/2.0/webhooks"
-        return httpx.request(method, url, headers=headers, json=body or None, trust_env=False)
+        return httpx.request(method, url, headers=headers, json=body or None, trust_env=False, timeout=PATIENCE_SECONDS)
 
     def register(self, *triggers: str) -> str:
         target = {"id": "1200", "type": "folder"}
@@ -159,7 +159,7 @@ def test_something_happens_at_filestack(sandbox: Command, engine: sa.Engine) -> 
 def test_the_log_lists_deliveries(sandbox: Command, running: Running) -> None:
     running.register("FILE.UPLOADED")
     sandbox("do", "upload", "1200/a.pdf", "--lose-answers", "1")
-    until(lambda: len(json.loads(sandbox("log", "--json").stdout)["items"]) == 2, "the retry", seconds=20)
+    until(lambda: len(json.loads(sandbox("log", "--json").stdout)["items"]) == 2, "the retry")
     lines = sandbox("log").stdout.splitlines()
     assert lines[0].split()[-2:] == ["AND", "THEN"]
     assert "delivery 2" in lines[1]
@@ -212,7 +212,7 @@ def test_a_webhook_is_removed_and_says_so(sandbox: Command, running: Running, en
     id_ = running.register("FILE.UPLOADED")
     result = sandbox(command, {"revoke": "ada", "give-up": id_}[command])
     assert "WEBHOOK.DELETED is on its way" in result.stdout
-    until(lambda: listing.list_events(engine)["items"], "the event", seconds=20)
+    until(lambda: listing.list_events(engine)["items"], "the event")
     assert listing.show_event(engine, "last")["type"] == "box:WEBHOOK.DELETED"
 
 
@@ -275,14 +275,19 @@ def test_the_process_says_where_it_is_serves_and_ends_when_it_is_told(tmp_path: 
         )
     try:
         log = tmp_path / "log"
-        found = until(lambda: re.search(r"listens on (\S+?),", log.read_text()), "where it is", seconds=60)
-        answer = httpx.get(f"{found[1]}/2.0/webhooks", headers={"Authorization": "Bearer one"}, trust_env=False)
+        found = until(lambda: re.search(r"listens on (\S+?),", log.read_text()), "where it is")
+        answer = httpx.get(
+            f"{found[1]}/2.0/webhooks",
+            headers={"Authorization": "Bearer one"},
+            trust_env=False,
+            timeout=PATIENCE_SECONDS,
+        )
         assert answer.json()["entries"] == []
-        assert httpx.get(f"{found[1]}/2.0/webhooks", trust_env=False).status_code == 401
-        assert "A pretend drive of Box" in httpx.get(f"{found[1]}/", trust_env=False).text
+        assert httpx.get(f"{found[1]}/2.0/webhooks", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 401
+        assert "A pretend drive of Box" in httpx.get(f"{found[1]}/", trust_env=False, timeout=PATIENCE_SECONDS).text
     finally:
         process.send_signal(end)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
     assert "Traceback" not in log.read_text()
 
 

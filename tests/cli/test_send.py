@@ -15,6 +15,7 @@ from receiver.listing import Filters
 from receiver.simulator import names
 from tests.cli.conftest import Signalbox
 from tests.installation import settings
+from tests.waiting import until
 
 
 @pytest.mark.usefixtures("served")
@@ -57,7 +58,8 @@ def test_a_faulty_delivery_is_rejected_and_that_is_exit_1(
 ) -> None:
     result = signalbox("send", source, names(source)[0], fault)
     assert (result.exit_code, result.stdout.split()[:3]) == (1, ["401", "rejected", reason])
-    assert [item["reason"] for item in listing.list_rejected(engine)["items"]] == [reason]
+    kept = until(lambda: listing.list_rejected(engine)["items"], "the refusal is written")
+    assert [item["reason"] for item in kept] == [reason]
 
 
 @pytest.mark.usefixtures("served")

@@ -1,17 +1,20 @@
 """`signalbox handlers test`: one run of one handler, with its outcome, and nothing written about it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 
 from receiver import listing
 from receiver.cli import installation
 from receiver.errors import Discard, Retry
 from receiver.events import Event
 from receiver.routing import Router
+from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
 
 NAME = f"{__name__}.index_file"
@@ -27,12 +30,12 @@ def index_file(event: Event) -> None:
 
 
 @pytest.fixture(autouse=True)
-def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Router]:
     """A router of this test's own, in which the function above is a handler."""
     router = Router()
     router.on("box:FILE.*")(index_file)
     monkeypatch.setattr(installation, "router", router)
-    yield
+    yield router
     came.clear()
     outcomes.clear()
 
@@ -105,3 +108,48 @@ def test_a_handler_that_is_not_there_gets_a_hint(signalbox: Signalbox) -> None:
     result = signalbox("handlers", "test", NAME.replace("index", "indx"))
     assert result.exit_code == 1
     assert f"did you mean {NAME}" in result.stderr
+
+
+async def later(event: Event) -> None: ...
+
+
+def produce(event: Event) -> Iterator[None]:
+    yield
+
+
+async def stream(event: Event) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("give", [later, produce, stream])
+def test_a_handler_that_returns_what_is_still_to_be_run_has_failed_as_in_a_worker(
+    signalbox: Signalbox, engine: sa.Engine, keep: Keep, connected: Router, give: Callable[[Event], object]
+) -> None:
+    router = connected
+
+    @router.on("*")
+    def passes_on(event: Event) -> object:
+        return give(event)
+
+    name = next(one.name for one in router.handlers() if one.name.endswith(".passes_on"))
+    event_id = keep()
+    result = signalbox("handlers", "test", name, "last", "--json")
+    Worker(engine, router).drain()
+    (job,) = [one for one in listing.show_event(engine, event_id)["jobs"] if one["handler"] == name]
+    tried = json.loads(result.stdout)
+    assert (result.exit_code, tried["outcome"]) == (1, "failed")
+    assert (job["attempts"][0]["outcome"], job["attempts"][0]["error"]) == ("failed", tried["error"])
+
+
+def test_a_handler_that_cannot_run_is_refused_as_in_a_worker(
+    signalbox: Signalbox, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Router()
+    monkeypatch.setattr("receiver.on", fresh.on)
+    monkeypatch.setattr(installation, "router", fresh)
+    (tmp_path / "cannot_run.py").write_text("from receiver import on\n\n@on('*')\nasync def later(event): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    app.config["HANDLERS"] = ("cannot_run",)
+    result = signalbox("handlers", "test", "cannot_run.later")
+    assert result.exit_code == 1
+    assert "cannot_run does not import: receiver.errors.HandlerError: cannot_run.later is async" in result.stderr

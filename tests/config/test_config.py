@@ -15,6 +15,7 @@ from gunicorn.config import Config
 
 from config import ROOT, load
 from receiver.errors import SettingsError
+from tests.waiting import PATIENCE_SECONDS
 
 NOWHERE = Path("/nonexistent/.env")
 PRODUCTION = {
@@ -70,6 +71,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         "HANDLERS": ("handlers",),
         "CELERY_BROKER_URL": None,
         "LEASE": timedelta(seconds=30),
+        "STALL": timedelta(seconds=120),
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "console",
         "SENTRY_DSN": None,
@@ -286,7 +288,13 @@ def test_the_app_is_told_which_proxies_gunicorn_trusts(monkeypatch: pytest.Monke
 def test_gunicorn_stops_at_a_bad_setting_with_the_message_alone() -> None:
     command = [sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.py", "wsgi:app"]
     done = subprocess.run(
-        command, cwd=ROOT, env={**PRODUCTION, "PORT": "none"}, capture_output=True, text=True, check=False, timeout=30
+        command,
+        cwd=ROOT,
+        env={**PRODUCTION, "PORT": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 1
     assert re.fullmatch(r"Settings to mend .*\n  PORT: must be a whole number from 0 to 65535\.\n", done.stderr)

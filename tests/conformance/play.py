@@ -12,7 +12,7 @@ from box_sdk_gen.managers.webhooks import CreateWebhookTarget, CreateWebhookTarg
 
 from tests.acceptance.service import Service, free_port
 from tests.conformance.catalogue import Case
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 TOKENS = {"ada": "token-of-ada", "ben": "token-of-ben"}
 FIRST_TARGET = 1200
@@ -76,7 +76,7 @@ class Stage:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._url = f"http://127.0.0.1:{free_port()}"
-        self._http = httpx.Client(trust_env=False, timeout=60)
+        self._http = httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS)
         self._notes = service.folder / "notes"
 
     def play(self, cases: Sequence[Case]) -> list[Outcome]:

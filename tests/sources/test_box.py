@@ -146,6 +146,17 @@ def test_what_cannot_be_a_signature_is_malformed(value: str) -> None:
     assert refusal(one).reason is Reason.SIGNATURE_MALFORMED
 
 
+def test_a_signature_that_could_be_one_is_a_mismatch_whatever_stands_in_the_other_header() -> None:
+    wrong = delivery(keys={"secondary": "another key"}, box_signature_primary="x")
+    assert refusal(wrong).reason is Reason.SIGNATURE_MISMATCH
+
+
+def test_a_mismatch_names_every_key_that_is_not_set() -> None:
+    assert "Not set: BOX_PRIMARY_KEY, BOX_SECONDARY_KEY." in refusal(delivery(), {}).detail
+    assert "Not set: BOX_SECONDARY_KEY." in refusal(delivery(), {"primary": "another"}).detail
+    assert "Not set" not in refusal(delivery(), {"primary": "another", "secondary": "another"}).detail
+
+
 def test_a_prefix_before_the_signature_is_pointed_out() -> None:
     refused = refusal(delivery(box_signature_primary="sha256=" + "0" * 64, box_signature_secondary=None))
     assert '"sha256="' in refused.detail

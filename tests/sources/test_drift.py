@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from receiver import simulator
 from receiver.events import Delivery, Event, Headers
 from receiver.sources import SOURCES
-from receiver.sources.schemas import MAX_DRIFT
+from receiver.sources.filestack_schemas import UNKNOWN_ACTION
+from receiver.sources.schemas import MAX_DRIFT, find_drift
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SAMPLES = [(source, name) for source in SOURCES for name in simulator.names(source)]
@@ -164,6 +165,32 @@ def test_a_key_that_comes_twice_drifts() -> None:
     assert "more than once" in entry["problem"]
 
 
+def test_a_key_that_comes_twice_is_named_alone_and_found_in_lists_too() -> None:
+    body = b'{"a":[1,{"b":1,"c":2,"b":3}],"d":4}'
+    found = [entry["path"] for entry in find_drift({}, body, UNKNOWN_ACTION) if "more than once" in entry["problem"]]
+    assert found == ["a.1.b"]
+
+
+def test_a_payload_that_is_no_object_drifts_as_a_whole() -> None:
+    assert find_drift([], b"[]", UNKNOWN_ACTION) == [{"path": "payload", "problem": "Not an object."}]
+
+
+@pytest.mark.parametrize(("source", "field"), [("box", "trigger"), ("filestack", "action")])
+def test_a_name_that_nobody_knows_is_drift_beside_what_else_is_odd(source: str, field: str) -> None:
+    body = json.dumps({field: "TRAIN.ARRIVED", "id": "7"}).encode()[:-1] + b', "x": 1, "x": 2}'
+    found = {entry["path"]: entry["problem"] for entry in drift_of_body(source, body)}
+    assert found[field] == f"Unknown {field}: only the envelope was checked."
+    assert found["x"]
+    assert len(found) > 2
+
+
+@pytest.mark.parametrize(("source", "name"), [("box", "FILE.UPLOADED"), ("filestack", "fp.delete")])
+def test_an_event_of_either_source_that_has_no_name_is_checked_by_its_type(source: str, name: str) -> None:
+    payload = simulator.sample(source, name, at=NOW, number=1) | {"lamp": 1}
+    event = Event(type=f"{source}:{name}", payload=payload)
+    assert [entry["path"] for entry in SOURCES[source].drift(event)] == ["lamp"]
+
+
 def test_an_event_made_without_a_body_or_a_name_is_checked_all_the_same() -> None:
     event = Event(type="filestack:fp.delete", payload={"id": 7, "action": "fp.delete", "text": {"url": "a", "lamp": 1}})
     assert [entry["path"] for entry in SOURCES["filestack"].drift(event)] == ["text.lamp"]
@@ -227,7 +254,7 @@ FIELDS = [
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 

@@ -57,6 +57,20 @@ def errors_of(body: bytes) -> dict[str, list[str]]:
 # Verifying
 
 
+def test_a_mismatch_says_which_secret_to_look_at() -> None:
+    detail = refusal(delivery(keys={"secret 1": "another"})).detail
+    assert "FILESTACK_SECRETS" in detail
+    assert "Is it the secret of this webhook (not of the app)" in detail
+
+
+def test_an_event_keeps_what_came() -> None:
+    one = delivery()
+    event = filestack.parse(one)
+    assert (event.body, event.headers, event.received_at) == (one.body, one.headers, NOW)
+    assert event.payload == json.loads(one.body)
+    assert event.id == ""
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["from"])[:12])
 def test_a_signature_made_by_another_program_verifies(vector: dict[str, str]) -> None:
     headers = Headers([("FS-Signature", vector["signature"]), ("FS-Timestamp", vector["timestamp"])])
@@ -205,14 +219,48 @@ def test_the_transcoding_callback_is_read_without_an_action() -> None:
     assert event.occurred_at == NOW
 
 
+def callback(**told: object) -> Event:
+    return parse({"uuid": "abc", "status": "completed", "timestamp": "1777896000"} | told)
+
+
 def test_a_transcoding_told_pending_and_then_completed_is_two_events() -> None:
-    assert parse({"uuid": "abc", "status": "pending"}).identity == '["transcode","abc","pending"]'
-    assert parse({"uuid": "abc", "status": "completed"}).identity == '["transcode","abc","completed"]'
+    assert callback(status="pending").identity == '["transcode","abc","pending",1777896000]'
+    assert callback(status="completed").identity == '["transcode","abc","completed",1777896000]'
 
 
-@pytest.mark.parametrize("status", [None, 5, []])
-def test_a_transcoding_status_of_any_shape_is_tolerated(status: object) -> None:
-    assert parse({"uuid": "abc", "status": status}).identity == '["transcode","abc",null]'
+def test_a_transcoding_told_again_with_a_later_timestamp_is_another_event() -> None:
+    assert callback().identity != callback(timestamp="1777896001").identity
+
+
+def test_a_transcoding_told_again_with_the_same_body_is_the_same_event() -> None:
+    assert callback().identity == callback().identity
+
+
+def test_a_timestamp_of_a_transcoding_is_the_same_as_text_and_as_a_number() -> None:
+    assert callback(timestamp="1777896000").identity == callback(timestamp=1777896000).identity
+
+
+@pytest.mark.parametrize("timestamp", [None, "", "today", 1.5, True, [], {}, 10**400])
+def test_where_a_transcoding_has_no_readable_timestamp_its_body_tells_it_from_others(timestamp: object) -> None:
+    first, second = (callback(timestamp=timestamp, message=message) for message in ("Done", "Done again"))
+    assert first.identity != second.identity
+    assert first.identity == callback(timestamp=timestamp, message="Done").identity
+
+
+def test_a_transcoding_without_a_timestamp_is_told_from_others_by_its_body() -> None:
+    first, second = (parse({"uuid": "abc", "status": "completed", "data": {"url": url}}) for url in ("a", "b"))
+    assert first.identity != second.identity
+
+
+@pytest.mark.parametrize("status", [None, 5, [], {"code": "completed"}, "x" * 1000])
+def test_a_transcoding_status_of_any_shape_is_tolerated_and_told_from_others(status: object) -> None:
+    assert callback(status=status).identity != callback(status="pending").identity
+    assert len(callback(status=status).identity) <= 200
+
+
+def test_no_action_has_the_identity_of_a_transcoding() -> None:
+    told = {"id": "abc", "text": {"status": "completed"}, "timestamp": "1777896000"}
+    assert parse({"action": "transcode", **told}).identity != callback().identity
 
 
 @pytest.mark.parametrize("payload", [{}, {"uuid": ""}, {"uuid": 5}, {"id": 7, "text": {}}])
@@ -231,7 +279,14 @@ def test_without_a_usable_id_the_body_is_the_identity(event_id: object) -> None:
     assert event.identity == hashlib.sha256(event.body).hexdigest()
 
 
-@pytest.mark.parametrize("text", [None, [], "text", {"status": 5}, {"status": ""}])
+def test_a_status_that_is_no_text_tells_two_events_apart_all_the_same() -> None:
+    first, second = (parse({"action": "fp.upload", "id": 7, "text": {"status": status}}) for status in (1, {"n": 1}))
+    third = parse({"action": "fp.upload", "id": 7, "text": {"status": {"n": 2}}})
+    assert first.identity == '["fp.upload",7,1]'
+    assert len({first.identity, second.identity, third.identity}) == 3
+
+
+@pytest.mark.parametrize("text", [None, [], "text", {"status": None}, {"status": ""}])
 def test_a_text_of_any_shape_is_tolerated(text: object) -> None:
     assert parse({"action": "fp.upload", "id": 7, "text": text}).identity == '["fp.upload",7]'
 

@@ -70,6 +70,28 @@ def test_a_wide_body_is_not_a_deep_one() -> None:
     assert len(wire.read_object(b'{"a":[' + b"{}," * 5_000 + b"{}]}")["a"]) == 5_001
 
 
+def test_what_is_deep_is_found_wherever_it_lies() -> None:
+    deep = b"[" * 100 + b"]" * 100
+    assert wire.MAX_DEPTH == 100
+    for body in (b'{"a":1,"b":%b}', b'{"a":[],"b":[0,{},%b]}'):
+        assert "Nested deeper" in problem_of(body % deep)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("1970-01-01T00:00:00Z", False),
+        ("1970-01-01T00:00:01Z", True),
+        ("2199-12-31T23:59:59Z", True),
+        ("2200-01-01T00:00:00Z", False),
+    ],
+)
+def test_what_happened_lies_between_1970_and_2200(text: str, is_one: bool) -> None:
+    told = wire.rfc3339(text)
+    assert told is not None
+    assert wire.when_it_happened(told) == (told if is_one else None)
+
+
 def test_no_problem_repeats_what_came() -> None:
     assert "hush" not in problem_of(b'{"hush": hush}')
 

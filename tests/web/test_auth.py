@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -94,6 +96,22 @@ def test_a_session_that_does_not_say_by_which_password_opens_nothing(outside: Fl
         with outside.session_transaction(base_url="https://localhost") as session:
             session["admin"] = said
         assert outside.get("/", base_url="https://localhost").status_code == 302
+
+
+def test_a_login_lasts_a_week(outside: FlaskClient) -> None:
+    cookie = log_in(outside).headers["Set-Cookie"]
+    expires = parsedate_to_datetime(re.search(r"Expires=([^;]+)", cookie)[1])  # type: ignore[index]
+    assert timedelta(days=6, hours=23) < expires - datetime.now(UTC) <= timedelta(days=7)
+
+
+def test_after_the_login_one_is_where_one_wanted_to_be_unless_it_was_to_do_something(outside: FlaskClient) -> None:
+    assert outside.get("/stats?window=1h").headers["Location"] == "/login?next=/stats?window%3D1h"
+    assert outside.post("/logout").headers["Location"] == "/login"
+
+
+def test_a_part_of_a_page_is_sent_to_the_login_as_a_whole(outside: FlaskClient) -> None:
+    answer = outside.get("/stats", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/login?next=/stats")
 
 
 @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + "x", "pässword", PASSWORD[:-1]])

@@ -23,6 +23,7 @@ from receiver.events import Headers
 from receiver.web import as_curl
 from receiver.web.pages import bin_form
 from tests.installation import KEYS, settings
+from tests.waiting import PATIENCE_SECONDS
 
 NAME = "brave-otter-41"
 BINARY = bytes(range(256))
@@ -213,7 +214,7 @@ def test_no_body_is_too_odd_to_show(client: FlaskClient, engine: sa.Engine, body
 
 
 @given(text=st.text(max_size=40), body=st.binary(max_size=60))
-@limits(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@limits(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_nothing_recorded_makes_a_page_fail(client: FlaskClient, engine: sa.Engine, text: str, body: bytes) -> None:
     wire = text.encode("utf-8", "surrogatepass").decode("latin-1").replace("\r", "").replace("\n", "")
     headers = Headers([("Content-Type", wire), ("X-Any", wire)])
@@ -393,7 +394,7 @@ def test_the_command_to_paste_sends_the_same_again(engine: sa.Engine, served: st
     first = bins.read_capture(engine, NAME, put(engine, **told).rpartition("/")[2]).request
     command = as_curl.write(first, f"{served}/b/{NAME}")
     assert command.replace("\n", "").isprintable()
-    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=30)
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     again = bins.read_capture(engine, NAME, "last").request
     assert (again.method, again.path, again.query, again.body) == (first.method, first.path, first.query, first.body)
     ours = [pair for pair in again.headers.pairs if pair[0] not in ("Host", "Content-Length")]

@@ -16,6 +16,7 @@ from receiver.sources import SOURCES
 from receiver.web import copy_as
 from receiver.web.copy_as import Copied
 from tests.installation import KEYS
+from tests.waiting import PATIENCE_SECONDS
 
 AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 BODIES = {
@@ -52,7 +53,7 @@ def run(script: str, folder: Path, **more: str) -> tuple[bytes, list[str]]:
         input=(RECORDER + script).encode(),
         env=environ(FOLDER=str(folder), **more),
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -100,7 +101,13 @@ def test_the_address_may_be_another_one(tmp_path: Path) -> None:
 def test_a_key_that_is_not_set_ends_the_command_and_not_the_shell(tmp_path: Path) -> None:
     script = RECORDER + copy_as.curl(copied("box", b"{}")) + "\necho still here"
     done = subprocess.run(
-        ["bash"], input=script, env=environ(BOX_PRIMARY_KEY=""), capture_output=True, text=True, timeout=30, check=False
+        ["bash"],
+        input=script,
+        env=environ(BOX_PRIMARY_KEY=""),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.stdout == "still here\n"
     assert "BOX_PRIMARY_KEY" in done.stderr

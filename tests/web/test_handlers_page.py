@@ -1,5 +1,6 @@
 """The handlers' pages: what they want and how they fare, pause and resume, dead letters replayed by filter."""
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from receiver.metrics import Tally
 from receiver.retry import Dead
 from receiver.routing import BrokenModule, Router
 from receiver.tables import jobs as table
+from receiver.tables import workers
+from receiver.worker import Worker
 from tests.installation import Clock, arrive
 
 HERE = f"{__name__}.index_file"
@@ -201,7 +204,7 @@ def test_older_dead_letters_are_a_page_away(client: FlaskClient, die: Die, monke
 @pytest.mark.usefixtures("signed_in")
 def test_a_handler_that_is_gone_can_still_be_replayed(client: FlaskClient, engine: sa.Engine, die: Die) -> None:
     die(handler="old.name")
-    assert "no worker has loaded it" in client.get("/handlers").text
+    assert "no running worker has loaded it" in client.get("/handlers").text
     client.post("/handlers/old.name/replay")
     assert states(engine) == ["waiting"]
 
@@ -242,3 +245,31 @@ def test_the_attempts_of_late_are_counted_and_a_failing_one_is_never_all_done(
 def test_the_figures_of_a_day_or_an_hour_are_a_click_apart(client: FlaskClient) -> None:
     assert 'href="?window=24h" aria-current="true"' in client.get("/handlers?window=24h").text
     assert 'href="?window=1h" aria-current="true"' in client.get("/handlers").text
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_the_workers_that_run_are_listed_with_what_they_have(client: FlaskClient, engine: sa.Engine) -> None:
+    page = client.get("/handlers").text
+    assert f"Process {os.getpid()} on" in page
+    assert "2 handlers" in page
+    with engine.begin() as connection:
+        connection.execute(sa.update(workers).values(seen_at=datetime.now(UTC) - timedelta(minutes=2)))
+    page = client.get("/handlers").text
+    assert "None runs: events are kept and not handled." in page
+    assert "no running worker has loaded it" in page
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_what_waits_for_a_handler_that_no_worker_has_is_said_on_every_page(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox
+) -> None:
+    event_id = arrive(inbox, Clock(datetime.now(UTC)))
+    jobs.route(engine, [Routing(event_id, ["old.gone"])], datetime.now(UTC))
+    Worker(engine, Router()).drain()
+    assert "1 job of old.gone waits: no running worker has loaded old.gone." in client.get("/stats").text
+    assert "1 job waits, without using attempts, for a worker that has." in client.get("/handlers/old.gone").text
+    assert "no running worker has loaded old.gone" in client.get(f"/events/{event_id}").text
+    (job,) = client.get("/api/jobs").get_json()["items"]
+    assert (job["next_attempt_at"], job["waits_for"]) == (None, "no running worker has loaded old.gone")
+    found = {item["name"]: item["workers"] for item in client.get("/api/handlers").get_json()["items"]}
+    assert found == {"old.gone": 0, HERE: 1, OTHER: 1}

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from receiver import listing, search
 from receiver.about import About
 from receiver.app import create_app
-from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
+from receiver.events import Delivery, Event, Headers, Reason, Refused, Unread, Verified
 from receiver.inbox import Inbox
 from receiver.routing import Router
 from receiver.sources import SOURCES
@@ -221,7 +221,7 @@ def test_rejected_deliveries_stand_beside_with_their_reason_in_words(client: Fla
 
 
 def test_every_reason_has_its_words() -> None:
-    assert set(rows.REASONS) == {reason.value for reason in Reason}
+    assert set(rows.REASONS) == {reason.value for reason in (*Reason, *Unread)}
 
 
 def test_quarantined_deliveries_stand_beside_with_what_is_wrong(client: FlaskClient, inbox: Inbox) -> None:

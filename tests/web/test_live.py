@@ -252,12 +252,15 @@ class Counted:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.looks: list[int] = []
+        self.finds: list[int] = []
         self.threads: set[threading.Thread] = set()
 
     def __call__(self, after: int) -> live.Look:
         self.looks.append(after)
         self.threads.add(threading.current_thread())
         new = [live.Message("came", f"<p>{number}</p>", number) for number in self.numbers if number > after]
+        if new:
+            self.finds.append(len(self.looks))
         return live.Look(new, max([after, *self.numbers]))
 
 
@@ -272,11 +275,22 @@ def counted(app: Flask) -> Counted:
 def test_pages_that_watch_the_same_share_each_look(watch: Watch, counted: Counted) -> None:
     pages = [watch("/counted?after=0") for _ in range(20)]
     until(lambda: len(counted.looks) >= 21, "every page was caught up")
-    before = len(counted.looks)
     counted.numbers.append(1)
     assert {page.next("came").data for page in pages} == {"<p>1</p>"}
-    assert len(counted.looks) - before <= 3
+    assert len(counted.finds) == 1
     assert len(counted.threads) == 1
+
+
+def test_what_comes_is_found_by_the_next_look_and_looks_are_less_than_a_second_apart(
+    watch: Watch, counted: Counted
+) -> None:
+    page = watch("/counted?after=0")
+    until(lambda: counted.looks, "a look")
+    counted.numbers.append(1)
+    begun = len(counted.looks)
+    page.next("came")
+    assert counted.finds[0] <= begun + 1
+    assert live.TICK_SECONDS <= 0.5
 
 
 def test_nobody_looks_when_nobody_watches(watch: Watch, counted: Counted) -> None:

@@ -18,6 +18,7 @@ from receiver.web.pages import registrations as page_module
 from tests.acceptance.service import free_port
 from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import ADDRESS, ELSEWHERE, UPLOADED, StandIn, folder
+from tests.waiting import PATIENCE_SECONDS
 
 ClientWith = Callable[..., FlaskClient]
 
@@ -204,7 +205,7 @@ def test_a_box_that_does_not_answer_is_not_waited_for(
     is_over = threading.Event()
 
     def wait(_number: int) -> None:
-        is_over.wait(60)
+        is_over.wait(PATIENCE_SECONDS)
 
     box.before = wait
     page = asked(office)

@@ -38,6 +38,11 @@ class Standing:
         return self.counts["dead"].number > 0 or self.success < 1
 
     @property
+    def is_away(self) -> bool:
+        """Say whether no worker that runs has loaded it, although some run or are known to have."""
+        return not self.item["workers"]
+
+    @property
     def success(self) -> float:
         return self.lately["success_rate"] if self.lately else 1.0
 
@@ -61,8 +66,8 @@ class Standing:
         """Give the mark that it is shown with, and what that says."""
         if self.item["paused_at"]:
             return "waiting", "paused"
-        if self.item["loaded_at"] is None:
-            return "none", "no worker has loaded it"
+        if self.is_away:
+            return ("dead" if self.counts["waiting"].number else "none"), "no running worker has loaded it"
         if self.is_failing:
             return "dead", "failing"
         return ("done", "all well") if self.lately else ("none", "nothing to do lately")
@@ -72,11 +77,13 @@ class Standing:
 def every() -> str:
     window = _window()
     known = roster.list_handlers(engine())
+    workers = roster.list_workers(engine(), now())
     standing = _standing([item for item in known if not item["trouble"]], window)
     return render_template(
         "handlers.html",
         broken=[item for item in known if item["trouble"]],
         standing=sorted(standing, key=attrgetter("rank")),
+        workers=workers,
         windows=WINDOWS,
         window=window,
     )

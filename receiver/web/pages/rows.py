@@ -30,6 +30,14 @@ REASONS: Mapping[str, str] = {
     "version_unsupported": "Its signature is of a version that we do not know",
     "algorithm_unsupported": "Its signature is made in a way that we do not know",
     "header_conflict": "One of its headers came twice, with different values",
+    "body_too_long": "Its body is longer than MAX_BODY_BYTES",
+    "cut_off": "Its body did not arrive whole",
+    "compressed": "Its body is compressed",
+    "source_off": "No key is set for this source",
+    "no_such_source": "Sent to an address that is no source's",
+    "method_not_allowed": "Not a POST",
+    "redirected": "Sent to an address that is redirected",
+    "not_understood": "It could not be read as a request",
 }
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from flask import Blueprint, abort, render_template, request
 from markupsafe import Markup
 
-from receiver import metrics
+from receiver import metrics, roster
 from receiver.errors import StoreError
 from receiver.metrics import Stats
 from receiver.web import charts, findings
@@ -55,6 +55,7 @@ def page() -> str:
         figures = metrics.read(engine(), **metrics.window(chosen, at))
         gauges = metrics.now(engine(), at)
         lately = metrics.read_alarms(engine(), since=at - timedelta(days=1), until=at, step=timedelta(minutes=5))
+        stranded = roster.stranded(engine(), at)
     except StoreError as error:
         abort(503, f"The figures cannot be read now: {error}.")
     time.sleep(0)  # deliveries that came meanwhile are served before the page is drawn
@@ -64,7 +65,7 @@ def page() -> str:
         windows=NAMES,
         stats=figures,
         now=gauges,
-        alarms=findings.alarms(gauges, lately, figures, at=at, window=NAMES[chosen]),
+        alarms=findings.alarms(gauges, lately, figures, at=at, window=NAMES[chosen], stranded=stranded),
         is_empty=findings.is_empty(gauges, figures),
         deliveries=[_events(figures), _not_accepted(figures), _answers(figures)],
         jobs=[_oldest(figures), _attempts(figures)],

@@ -139,7 +139,9 @@ class CaptureLine(Shape):
     query = text("What followed the question mark, as it was sent.", "page=2")
     client = text("The address that it came from.", "192.0.2.7")
     answered = number("The status that it was answered.", 200, least=100)
-    body_bytes = number("How long its body is.", 312)
+    body_bytes = number("How long its body is, or the beginning of it that is kept.", 312)
+    is_cut = fields.Boolean(metadata=says("Whether only the beginning of the body is kept.", False))
+    announced_bytes = number("How long a body that is cut was to be, if known.", 1_300_000, allow_none=True)
     number = number("Its place among all that the bin ever recorded.", 12, least=1)
 
 

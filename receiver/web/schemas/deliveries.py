@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from receiver.events import Reason
+from receiver.events import Reason, Unread
 from receiver.search import STATES, Filters
 from receiver.sources import SOURCES
 from receiver.web.schemas.fields import (
@@ -118,19 +118,26 @@ class Replayed(Shape):
 
 class RejectedLine(Shape):
     class Meta:
-        description = "A delivery whose signature did not verify."
+        description = "A delivery whose signature did not verify, or that was refused before anybody looked at it."
 
     id = identifier("the rejected delivery")
-    source = text("Where it was sent to.", "box")
+    source = text("Where it was sent to; `unknown` where that is no source of ours.", "box")
     received_at = moment("When it came.")
-    reason = text("Why it was refused, as a code.", "signature_mismatch", validate=validate.OneOf([*Reason]))
+    reason = text("Why it was refused, as a code.", "signature_mismatch", validate=validate.OneOf([*Reason, *Unread]))
     detail = text("Why it was refused, as a sentence.", "The signature matches none of the keys.")
-    body_bytes = number("How long its body is.", 312)
+    body_bytes = number("How long its body is, or the beginning of it that is kept.", 312)
+    status = number("The status that it was answered.", 401, least=100)
+    method = text("Its method.", "POST")
+    path = text(
+        "Where it was sent to, as a path; null for what an earlier release kept.", "/hooks/box", allow_none=True
+    )
+    is_cut = fields.Boolean(metadata=says("Whether only the beginning of the body is kept.", False))
+    announced_bytes = number("How long the body was to be, where that was said.", 1_300_000, allow_none=True)
 
 
 class Rejected(RejectedLine):
     class Meta:
-        description = "A delivery whose signature did not verify, with its bytes."
+        description = "A rejected delivery with its bytes."
 
     headers = header_lines()
     body_base64 = body_base64()
@@ -151,7 +158,7 @@ class Verdict(Shape):
     id = identifier("the rejected delivery")
     verifies = fields.Boolean(metadata=says("Whether it does.", True))
     verified_by = text("Which key does it, never the key; null where none does.", "primary", allow_none=True)
-    reason = text("Why it does not, as a code.", validate=validate.OneOf([*Reason]), allow_none=True)
+    reason = text("Why it does not, as a code.", validate=validate.OneOf([*Reason, *Unread]), allow_none=True)
     detail = text("Why it does not, as a sentence.", allow_none=True)
 
 

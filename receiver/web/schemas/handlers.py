@@ -18,6 +18,7 @@ class HandlerLine(Shape):
     trouble = text("The traceback, where the module does not import.", allow_none=True)
     loaded_at = moment("When a worker last loaded it.")
     paused_at = moment("Since when it is paused.", allow_none=True)
+    workers = number("How many workers run that have loaded it, or in which it does not import.", 1)
     jobs = counts("How many jobs of it wait, run and are dead.", {"waiting": 3, "running": 1, "dead": 0})
     capped = fields.List(
         fields.String(),

@@ -60,7 +60,12 @@ class JobCore(Shape):
     handler = text("The handler that gets the event.", "handlers.box_journal.note_upload")
     state = text("How far it is.", "done", validate=validate.OneOf(JOB_STATES))
     reason = text("Why it is dead.", allow_none=True)
-    next_attempt_at = moment("When it is to run; null unless it is waiting.", allow_none=True)
+    next_attempt_at = moment("When it is to run; null unless it waits for its time.", allow_none=True)
+    waits_for = text(
+        "Why it waits without a time to run at: its handler is paused, or no running worker has loaded it.",
+        "no running worker has loaded acme.billing.bill",
+        allow_none=True,
+    )
     running_since = moment("When the attempt began that runs now; null unless it is running.", allow_none=True)
 
 

@@ -80,8 +80,8 @@ class Gauges(Shape):
 
     at = moment("This moment.")
     unrouted_events = number("Events that no worker has routed yet.", 0)
-    waiting_jobs = number("Jobs that wait for their time, but for those of paused handlers.", 3)
-    held_jobs = number("Jobs of paused handlers.", 0)
+    waiting_jobs = number("Jobs that wait for their time, but for those of `held_jobs`.", 3)
+    held_jobs = number("Jobs of handlers that are paused, or that no running worker has loaded.", 0)
     running_jobs = number("Jobs that run.", 1)
     dead_jobs = number("Dead letters.", 2)
     rejected = number("Rejected deliveries.", 4)

@@ -17,6 +17,7 @@ from receiver.simulator.sandbox import Token, World, world_of
 from receiver.sources import box as source
 from tests.installation import BOX_KEYS, Clock
 from tests.simulator.sandbox.calls import FOLDER, Box, Controls, Post
+from tests.waiting import until
 
 NEVER = [500] * 10_000
 
@@ -365,7 +366,8 @@ def test_a_delivery_that_is_spoilt_on_the_way_is_rejected(
     box.register("FILE.UPLOADED")
     controls.do("upload", "1200/é.pdf", faults={fault: True})
     world.courier.run_due()
-    assert [item["reason"] for item in listing.list_rejected(engine)["items"]] == ["signature_mismatch"]
+    kept = until(lambda: listing.list_rejected(engine)["items"], "the refusal is written")
+    assert [item["reason"] for item in kept] == ["signature_mismatch"]
     assert controls.get("/deliveries")["items"][0]["status"] == 401
 
 

@@ -14,6 +14,7 @@ from receiver.simulator.sandbox.filestack_events import KINDS
 from receiver.sources import filestack as source
 from tests.installation import FILESTACK_KEYS, Clock
 from tests.simulator.sandbox.calls import Controls, Post
+from tests.waiting import until
 
 NEVER = [500] * 1000
 WAYS = [(name, way) for name, kind in KINDS.items() for way in kind.ways or ("",)]
@@ -112,7 +113,8 @@ def test_a_delivery_that_is_spoilt_on_the_way_is_rejected(
 ) -> None:
     controls.post("/filestack", action="upload", faults={fault: True})
     world.courier.run_due()
-    assert [item["reason"] for item in listing.list_rejected(engine)["items"]] == ["signature_mismatch"]
+    kept = until(lambda: listing.list_rejected(engine)["items"], "the refusal is written")
+    assert [item["reason"] for item in kept] == ["signature_mismatch"]
 
 
 def test_an_action_may_go_to_another_address(controls: Controls, world: World, sent: list[Post]) -> None:

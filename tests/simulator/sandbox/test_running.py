@@ -16,7 +16,7 @@ from receiver.simulator.sandbox.post import post
 from tests.installation import KEYS
 from tests.installation import Clock as Wall
 from tests.simulator.sandbox.calls import Box, Controls
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 def test_the_clock_runs_as_fast_as_it_is_told() -> None:
@@ -73,7 +73,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(running: Callable[..., Any]) -> N
     def hang(address: str, _body: bytes, _headers: list[tuple[str, str]]) -> Answer:
         sent.append(address)
         if address.endswith("/slow"):
-            is_over.wait(60)
+            is_over.wait(PATIENCE_SECONDS)
         return Answer(200, "")
 
     app, _ = running(post=hang, speed=1)

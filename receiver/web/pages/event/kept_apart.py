@@ -47,7 +47,7 @@ def _show(item: Item, template: str, kind: inbox.Kind, title: str, **facts: Any)
         title=f"{title} · {item['source']}",
         item=item,
         path=f"/{kind}/{item['id']}",
-        provider=pane.PROVIDERS[item["source"]],
+        provider=pane.PROVIDERS.get(item["source"], item["source"]),
         tab=tab,
         shown_tabs=TABS if payload is not None else TABS[1:],
         problem=problem,
@@ -102,7 +102,7 @@ def _back(path: str, show: Callable[[], Response], **asked: str) -> AnyResponse:
 
 
 def _verify_now(kept: sa.Row[Any]) -> Mapping[str, Any]:
-    verdict = second_look.verify(release.delivery_of(kept))
+    verdict = second_look.verify(kept)
     if isinstance(verdict, Verified):
         return {"verifies": True, "said": pane.key_in_words(kept.source, verdict.by)}
     return {"verifies": False, "said": verdict.detail}

@@ -21,7 +21,7 @@ from receiver import db
 from receiver.tables import events, handlers, is_unrouted, jobs
 
 HANDLERS = ("bench.faults.handlers.", f"{ACME}.", f"{LEDGER}.")  # how the names begin of those that note their runs
-WATCHDOG_SECONDS = 4
+STALL_SECONDS = 20  # longer than anybody waits for a database
 SETTLED_SECONDS = 240
 
 
@@ -88,7 +88,7 @@ class Installation:
             "WEB_CONCURRENCY": "2",
             "WORKER_THREADS": "4",
             "LEASE_SECONDS": str(self.lease),
-            "WATCHDOG_SECONDS": str(WATCHDOG_SECONDS),
+            "STALL_SECONDS": str(STALL_SECONDS),
             "HANDLERS": f"bench.faults.handlers,{ACME}",
             "FAULT_NOTES": str(self.notes),
             "JOURNAL": str(self.folder / "journal.jsonl"),

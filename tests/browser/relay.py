@@ -4,9 +4,6 @@ import socket
 import threading
 from contextlib import suppress
 
-# A page that was cut off comes back after half a second, as it is told. Here nobody waits for that.
-SOONER = (b"retry: 500\n", b"retry: 020\n")
-
 
 class Relay:
     """Listens on a port of its own, and passes bytes both ways until it is cut."""
@@ -36,7 +33,7 @@ class Relay:
                 if data.startswith(b"GET /live"):
                     with self._changing:
                         self.streams += 1
-                sink.sendall(data.replace(*SOONER))
+                sink.sendall(data)
         self._end([source, sink])
 
     def carries(self, streams: int) -> bool:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import queue
 import random
 import re
 import threading
@@ -64,15 +65,24 @@ def swell(event: Event) -> None:
 
 @on("box:FILE.UNLOCKED")
 def end_its_thread(event: Event) -> None:
-    """Have an exception thrown into this very thread, as thread-timeout libraries do, about when this returns."""
+    """Have an exception thrown into this very thread the first time, as libraries for time limits do, at its end."""
     write_down("begin", event)
-    thread, after = threading.get_ident(), random.uniform(0, 0.002)
-    threading.Timer(after, _throw_into, (thread,)).start()
+    if event.attempt == 1:
+        _targets.put(threading.get_ident())
     write_down("end", event)
 
 
-def _throw_into(thread: int) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+def _throw() -> None:
+    while True:
+        thread = _targets.get()
+        time.sleep(random.uniform(0, 0.002))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+
+
+# One thread throws into all others. A timer for each would be hit itself: the number of a thread that ended is given
+# to the next, and whoever starts it waits for ever.
+_targets: queue.SimpleQueue[int] = queue.SimpleQueue()
+threading.Thread(target=_throw, daemon=True).start()
 
 
 @on("box:FILE.RENAMED")

@@ -40,12 +40,17 @@ def read(engine: sa.Engine, ids: Sequence[str]) -> dict[str, Fate]:
 
 
 def faults_of(
-    promised: Mapping[str, bytes], fates: Mapping[str, Fate], *, runs: Iterable[Run], over: datetime, handler: str
+    promised: Mapping[str, bytes],
+    fates: Mapping[str, Fate],
+    *,
+    runs: Iterable[Run],
+    over: datetime,
+    handler: str | tuple[str, ...],
 ) -> Iterator[str]:
     """Say what is wrong: of events that were promised by a 200, given by id, and of the runs that handlers noted.
 
-    `over` is when the fault was over: what began after it may not have been lost. `handler` begins the names of those
-    that note their runs.
+    `over` is when the fault was over: what began after it may not have been lost. The names of those that note their
+    runs begin with `handler`.
     """
     begun = Counter(run for run in runs if run[0] in promised)
     for run, times in begun.items():

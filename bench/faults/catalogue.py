@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.faults import database, packages, strangers
 from bench.faults.installation import Installation, Shape
 from bench.faults.processes import wait_restarted
 from bench.sites import until
@@ -22,6 +23,7 @@ EVERYWHERE: Callable[[Shape], bool] = lambda _shape: True  # noqa: E731
 WITH_CELERY: Callable[[Shape], bool] = lambda shape: shape.has_celery  # noqa: E731
 WITHOUT_CELERY: Callable[[Shape], bool] = lambda shape: not shape.has_celery  # noqa: E731
 ON_POSTGRES: Callable[[Shape], bool] = lambda shape: shape.is_postgres  # noqa: E731
+ON_SQLITE: Callable[[Shape], bool] = lambda shape: not shape.is_postgres  # noqa: E731
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +89,9 @@ def stop_postgres_immediately(site: Installation, _rng: random.Random) -> None:
 
 def fill_disk(site: Installation, _rng: random.Random) -> None:
     """Leave no room until deliveries are refused, and for a while after."""
-    refused = _count_refused(site)
+    refused = site.count_refused()
     site.disk.fill()
-    until(lambda: _count_refused(site) > refused, "the disk is full", seconds=PATIENCE_SECONDS)
+    until(lambda: site.count_refused() > refused, "the disk is full", seconds=PATIENCE_SECONDS)
     deadline = time.monotonic() + FULL_SECONDS
     while time.monotonic() < deadline:
         site.disk.fill()
@@ -97,10 +99,6 @@ def fill_disk(site: Installation, _rng: random.Random) -> None:
     site.disk.free()
     if site.postgres and not site.postgres.is_there():
         site.postgres.start()
-
-
-def _count_refused(site: Installation) -> int:
-    return sum(site.provider.answers.values()) - site.provider.answers["200"]
 
 
 def lock_database(site: Installation, _rng: random.Random) -> None:
@@ -119,6 +117,32 @@ def hang(site: Installation, _rng: random.Random) -> None:
         time.sleep(1)
         process.signal(signal.SIGTERM)
         wait_restarted(process, starts)
+
+
+def end_threads(site: Installation, _rng: random.Random) -> None:
+    """Handlers into whose threads exceptions are thrown: thirty times, and there are four threads."""
+    _trouble(site, ["FILE.UNLOCKED"] * 30)
+
+
+def hold_gil(site: Installation, _rng: random.Random) -> None:
+    """A handler that lets no other thread of its process run, the watchdog of the worker included."""
+    process = site.processes["worker"]
+    starts = process.starts
+    _trouble(site, ["FILE.RENAMED"])
+    wait_restarted(process, starts)
+
+
+def break_pipes(site: Installation, _rng: random.Random) -> None:
+    """Take away what reads the logs of web and worker."""
+    for name in ("web", "worker"):
+        process = site.processes[name]
+        process.pipe(True)
+        _tell(site, name)
+        process.break_pipe()
+    time.sleep(AWAY_SECONDS)
+    for name in ("web", "worker"):
+        site.processes[name].pipe(False)
+        _tell(site, name)
 
 
 def swell(site: Installation, _rng: random.Random) -> None:
@@ -185,6 +209,18 @@ FAULTS = {
     "lock": Fault(name="database locked for 20 s", does=lock_database),
     "hang": Fault(name="handlers that hang", does=hang),
     "memory": Fault(name="handlers that take all memory", does=swell),
+    "threads": Fault(name="exceptions thrown into threads", does=end_threads, applies=WITHOUT_CELERY),
+    "gil": Fault(name="a handler that lets nobody else run", does=hold_gil, applies=WITHOUT_CELERY),
+    "package": Fault(name="a package that does not import, repaired", does=packages.break_package),
+    "unequal": Fault(
+        name="workers that load other packages", does=packages.run_unequal_workers, applies=WITHOUT_CELERY
+    ),
+    "deleted": Fault(name="the database file deleted and put back", does=database.delete, applies=ON_SQLITE),
+    "read-only": Fault(name="PostgreSQL read-only for 5 s", does=database.make_read_only, applies=ON_POSTGRES),
+    "stalled": Fault(name="PostgreSQL stopped for 25 s", does=database.stall, applies=ON_POSTGRES),
+    "flood": Fault(name="floods of what is refused", does=strangers.flood),
+    "slow": Fault(name="2,050 half and slow bodies", does=strangers.drip),
+    "pipes": Fault(name="nobody reads the logs", does=break_pipes, is_graceful=True),
     "stop-web": Fault(name="SIGTERM of web", does=stop_web, is_graceful=True),
     "reload-web": Fault(name="SIGHUP of web", does=reload_web, is_graceful=True),
     "stop-worker": Fault(name="SIGTERM of the worker", does=stop_worker, is_graceful=True),

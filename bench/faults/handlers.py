@@ -1,7 +1,11 @@
 """The handlers of the fault suite: one that notes when it begins and ends, and those that get into trouble."""
 
+import ctypes
 import os
+import queue
 import random
+import re
+import threading
 import time
 from datetime import timedelta
 
@@ -56,4 +60,35 @@ def swell(event: Event) -> None:
     except MemoryError:
         time.sleep(0.5)
         raise
+    write_down("end", event)
+
+
+@on("box:FILE.UNLOCKED")
+def end_its_thread(event: Event) -> None:
+    """Have an exception thrown into this very thread the first time, as libraries for time limits do, at its end."""
+    write_down("begin", event)
+    if event.attempt == 1:
+        _targets.put(threading.get_ident())
+    write_down("end", event)
+
+
+def _throw() -> None:
+    while True:
+        thread = _targets.get()
+        time.sleep(random.uniform(0, 0.002))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+
+
+# One thread throws into all others. A timer for each would be hit itself: the number of a thread that ended is given
+# to the next, and whoever starts it waits for ever.
+_targets: queue.SimpleQueue[int] = queue.SimpleQueue()
+threading.Thread(target=_throw, daemon=True).start()
+
+
+@on("box:FILE.RENAMED")
+def hold_everything_up(event: Event) -> None:
+    """Give a regular expression what it never comes to an end with, the first time: no other thread runs meanwhile."""
+    write_down("begin", event)
+    if event.attempt == 1:
+        re.match(r"(a+)+$", "a" * 60 + "b")
     write_down("end", event)

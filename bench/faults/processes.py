@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,6 +29,7 @@ class Process:
         self._log = folder / f"{name}.log"
         self._environ = environ
         self._popen: subprocess.Popen[bytes] | None = None
+        self._is_piped = False
 
     @property
     def pid(self) -> int:
@@ -40,10 +42,22 @@ class Process:
 
     def start(self) -> None:
         with self._log.open("ab") as output:
-            self._popen = subprocess.Popen(  # noqa: S603 - the lines are ours
-                self._words, cwd=ROOT, env=self._environ, stdout=output, stderr=output, start_new_session=True
-            )
+            self._begin(subprocess.PIPE if self._is_piped else output)
+
+    def _begin(self, output: Any) -> None:
+        self._popen = subprocess.Popen(  # noqa: S603 - the lines are ours
+            self._words, cwd=ROOT, env=self._environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         self.starts += 1
+
+    def pipe(self, is_piped: bool) -> None:
+        """Settle where the next start writes its log to: a pipe, as `signalbox run | cat` has one, or the file."""
+        self._is_piped = is_piped
+
+    def break_pipe(self) -> None:
+        """Close the end of the pipe that is read."""
+        assert self._popen is not None and self._popen.stdout is not None  # noqa: S101, PT018 - it was started on one
+        self._popen.stdout.close()
 
     def signal(self, number: int) -> None:
         if self.is_running:
@@ -90,8 +104,8 @@ class Supervisor:
     def __contains__(self, name: str) -> bool:
         return name in self._processes
 
-    def add(self, name: str, line: str) -> Process:
-        process = Process(name, line, self._folder, self._environ)
+    def add(self, name: str, line: str, **environ: str) -> Process:
+        process = Process(name, line, self._folder, {**self._environ, **environ})
         process.start()
         process.is_wanted = True
         self._processes[name] = process

@@ -3,8 +3,12 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.sites import until
 
@@ -52,8 +56,25 @@ class Postgres:
         self.url = str(self._server.get_uri())
         # Or what it keeps of its log would fill the disk without us.
         for name, value in (("max_wal_size", "64MB"), ("min_wal_size", "32MB")):
-            self._server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+            self.set(name, value)
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting of the server, for all its sessions."""
+        self._server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
         self._server.psql("SELECT pg_reload_conf()")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the server and all its sessions where they are; its sockets stay open."""
+        top = psutil.Process(self._pid())
+        processes = [top, *top.children(recursive=True)]
+        for one in processes:
+            one.suspend()
+        try:
+            yield
+        finally:
+            for one in processes:
+                one.resume()
 
     def kill(self) -> None:
         """End it as a power cut would: its own processes find out by themselves."""

@@ -191,10 +191,10 @@ class Site:
 
 
 class Empty(Site):
-    """The empty view behind the very same gunicorn."""
+    """The empty view behind the same gunicorn, with its own kind of process."""
 
     def open(self) -> None:
-        self.web = self.start(f"{WEB} bench.empty:app", "web.log")
+        self.web = self.start("gunicorn --config bench/empty_gunicorn.py bench.empty:app", "web.log")
 
 
 class Signalbox(Site):

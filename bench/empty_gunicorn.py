@@ -1,16 +1,9 @@
 """How the empty view is served: as Signalbox is, but by gunicorn's own gevent worker."""
 
-from typing import Any
+from config import gunicorn as ours
 
-from config.gunicorn import *  # noqa: F403
+OPTIONS = ("chdir", "bind", "workers", "backlog", "timeout", "graceful_timeout", "keepalive", "limit_request_line")
+OTHERS = ("accesslog", "loglevel", "control_socket_disable", "forwarder_headers")
 
+globals().update({name: getattr(ours, name) for name in (*OPTIONS, *OTHERS)})
 worker_class = "gevent"
-worker_connections = 1000  # gunicorn's own
-
-
-def on_starting(_server: Any) -> None:
-    """Refuse nothing: another kind of process is what this is for."""
-
-
-def post_worker_init(_worker: Any) -> None:
-    """Tell the view nothing: it has no short way."""

@@ -27,6 +27,7 @@ from receiver import logs
 SHAPES = [Shape(is_postgres=postgres, has_celery=celery) for postgres in (False, True) for celery in (False, True)]
 QUICK = {SHAPES[0]: ["web-child", "worker"], SHAPES[3]: ["celery-child", "redis", "postgres"]}
 CLOCK = "clock"
+ALL = Fault(name="all of these, and the time between them", does=lambda _site, _rng: None)
 AFTER_SECONDS = 1.0
 MOST_SHOWN = 5
 HEADS = ("fault", "events", "no 200 for", "sent again", "longest wait for the handler", "ran again", "lost")
@@ -129,6 +130,7 @@ def _play(
                     say(f"{shape}: {fault.name}: left out, nothing can be mounted here")
                 else:
                     yield _timed(f"{shape}: {fault.name}", lambda one=fault: _row(site, one, rng))  # type: ignore[misc]
+            yield _timed(f"{shape}: {ALL.name}", lambda: _row_of_all(site))
         finally:
             site.close()
     if CLOCK in names:
@@ -168,6 +170,17 @@ def _row(site: Installation, fault: Fault, rng: random.Random) -> Row:
         published = site.provider.published[first:end]
         return Row(shape=site.shape, fault=fault.name, events=len(published), wrong=[*broken, str(error)])
     return _examine(site, fault, site.provider.published[first:end], over, broken)
+
+
+def _row_of_all(site: Installation) -> Row:
+    """Settle the account of everything that was published, between the faults as well."""
+    site.provider.stop_publishing()
+    published = site.provider.published
+    try:
+        site.wait_settled(0, len(published))
+    except BenchError as error:
+        return Row(shape=site.shape, fault=ALL.name, events=len(published), wrong=[str(error)])
+    return _examine(site, ALL, published, datetime.now(UTC), [])
 
 
 def _examine(site: Installation, fault: Fault, published: list[Published], over: datetime, wrong: list[str]) -> Row:

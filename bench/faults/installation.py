@@ -22,7 +22,7 @@ from receiver.tables import events, handlers, is_unrouted, jobs
 
 HANDLERS = ("bench.faults.handlers.", f"{ACME}.", f"{LEDGER}.")  # how the names begin of those that note their runs
 STALL_SECONDS = 20  # longer than anybody waits for a database
-SETTLED_SECONDS = 240
+SETTLED_SECONDS = 1800  # only what hangs takes so long, be the machine as busy as it may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,8 @@ class Installation:
         self.lease = lease
         self.folder = folder
         self.notes = folder / "notes"
+        self._read_to = 0
+        self._runs: list[account.Run] = []
         self.packages = folder / "packages"
         self.port = free_port()
         folder.mkdir()
@@ -115,16 +117,16 @@ class Installation:
 
     def wait_settled(self, first: int, end: int) -> None:
         """Wait until these of the provider's events are answered 200 and all their jobs are done or dead."""
-        until(lambda: self._is_settled(first, end), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
+        left = Unsettled()
+        until(lambda: self._is_settled(first, end, left), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
 
-    def _is_settled(self, first: int, end: int) -> bool:
+    def _is_settled(self, first: int, end: int, left: "Unsettled") -> bool:
         some = self.provider.published[first:end]
         if len(some) < end - first or not all(one.answered_at for one in some):
             return False
-        ids = [one for published in some for one in published.event_ids]
         try:
             with self.engine.connect() as connection:
-                return not any(_count_open(connection, ids[at : at + 500]) for at in range(0, len(ids), 500))
+                return left.none_of([one for published in some for one in published.event_ids], connection)
         except sa.exc.SQLAlchemyError:
             return False
 
@@ -166,8 +168,14 @@ class Installation:
 
     def runs(self) -> list[account.Run]:
         """Give the attempts that handlers noted as begun."""
-        lines = [line.split() for line in self.notes.read_text().splitlines()]
-        return [(event_id, int(attempt)) for word, event_id, attempt in lines if word == "begin"]
+        with self.notes.open() as notes:
+            notes.seek(self._read_to)
+            # A line that is still being written waits for the next time.
+            new = [line for line in notes.read().splitlines(keepends=True) if line.endswith("\n")]
+        self._read_to += sum(map(len, new))
+        noted = [line.split() for line in new]
+        self._runs += [(event_id, int(attempt)) for word, event_id, attempt in noted if word == "begin"]
+        return self._runs
 
     def have_begun(self, published: list[Published]) -> bool:
         """Say whether a handler has begun with each of these events."""
@@ -180,6 +188,22 @@ class Installation:
         self.processes.close()
         self.engine.dispose()
         self._closing.close()
+
+
+class Unsettled:
+    """How far the events of a list are settled, in their order: what is settled is not looked at again."""
+
+    STEP = 500
+
+    def __init__(self) -> None:
+        self._settled = 0
+
+    def none_of(self, ids: list[str], connection: sa.Connection) -> bool:
+        while some := ids[self._settled : self._settled + self.STEP]:
+            if _count_open(connection, some):
+                return False
+            self._settled += len(some)
+        return True
 
 
 def _count_open(connection: sa.Connection, ids: list[str]) -> int:

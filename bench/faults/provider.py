@@ -46,6 +46,7 @@ class Provider:
         self._changed = threading.Condition()
         self._ties = count()
         self._is_over = threading.Event()
+        self._has_stopped = threading.Event()
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(SENDERS)]
         self._threads.append(threading.Thread(target=self._publish, daemon=True))
 
@@ -53,7 +54,12 @@ class Provider:
         for thread in self._threads:
             thread.start()
 
+    def stop_publishing(self) -> None:
+        """Let nothing more happen; what did is still sent, and sent again."""
+        self._has_stopped.set()
+
     def stop(self) -> None:
+        self._has_stopped.set()
         self._is_over.set()
         with self._changed:
             self._changed.notify_all()
@@ -76,10 +82,10 @@ class Provider:
 
     def _publish(self) -> None:
         due = time.monotonic()
-        while not self._is_over.is_set():
+        while not self._has_stopped.is_set():
             self.publish()
             due += self._every
-            self._is_over.wait(max(0.0, due - time.monotonic()))
+            self._has_stopped.wait(max(0.0, due - time.monotonic()))
 
     def _send(self) -> None:
         while (one := self._next()) is not None:

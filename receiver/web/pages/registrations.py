@@ -44,6 +44,7 @@ registrations = Blueprint("registrations", __name__)
 
 PATIENCE = timedelta(seconds=20)
 _PAUSE = timedelta(milliseconds=200)
+_ADVICE = "A shell has more patience: signalbox box plan."
 SHOWN = 200
 STRANGERS_SHOWN = 5
 
@@ -187,7 +188,7 @@ def _ask_box(account: Account, wanted: Sequence[Wanted], kept: Mapping[Target, K
     from receiver.box_webhooks.client import Client
     from receiver.box_webhooks.doing import look_at
 
-    with Client(account, pause=_PAUSE, within=PATIENCE) as client:
+    with Client(account, pause=_PAUSE, within=PATIENCE, advice=_ADVICE) as client:
         return _compare(wanted, list(client.list()), kept, cache(partial(look_at, client)))
 
 

@@ -102,8 +102,21 @@ def test_to_listen_to_a_far_end_is_an_error_of_a_line(far_end: FarEnd) -> None:
 
 
 def test_an_event_that_cannot_be_read_is_an_error_and_none_is_lost_for_it() -> None:
-    item = {"id": "1", "type": "box:A", "source": "box", "body_base64": "e30=", "headers": [["A", "b"]]}
-    wrong = [{"id": "a b"}, {"id": 7}, {"body_base64": "%%"}, {"headers": [7]}, {"headers": None}, {"source": "nobody"}]
+    item: dict[str, object] = {
+        "id": "1",
+        "type": "box:A",
+        "source": "box",
+        "body_base64": "e30=",
+        "headers": [["A", "b"]],
+    }
+    wrong: list[dict[str, object]] = [
+        {"id": "a b"},
+        {"id": 7},
+        {"body_base64": "%%"},
+        {"headers": [7]},
+        {"headers": None},
+        {"source": "nobody"},
+    ]
     for change in wrong:
         body = json.dumps(item | change).encode()
         end = FarEnd("an event", answers(body))
@@ -150,10 +163,13 @@ def test_what_a_url_here_responds_with_is_recorded_whatever_it_is(
     assert is_fit_for_a_terminal(said)
 
 
-@pytest.mark.parametrize("name", ["a gigabyte", "a bomb in gzip"])
 @pytest.mark.parametrize(
-    "words",
-    ["send box FILE.UPLOADED --to {url}", "box list", "listen --from {url} --to {url} --cursor {folder}/cursor"],
+    ("name", "words"),
+    [
+        ("a gigabyte without a length", "send box FILE.UPLOADED --to {url}"),
+        ("a bomb in gzip", "box list"),
+        ("a gigabyte", "listen --from {url} --to {url} --cursor {folder}/cursor"),
+    ],
 )
 def test_a_process_ends_with_a_line_and_has_taken_little_memory(
     database_url: str, tmp_path: Path, name: str, words: str
@@ -177,8 +193,13 @@ def test_on_a_terminal_a_command_says_what_it_waits_for_and_how_long(
 ) -> None:
     said = threading.Event()
     note = screen.note
+
+    def tell(text: screen.Cell) -> None:
+        note(text)
+        said.set()
+
     monkeypatch.setattr(screen, "SOON", timedelta(0))
-    monkeypatch.setattr(screen, "note", lambda text: (note(text), said.set()))
+    monkeypatch.setattr(screen, "note", tell)
     monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, a terminal
     with screen.waiting("http://far.example", most=timedelta(seconds=30)):
         assert said.wait(PATIENCE_SECONDS)

@@ -7,7 +7,7 @@ import httpx
 
 from receiver import simulator
 from tests.acceptance.service import Service
-from tests.far_ends import FarEnd, Line, misbehaving
+from tests.far_ends import SOON, FarEnd, Line, misbehaving
 from tests.installation import BOX_KEYS
 from tests.waiting import PATIENCE_SECONDS
 
@@ -20,7 +20,7 @@ def test_deliveries_are_taken_while_the_same_worker_waits_for_box(service: Servi
         line.hear()
         is_asked.set()
         line.say(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000, b"HTTP/1.1 200 OK\r\nX: ")
-        while not is_over.wait(0.05):
+        while not is_over.wait(SOON):
             line.say(b"x")
 
     asked: list[httpx.Response] = []

@@ -30,7 +30,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 TOKEN = "token-of-the-tests-of-signalbox"
 SOON = timedelta(milliseconds=10)
-PATIENCE = timedelta(seconds=PATIENCE_SECONDS)
+IN_ALL = timedelta(seconds=PATIENCE_SECONDS)
 
 
 @dataclass
@@ -79,7 +79,7 @@ def follow(app: Flask, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     opened: list[Far | Client] = []
 
     def start(to: str, *, since: timedelta = timedelta(), **filters: str) -> Iterator[Forwarded]:
-        far, near = Far(served, None, filters, within=PATIENCE), Client(within=PATIENCE, most=1000)
+        far, near = Far(served, None, filters, within=IN_ALL), Client(within=IN_ALL, most=1000)
         opened.extend([far, near])
         return forward(far, Cursor.read(tmp_path / "below" / "cursor.json"), near, to, now() - since)
 
@@ -187,16 +187,16 @@ def test_while_the_other_side_is_away_it_is_asked_again(
 def test_what_the_other_side_answers_is_told_apart(served: str, app: Flask, near: Near) -> None:
     app.config.update(ENV="production", API_TOKEN=TOKEN)
     with pytest.raises(SignalboxError, match="wants its own API_TOKEN"):
-        list(Far(served, "another", {}, within=PATIENCE).pages())
-    assert list(Far(served, TOKEN, {}, within=PATIENCE).pages()) == [[]]
+        list(Far(served, "another", {}, within=IN_ALL).pages())
+    assert list(Far(served, TOKEN, {}, within=IN_ALL).pages()) == [[]]
     with pytest.raises(SignalboxError, match="is that a Signalbox"):
-        list(Far(f"{served}/nowhere", TOKEN, {}, within=PATIENCE).pages())
+        list(Far(f"{served}/nowhere", TOKEN, {}, within=IN_ALL).pages())
     with pytest.raises(FarError, match="No response of"):
-        list(Far("http://127.0.0.1:1", None, {}, within=PATIENCE).pages())
+        list(Far("http://127.0.0.1:1", None, {}, within=IN_ALL).pages())
 
 
 def test_a_listing_that_is_dealt_with_is_given_again_only_where_it_changed(served: str, keep: Keep) -> None:
-    far = Far(served, None, {}, within=PATIENCE)
+    far = Far(served, None, {}, within=IN_ALL)
     keep(number=1)
     assert len(list(far.pages())) == 1
     assert len(list(far.pages())) == 1

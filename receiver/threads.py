@@ -1,10 +1,16 @@
-"""A thread beside the work of a process: it begins and ends with a block."""
+"""Threads beside the work of a process: one that begins and ends with a block, and one that loads what takes long."""
 
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
 
 PAUSE_SECONDS = 1
+_GLANCE_SECONDS = 0.01
+_loaded: set[str] = set()
 
 
 @contextmanager
@@ -33,3 +39,36 @@ def _run(run: Callable[[threading.Event], None], stop: threading.Event) -> None:
             threading.excepthook(threading.ExceptHookArgs(told))
         if stop.wait(PAUSE_SECONDS):
             return None
+
+
+def load(*names: str) -> None:
+    """Import modules that take long; with gevent in a thread of the system's own, and others run meanwhile.
+
+    gevent changes between them where something waits, and an import waits for nothing: it computes.
+    """
+    missing = [name for name in names if name not in _loaded]
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if not missing:
+        return
+    if monkey is None or not monkey.is_module_patched("threading"):
+        _import(missing)
+        return
+    ended: list[None] = []
+    monkey.get_original("_thread", "start_new_thread")(_import_apart, (missing, ended))
+    while not ended:
+        time.sleep(_GLANCE_SECONDS)
+    _import(missing)  # at once; or it raises here what it raised there
+
+
+def _import_apart(names: Sequence[str], ended: list[None]) -> None:
+    try:
+        with suppress(Exception):
+            _import(names)
+    finally:
+        ended.append(None)
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        import_module(name)
+        _loaded.add(name)

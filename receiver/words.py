@@ -1,4 +1,4 @@
-"""Times and sizes as people say them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
+"""Times, sizes and what others say, as people read them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -73,3 +73,10 @@ def size(count: int) -> str:
     if amount >= 999.5:
         amount, unit = amount / 1000, "MB"
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
+
+
+def plain(text: object, *, most: int = 300) -> str:
+    """Make text from outside harmless for a terminal: one line, cut to a length, nothing that a terminal acts on."""
+    beginning = str(text or "")[: most + 1]
+    line = "".join(c if c.isprintable() else " " for c in beginning).strip()
+    return line if len(line) <= most else f"{line[: most - 1]}…"

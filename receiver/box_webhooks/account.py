@@ -6,8 +6,9 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from receiver.box_webhooks.rules import is_at_box, is_loopback
+from receiver.box_webhooks.rules import is_at_box
 from receiver.errors import SettingsError
+from receiver.public_addresses import is_loopback
 
 _NONE_SET = (
     "must be set, with BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID, to speak to Box; or BOX_JWT_CONFIG; "

@@ -19,16 +19,21 @@ from box_sdk_gen.managers.webhooks import (
 )
 
 from receiver.box_webhooks.account import Account, Kind
-from receiver.box_webhooks.refusals import plain, refusal
+from receiver.box_webhooks.refusals import refusal
 from receiver.box_webhooks.rules import MOST_REGISTRATIONS, Content, Listed, Target, Webhook
-from receiver.box_webhooks.sign_in import Hurry, Patience, Waiting, sign_in
+from receiver.box_webhooks.sign_in import Patience, Waiting, sign_in
+from receiver.box_webhooks.transport import NoApiError, Transport, Unreached
 from receiver.errors import BoxError
+from receiver.outbound import OutboundError, Trouble
+from receiver.words import plain
 
 # Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
 ON_A_PAGE = 500
 # Far more than an account can have: what comes after them never ends.
 MOST_PAGES = 1000
 MOST_LISTED = 10 * MOST_REGISTRATIONS
+WITHIN = timedelta(minutes=15)
+_LONGEST_ID, _LONGEST_TEXT = 100, 4000
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
 
 
@@ -36,7 +41,7 @@ class Client:
     """Speaks to Box as one account; every error is a BoxError that says what mends it, and holds no credential.
 
     `waiting` hears of it when Box has to be asked again later; `pause` is the unit of those waits. What is not
-    answered `within` this time from now, all calls together, is an error: somebody is waiting.
+    answered `within` this time from now, all calls together, is an error, and ends with the `advice`.
     """
 
     def __init__(
@@ -45,18 +50,17 @@ class Client:
         *,
         waiting: Waiting | None = None,
         pause: timedelta = timedelta(seconds=1),
-        within: timedelta | None = None,
+        within: timedelta = WITHIN,
+        advice: str = "",
     ) -> None:
         self._account = account
-        self._hurry = None if within is None else Hurry(within)
+        self._transport = Transport(within, advice=advice)
         self._session = requests.Session()
-        if self._hurry is not None:
-            self._session.mount("https://", self._hurry)
-            self._session.mount("http://", self._hurry)
-        # A proxy that the environment names would be asked for a sandbox on this machine, too.
-        self._session.trust_env = not account.is_here
+        self._session.trust_env = False  # the transport knows what of the environment is for Box
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, self._transport)
         self._auth = sign_in(account)
-        self._patience = Patience(waiting, pause, is_here=account.is_here, hurry=self._hurry)
+        self._patience = Patience(waiting, pause, is_here=account.is_here, transport=self._transport)
         self._network = NetworkSession(
             network_client=BoxNetworkClient(self._session),
             base_urls=BaseUrls(base_url=account.api_url, upload_url=account.api_url, oauth_2_url=account.api_url),
@@ -88,9 +92,9 @@ class Client:
                 if page.entries is None:
                     raise ValueError("no entries")
                 entries = [Listed(_id(entry), _target(entry)) for entry in page.entries]
+                marker = _marker(page.next_marker)
             yield from entries
             count += len(entries)
-            marker = page.next_marker
             if not marker:
                 return
             if marker in seen:
@@ -145,7 +149,9 @@ class Client:
             raise refusal(answer.status_code, answer.body or {}, wish=wish, about=about) from None
         except BoxSDKError as error:
             self._give_up(error)
-        except requests.RequestException as error:  # which the SDK (10.18) lets through while it reads a body
+        except NoApiError as error:
+            raise self._no_api(str(error)) from None
+        except OutboundError as error:
             raise self._out_of_reach(error) from None
         except _ODD:
             raise self._no_api() from None
@@ -171,7 +177,9 @@ class Client:
             raise BoxError(message, status=status) from None
         except BoxSDKError as error:
             self._give_up(error)
-        except requests.RequestException as error:
+        except NoApiError as error:
+            raise self._no_api(str(error)) from None
+        except OutboundError as error:
             raise self._out_of_reach(error) from None
         except _ODD:
             if kind is not Kind.JWT:
@@ -180,8 +188,8 @@ class Client:
         self._has_token = True
 
     def _give_up(self, error: BoxSDKError) -> NoReturn:
-        if isinstance(error.error, requests.RequestException):
-            raise self._out_of_reach(error.error) from None
+        if isinstance(error.error, Unreached):
+            raise self._out_of_reach(error.error.error) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
                 "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "
@@ -197,41 +205,53 @@ class Client:
             raise BoxError(message, status=401) from None
         raise BoxError(f"Box's SDK gave up: {plain(error.message)}") from None
 
-    def _out_of_reach(self, error: requests.RequestException) -> BoxError:
-        if self._hurry is not None and not self._hurry.left():
-            return self._hurry.error()
-        why, url = type(error).__name__, self._account.api_url
-        if self._account.kind is Kind.SANDBOX:
+    def _out_of_reach(self, error: OutboundError) -> BoxError:
+        why, url = str(error).rstrip("."), self._account.api_url
+        is_sandbox = self._account.kind is Kind.SANDBOX
+        if error.trouble not in (Trouble.UNREACHED, Trouble.NO_ADDRESS):
+            who = "The sandbox" if is_sandbox else "Box"
+            return BoxError(f"{who} cannot be spoken to at {url}: {why}. BOX_API_URL says where it is.")
+        if is_sandbox:
             return BoxError(
                 f"No sandbox answers at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL says where it is. "
                 "For Box itself, set its credentials: BOX_CLIENT_ID, or BOX_JWT_CONFIG (docs/registrations.md)."
             )
         return BoxError(f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is.")
 
-    def _no_api(self) -> BoxError:
-        return BoxError(f"What answers at {self._account.api_url} is not Box's API. BOX_API_URL says where it is.")
+    def _no_api(self, why: str = "the body of its response has another shape") -> BoxError:
+        url = self._account.api_url
+        return BoxError(f"What answers at {url} is not Box's API, or not well: {why}. BOX_API_URL says where it is.")
 
 
 def _whole(webhook: Any) -> Webhook:
     return Webhook(
         id=_id(webhook),
         target=_target(webhook),
-        content=Content.of(str(webhook.address or ""), [_word(trigger) for trigger in webhook.triggers or ()]),
+        content=Content.of(_text(webhook.address or ""), [_word(trigger) for trigger in webhook.triggers or ()]),
         created_at=webhook.created_at if isinstance(webhook.created_at, datetime) else None,
-        created_by=getattr(webhook.created_by, "login", None),
+        created_by=_text(getattr(webhook.created_by, "login", None) or "") or None,
     )
 
 
+def _marker(found: Any) -> str | None:
+    return _text(found) if found else None
+
+
 def _id(webhook: Any) -> str:
-    if not webhook.id:
-        raise ValueError("no id")
-    return str(webhook.id)
+    return _text(webhook.id, most=_LONGEST_ID)
 
 
 def _target(webhook: Any) -> Target:
-    return Target(_word(webhook.target.type), str(webhook.target.id))
+    return Target(_word(webhook.target.type), _text(webhook.target.id, most=_LONGEST_ID))
 
 
 def _word(value: Any) -> str:
-    """Give the text of what the SDK makes an enum of where it knows it, and leaves as it is where not."""
-    return str(getattr(value, "value", value))
+    """Return the text of what the SDK makes an enum of where it knows it, and leaves as it is where not."""
+    return _text(getattr(value, "value", value), most=_LONGEST_ID)
+
+
+def _text(value: Any, *, most: int = _LONGEST_TEXT) -> str:
+    """Return a text or a number of Box's as text; ValueError for what cannot be either."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or len(text := str(value)) > most:
+        raise ValueError("a value of another shape")
+    return text

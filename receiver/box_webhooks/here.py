@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 from receiver.addresses import address, hook_url
 from receiver.box_webhooks.account import account_of
-from receiver.box_webhooks.rules import is_at_box, is_loopback
+from receiver.box_webhooks.rules import is_at_box
 from receiver.box_webhooks.wanted import Reading
 from receiver.errors import SettingsError
+from receiver.public_addresses import is_loopback
 
 
 def usual_address(settings: Mapping[str, Any]) -> str | None:

@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from receiver.errors import BoxError
+from receiver.words import plain
 
 # Seen in 2026: which webhook is there already stands nowhere but in the sentence "Webhook:123 already exists on the
 # specified target."
 _EXISTING = re.compile(r"webhook:?\s*([0-9]{1,20})", re.IGNORECASE)
-_LONGEST = 300
+_MOST_ERRORS = 20
 
 
 def refusal(status: int, answer: Mapping[str, Any], *, wish: str, about: str) -> BoxError:
     """Give the error for an answer that is none: `wish` is what was to be done, `about` the webhook or its target."""
-    said = _details(answer) or plain(answer.get("message"))
+    message = answer.get("message")
+    said = _details(answer) or plain(message if isinstance(message, str) else "")
     match status:
         case 403:
             words = (
@@ -50,9 +52,5 @@ def _details(answer: Mapping[str, Any]) -> str:
     errors = context.get("errors") if isinstance(context, dict) else None
     if not isinstance(errors, list):
         return ""
-    return plain(" ".join(f"{one.get('name')}: {one.get('message')}" for one in errors if isinstance(one, dict)))
-
-
-def plain(text: Any) -> str:
-    """Make text from outside harmless for a terminal, and short."""
-    return "".join(c if c.isprintable() else " " for c in str(text or ""))[:_LONGEST].strip()
+    found = [one for one in errors[:_MOST_ERRORS] if isinstance(one, dict)]
+    return plain(" ".join(f"{plain(one.get('name'))}: {plain(one.get('message'))}" for one in found))

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from receiver.public_addresses import is_loopback, is_public, number
 from receiver.sources.box import KNOWN
 
 MOST_REGISTRATIONS = 1000  # of one user in one application
@@ -142,16 +142,8 @@ def is_at_box(host: str) -> bool:
     return host == "box.com" or host.endswith(".box.com")
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine by its very name."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _is_public(host: str) -> bool:
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host.strip(".") and not is_loopback(host)
+    found = number(host)
+    if found is not None:
+        return is_public(str(found))
+    return "." in host.strip(".") and not is_loopback(host)

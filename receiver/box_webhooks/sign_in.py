@@ -1,13 +1,10 @@
 """Signing in at Box with each kind of credentials, and how long to wait for it: what the SDK is set up with."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
 
-import requests
 from box_sdk_gen import (
     Authentication,
     BoxCCGAuth,
@@ -20,10 +17,10 @@ from box_sdk_gen import (
     FetchResponse,
     JWTConfig,
 )
-from requests.adapters import HTTPAdapter
 
 from receiver.box_webhooks.account import Account, Kind
-from receiver.errors import BoxError, SettingsError
+from receiver.box_webhooks.transport import Transport
+from receiver.errors import SettingsError
 
 Waiting = Callable[[int, timedelta], None]  # told of the status that makes us wait (0: no answer), and for how long
 
@@ -55,30 +52,6 @@ def _jwt_config(given: str) -> JWTConfig:
     raise SettingsError({"BOX_JWT_CONFIG": [problem]})
 
 
-class Hurry(HTTPAdapter):
-    """Sends what the SDK asks for as long as there is time, and waits for no answer after that."""
-
-    def __init__(self, within: timedelta) -> None:
-        super().__init__()
-        self.within = within
-        self._end = time.monotonic() + within.total_seconds()
-
-    def left(self) -> timedelta:
-        return timedelta(seconds=max(self._end - time.monotonic(), 0))
-
-    def send(self, *request: Any, **options: Any) -> requests.Response:
-        left = self.left()
-        if not left:
-            raise self.error()
-        return super().send(*request, **options | {"timeout": left.total_seconds()})
-
-    def error(self, why: str = "") -> BoxError:
-        return BoxError(
-            f"Box did not answer all that it was asked within {self.within.total_seconds():g} s{why}. A shell has more "
-            "patience: signalbox box plan."
-        )
-
-
 class Patience(BoxRetryStrategy):
     """The SDK's own retries, which say that they wait, and understand each form of Retry-After.
 
@@ -88,11 +61,11 @@ class Patience(BoxRetryStrategy):
 
     is_in_doubt = False
 
-    def __init__(self, waiting: Waiting | None, pause: timedelta, *, is_here: bool, hurry: Hurry | None = None) -> None:
+    def __init__(self, waiting: Waiting | None, pause: timedelta, *, is_here: bool, transport: Transport) -> None:
         often = 0 if is_here else 2
         super().__init__(retry_base_interval=pause.total_seconds(), max_retries_on_exception=often)
         self._waiting = waiting
-        self._hurry = hurry
+        self._transport = transport
 
     def retry_after(self, fetch_options: FetchOptions, fetch_response: FetchResponse, attempt_number: int) -> float:
         # The SDK (10.18) reads the header by float(), which fails at a date, the other form that HTTP knows.
@@ -100,9 +73,9 @@ class Patience(BoxRetryStrategy):
         if asked is None:
             asked = float(super().retry_after(fetch_options, fetch_response, attempt_number))
         wait = min(max(timedelta(seconds=asked), timedelta(0)), LONGEST_WAIT)
-        if self._hurry is not None and wait >= self._hurry.left():
+        if wait >= self._transport.left():
             status = fetch_response.status
-            raise self._hurry.error(
+            raise self._transport.too_late(
                 f": it says {status}, and wants to be asked again in {wait.total_seconds():.0f} s" if status else ""
             )
         self.is_in_doubt |= not 400 <= fetch_response.status < 500

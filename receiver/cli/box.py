@@ -1,6 +1,6 @@
 """`signalbox box`: the webhooks that are registered at Box, one by one, and as a file wants them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -10,10 +10,25 @@ from flask.cli import AppGroup
 from receiver.box_webhooks import Target, check, reading, usual_address
 from receiver.cli import options, screen
 from receiver.cli.box_code import CODE
-from receiver.cli.box_office import allow_unknown, open_client
+from receiver.cli.box_office import WITHIN, WITHIN_SECONDS, allow_unknown, open_client
 
+
+def _keep(within: timedelta) -> None:
+    click.get_current_context().meta[WITHIN] = within
+
+
+_within = click.Option(
+    ["--within"],
+    type=options.Seconds(),
+    metavar="SECONDS",
+    default=WITHIN_SECONDS,
+    show_default=True,
+    help="Wait so long for Box, all calls together.",
+)
 box = AppGroup(
     "box",
+    params=[_within],
+    callback=_keep,
     help="""Register webhooks at Box, one by one or as a file wants them.
 
     \b

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+WITHIN = "signalbox.box.within"  # in the context's meta: how long all calls may take
+WITHIN_SECONDS = 900
+_ADVICE = "signalbox box --within SECONDS gives it longer."
+_PAUSE = timedelta(seconds=1)
 _SHORT = timedelta(seconds=3)
 _WARNING = (
     "BOX_DEVELOPER_TOKEN is set: it dies within an hour, and takes the payloads of every webhook made with it along "
@@ -55,7 +59,11 @@ def open_client() -> "Iterator[Client]":
     # The SDK takes a third of a second to load: other commands do without it.
     from receiver.box_webhooks.client import Client
 
-    with Client(account, waiting=_say_that_we_wait) as client:
+    within: timedelta = click.get_current_context().meta.get(WITHIN, timedelta(seconds=WITHIN_SECONDS))
+    with (
+        screen.waiting(account.api_url, most=within),
+        Client(account, waiting=_say_that_we_wait, pause=_PAUSE, within=within, advice=_ADVICE) as client,
+    ):
         yield client
 
 

@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
 import sqlalchemy as sa
 from flask import Flask
 
 from receiver import db, listing, roster, words
 from receiver.addresses import address
+from receiver.cli import screen
 from receiver.cli.installation import load_handlers
 from receiver.errors import HandlerError, StoreError
 from receiver.inbox import Inbox
 from receiver.metrics import gauges
+from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.registry import UNSEEN
 from receiver.search import Filters
 from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
@@ -29,7 +30,8 @@ LATE = timedelta(minutes=1)
 LONG = timedelta(minutes=5)
 LATELY = timedelta(days=1)
 SKEWED = timedelta(seconds=2)
-PATIENCE_SECONDS = 10
+WEB_WITHIN = timedelta(seconds=10)
+MOST_BYTES = 64 * 1024
 FEW_BYTES = 1024**3
 TOO_FEW_BYTES = 100 * 1024**2
 MEND_DAMAGE = (
@@ -234,26 +236,33 @@ def web(app: Flask, url: str | None) -> Iterator[Finding]:
     fingerprint = fingerprint_of_keys(app)
     asked = {KEYS_HEADER: fingerprint} if fingerprint else {}
     try:
-        answer = httpx.get(f"{base}/readyz", headers=asked, timeout=PATIENCE_SECONDS, trust_env=url is not None)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        said = f"no answer from {base} ({str(error) or type(error).__name__})"
-        yield Finding("web", "fail", said, "Start it: make run. Or say where it is: --url")
+        with (
+            screen.waiting(base, most=WEB_WITHIN),
+            Client(within=WEB_WITHIN, most=MOST_BYTES, by_environment=url is not None) as client,
+        ):
+            answer = client.fetch("GET", f"{base}/readyz", headers=asked.items())
+    except OutboundError as error:
+        said = f"no answer from {base} ({str(error).rstrip('.')})"
+        is_nobody = error.trouble in (Trouble.UNREACHED, Trouble.NO_ADDRESS)
+        mends = "Start it: make run. Or say where it is: --url" if is_nobody else "Is that Signalbox at all? --url"
+        yield Finding("web", "fail", said, mends)
         return
     told = _json_of(answer)
-    if answer.status_code == 200 and told.get("status") == "ok":
+    if answer.status == 200 and told.get("status") == "ok":
         yield Finding("web", "ok", f"{base} can keep deliveries")
         if told.get("keys") == "others":
             said = "it was started with other keys, or another SECRET_KEY, than are set here now"
             yield Finding("web", "warn", said, "Restart web: it reads its settings when it starts.")
     else:
-        why = f"{base} answers {answer.status_code} to /readyz: {told.get('detail', 'not as Signalbox does')}"
+        detail = words.plain(told.get("detail", "not as Signalbox does"))
+        why = f"{base} answers {answer.status} to /readyz: {detail}"
         yield Finding("web", "fail", why, "See its log. Is that Signalbox at all?")
 
 
-def _json_of(answer: httpx.Response) -> dict[str, Any]:
+def _json_of(answer: Reply) -> dict[str, Any]:
     try:
-        said = answer.json()
-    except (ValueError, RecursionError):
+        said = read_json(answer)
+    except OutboundError:
         return {}
     return said if isinstance(said, dict) else {}
 

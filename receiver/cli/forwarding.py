@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import httpx
 from flask import current_app
 
 from receiver import simulator
 from receiver.cli import screen
-from receiver.cli.far import Cursor, Far, FarError, begin, unknown
+from receiver.cli.cursor import Cursor
+from receiver.cli.far import Far, FarError, begin, unknown
 from receiver.cli.send import target
+from receiver.errors import SignalboxError
 from receiver.listing import Item
+from receiver.outbound import Client, OutboundError, Trouble
 
 PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
+_PASSING = (Trouble.NO_ADDRESS, Trouble.UNREACHED, Trouble.LATE, Trouble.NOT_HTTP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,10 @@ class Forwarded:
     type: str
     status: int
     milliseconds: float
+    fault: str = ""  # what is wrong with the body of it
 
 
-def forward(far: Far, cursor: Cursor, near: httpx.Client, to: str, since: datetime) -> Iterator[Forwarded]:
+def forward(far: Far, cursor: Cursor, near: Client, to: str, since: datetime) -> Iterator[Forwarded]:
     """Forward what comes, for ever; each is remembered once it is answered."""
     pause = _Pause()
     while True:
@@ -55,25 +59,30 @@ def _new_ids(far: Far, cursor: Cursor, since: datetime) -> list[str]:
     return after
 
 
-def _deliver(item: Item, near: httpx.Client, to: str) -> Forwarded:
+def _deliver(item: Item, near: Client, to: str) -> Forwarded:
     """Post an event until it is answered."""
     body, source = base64.b64decode(item["body_base64"]), item["source"]
     url, keys = target(to, source, hint="--to"), current_app.extensions["signalbox.gates"][source].keys
     pause, number = _Pause(), _delivery_id(item)
     while True:
         lines = simulator.signed(source, body, keys, at=datetime.now(UTC), delivery_id=number)
-        began = time.perf_counter()
         try:
-            answer = near.post(url, content=body, headers=[*lines, ("Signalbox-Event", item["id"])])
-        except httpx.TransportError as error:
-            pause.wait(f"No answer from {url} ({str(error) or type(error).__name__})")
+            with screen.waiting(url, most=near.within):
+                reply = near.fetch("POST", url, body=body, headers=[*lines, ("Signalbox-Event", item["id"])])
+        except OutboundError as error:
+            if error.trouble not in _PASSING:
+                raise SignalboxError(f"Nothing can be sent to {url}: {error}") from error
+            pause.wait(f"No response of {url} ({str(error).rstrip('.')})")
             continue
         pause.end()
-        return Forwarded(item["id"], item["type"], answer.status_code, round((time.perf_counter() - began) * 1000, 1))
+        # One that cannot be read is a response as well: to send the event again would be to send it for ever.
+        fault = f"the body of its response {reply.fault}" if reply.fault and not reply.is_cut else ""
+        return Forwarded(item["id"], item["type"], reply.status, round(reply.took.total_seconds() * 1000, 1), fault)
 
 
 def _delivery_id(item: Item) -> str:
-    return next((value for name, value in item["headers"] if name.lower() == "box-delivery-id"), "")
+    found = next((value for name, value in item["headers"] if name.lower() == "box-delivery-id"), "")
+    return found if found.isascii() and found.isprintable() else ""
 
 
 class _Pause:

@@ -2,30 +2,33 @@
 
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 import click
-import httpx
 from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
 from receiver import search
 from receiver.cli import options, screen
-from receiver.cli.far import Cursor, Far
+from receiver.cli.cursor import Cursor, held
+from receiver.cli.far import Far
 from receiver.cli.forwarding import Forwarded, forward
 from receiver.cli.installation import ROOT
-from receiver.cli.send import is_here, target
+from receiver.cli.send import target
+from receiver.outbound import Client
 
 FOLDER = ROOT / "var" / "listen"
-PATIENCE_SECONDS = 30
+WITHIN_SECONDS = 30
+MOST_BYTES = 64 * 1024
 
 
 @click.command()
 @click.option("--from", "base", metavar="URL", help="The Signalbox to listen to.  [default: PUBLIC_URL]")
 @click.option("--to", metavar="URL", required=True, help="Where to; without a path, to /hooks/SOURCE there.")
+@options.within(WITHIN_SECONDS, "Wait so long for each response, to its last byte.")
 @options.source
 @options.event_type
 @click.option("--since", type=options.Moment(), help="The first time, from then on: 2h.  [default: now]")
@@ -36,6 +39,7 @@ def listen(
     *,
     base: str | None,
     to: str,
+    within: timedelta,
     source: str | None,
     type: str | None,
     since: datetime | None,
@@ -46,7 +50,8 @@ def listen(
 
     The body is that which came, byte for byte, signed afresh with the keys that are set here. How far it got is
     remembered: started again, it goes on there, and nothing that came meanwhile is missed. While the URL does not
-    answer it is tried again; any answer, a 500 as well, is an answer. API_TOKEN has to be that of the other one.
+    answer it is tried again; any answer is an answer, also a 500 and one that cannot be read. API_TOKEN has to be that
+    of the other one.
 
     \b
     API_TOKEN=… signalbox listen --from https://signalbox.example --to http://127.0.0.1:8000
@@ -65,10 +70,11 @@ def listen(
                 f"{name} has no key here: its events go unsigned. To sign them, set {' or '.join(gate.settings)}."
             )
     filters = {name: value for name, value in (("source", source), ("type", type)) if value is not None}
-    cursor = Cursor.read(path or FOLDER / f"{_name(base, to, filters)}.json")
-    screen.note(f"Listening to {base}; Ctrl-C ends it. How far it got is in {cursor.path}.")
-    far = Far(base, current_app.config["API_TOKEN"], filters, trust_env=not is_here(base))
-    with closing(far), httpx.Client(timeout=PATIENCE_SECONDS, trust_env=not is_here(to)) as near:
+    path = path or FOLDER / f"{_name(base, to, filters)}.json"
+    far = Far(base, current_app.config["API_TOKEN"], filters, within=within)
+    with held(path), closing(far), Client(within=within, most=MOST_BYTES) as near:
+        cursor = Cursor.read(path)
+        screen.note(f"Listening to {base}; Ctrl-C ends it. How far it got is in {path}.")
         try:
             for one in forward(far, cursor, near, to, since or datetime.now(UTC)):
                 _tell(one, as_json)
@@ -88,4 +94,5 @@ def _tell(one: Forwarded, as_json: bool) -> None:
     style = "green" if one.status < 400 else "red"
     status = (f"{one.status}", f"bold {style}")
     type_ = screen.styled(one.type, "cyan")
-    screen.show(Text.assemble(status, f"  {one.event}  ", type_, (f"  {one.milliseconds:.0f} ms", "dim")))
+    fault = screen.styled(f"  ({one.fault})" if one.fault else "", "yellow")
+    screen.show(Text.assemble(status, f"  {one.event}  ", type_, (f"  {one.milliseconds:.0f} ms", "dim"), fault))

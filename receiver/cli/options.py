@@ -1,7 +1,7 @@
 """The options that several commands share, and the times and numbers that they take."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -23,6 +23,20 @@ class Moment(click.ParamType[datetime]):
             return words.read_time(value, datetime.now(UTC))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
+
+
+class Seconds(click.FloatRange):
+    """A span in seconds."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=86400, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, timedelta):
+            return value
+        return timedelta(seconds=float(super().convert(value, param, ctx)))
 
 
 class JobId(click.IntRange):
@@ -51,6 +65,11 @@ job_state = click.option("--state", type=click.Choice(JOB_STATES), help="Only jo
 since = click.option("--since", type=Moment(), help="Received then or later: 10m, 2h, 3d ago, or a time (UTC).")
 until = click.option("--until", type=Moment(), help="Received before then.")
 search = click.option("-q", "--search", "q", metavar="TEXT", help="Only with this text in the body or the headers.")
+
+
+def within(seconds: float, words: str) -> Callable[[Command], Command]:
+    """Give a command that waits for others its `--within`."""
+    return click.option("--within", type=Seconds(), metavar="SECONDS", default=seconds, show_default=True, help=words)
 
 
 def paged(command: Command) -> Command:

@@ -1,5 +1,6 @@
 """How the commands speak to a sandbox that runs, and how they show its deliveries."""
 
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -9,20 +10,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
-import httpx
 from flask.cli import ScriptInfo
 from rich.text import Text
 
 from receiver.addresses import address
 from receiver.box_webhooks import SANDBOX_URL
-from receiver.box_webhooks.rules import is_loopback
 from receiver.cli import screen
 from receiver.errors import SignalboxError
+from receiver.outbound import Client, OutboundError, Trouble, read_json
+from receiver.public_addresses import is_loopback
+from receiver.simulator.sandbox import SANDBOX_HEADER
 from receiver.simulator.sandbox.telling import coming
+from receiver.words import plain
 
 HOST, PORT = str(urlsplit(SANDBOX_URL).hostname), int(urlsplit(SANDBOX_URL).port or 0)
 PLACE = "signalbox.sandbox"  # in the context's meta: where the sandbox is
 PATIENCE = timedelta(seconds=40)  # longer than the sandbox waits for a receiver
+MOST_BYTES = 32 * 1024 * 1024  # a thousand deliveries with what was answered to each
 _GLANCE_SECONDS = 0.05
 _SPAN = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)([smhdw]?)", re.ASCII)
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -63,18 +67,24 @@ class Span(click.ParamType[timedelta]):
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Give what the running sandbox answers below /sandbox; an error in its own words where it refuses."""
     base = click.get_current_context().meta[PLACE].url()
+    sent = b"" if body is None else json.dumps(body).encode()
+    headers = [("Content-Type", "application/json")] if sent else []
     try:
-        response = httpx.request(
-            method, f"{base}/sandbox{path}", json=body, timeout=PATIENCE.total_seconds(), trust_env=False
-        )
-        answer = response.json()
-    except httpx.TransportError as error:
-        reason = str(error) or type(error).__name__
-        raise SignalboxError(f"No sandbox answers at {base} ({reason}): signalbox sandbox starts one.") from error
-    except ValueError as error:
-        raise SignalboxError(f"What answers at {base} is no sandbox.") from error
-    if response.is_error:
-        raise SignalboxError(answer.get("error", f"The sandbox answered {response.status_code}."))
+        with (
+            screen.waiting(f"the sandbox at {base}", most=PATIENCE),
+            Client(within=PATIENCE, most=MOST_BYTES, by_environment=False) as client,
+        ):
+            reply = client.fetch(method, f"{base}/sandbox{path}", headers=headers, body=sent)
+        answer = read_json(reply)
+    except OutboundError as error:
+        if error.trouble is Trouble.UNREACHED:
+            raise SignalboxError(f"No sandbox answers at {base} ({error}): signalbox sandbox starts one.") from error
+        raise SignalboxError(f"What answers at {base} is no sandbox, or is not well: {error}") from error
+    if SANDBOX_HEADER not in reply.headers or not isinstance(answer, dict):
+        raise SignalboxError(f"What answers at {base} is no sandbox of this release: signalbox sandbox starts one.")
+    if not 200 <= reply.status < 300:
+        said = answer.get("error")
+        raise SignalboxError(plain(said if isinstance(said, str) else f"The sandbox answered {reply.status}."))
     return answer
 
 

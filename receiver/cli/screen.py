@@ -2,14 +2,20 @@
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
+
+from receiver import words
+
+SOON = timedelta(seconds=1)
 
 Cell = str | Text
 
@@ -45,8 +51,8 @@ def as_json(value: Any) -> Text:
     return written
 
 
-def heading(words: str) -> Text:
-    return Text(f"\n{words}", style="bold")
+def heading(title: str) -> Text:
+    return Text(f"\n{title}", style="bold")
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> Table:
@@ -84,10 +90,25 @@ def progress() -> Iterator[Callable[[str], None]]:
     """Give what to tell how far something has come: one line at the bottom of a terminal, and nothing elsewhere."""
     console = _console(sys.stderr)
     if not console.is_terminal:
-        yield lambda _words: None
+        yield lambda _said: None
         return
     with console.status("") as status:
-        yield lambda words: status.update(styled(words))
+        yield lambda said: status.update(styled(said))
+
+
+@contextmanager
+def waiting(what: str, *, most: timedelta) -> Iterator[None]:
+    """Say on a terminal, once it has taken a second, what is waited for and how long it will be at most."""
+    if not _console(sys.stderr).is_terminal:
+        yield
+        return
+    timer = threading.Timer(SOON.total_seconds(), note, [f"Waiting for {what}, {words.span(most)} at most."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def show_json(document: Any, *, indent: int | None = 2) -> None:

@@ -2,16 +2,13 @@
 
 import json
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from ipaddress import ip_address
 from typing import Any
 
 import click
-import httpx
 from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
@@ -20,28 +17,33 @@ from receiver import simulator
 from receiver.addresses import address, hook_url
 from receiver.cli import options, paths, screen
 from receiver.errors import SignalboxError
+from receiver.outbound import Client, OutboundError, Reply, Trouble, parse, read_json
 from receiver.sources import SOURCES
 from receiver.web.hooks import Gate
+from receiver.words import plain
 
 Lines = list[tuple[str, str]]
 
-PATIENCE_SECONDS = 30
+WITHIN_SECONDS = 30
+MOST_BYTES = 64 * 1024
 SAID_BY_USERS = ("fp.conversion",)  # what Filestack itself writes fp.converse
 STALER = timedelta(minutes=1)
 MANY_NUMBERS = 10**8
+_LONGEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver said to one delivery."""
+    """What the receiver said to one delivery, and what is wrong with how it said it."""
 
     status: int
     said: Mapping[str, Any]
     milliseconds: float
+    fault: str = ""
 
     @property
     def is_good(self) -> bool:
-        return 200 <= self.status < 300
+        return 200 <= self.status < 300 and not self.fault
 
 
 @click.command()
@@ -57,10 +59,20 @@ class Answer:
 @click.option(
     "--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload: --set source.name=a.pdf"
 )
+@options.within(WITHIN_SECONDS, "Wait so long for each response, to its last byte.")
 @click.option("--list", "only_names", is_flag=True, help="List the names that have a sample, and send nothing.")
 @options.as_json
 @with_appcontext
-def send(source: str | None, name: str | None, to: str | None, only_names: bool, as_json: bool, **wish: Any) -> None:
+def send(
+    source: str | None,
+    name: str | None,
+    *,
+    to: str | None,
+    within: timedelta,
+    only_names: bool,
+    as_json: bool,
+    **wish: Any,
+) -> None:
     """Send what SOURCE would send when NAME happens, signed with the keys of this installation.
 
     \b
@@ -79,7 +91,7 @@ def send(source: str | None, name: str | None, to: str | None, only_names: bool,
     _hint_at_known(source, name)
     deliveries = _deliveries(_open_gate(source), source, name, **wish)
     answers = []
-    for answer in _post(url, deliveries):
+    for answer in _post(url, deliveries, within):
         answers.append(answer)
         if not as_json:
             screen.show(_line(answer))
@@ -108,11 +120,10 @@ def _own_hook(source: str) -> str:
 def target(to: str, source: str, *, hint: str = "--to") -> str:
     """Give the URL that was asked for, or the hook of a source there where it has no path; a usage error for no URL."""
     try:
-        parts = httpx.URL(to)
-    except httpx.InvalidURL as error:
-        raise click.BadParameter(f"{to!r} is no URL: {error}", param_hint=hint) from error
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise click.BadParameter(f"{to!r} is no URL: write http://HOST:PORT", param_hint=hint)
+        parts = parse(to)
+    except OutboundError as error:
+        words = f"{plain(to, most=200)!r} is no URL to send to: write http://HOST:PORT. {error}"
+        raise click.BadParameter(words, param_hint=hint) from error
     return hook_url(to.rstrip("/"), source) if parts.path == "/" else to
 
 
@@ -163,59 +174,60 @@ def _forge(source: str, payload: Mapping[str, Any], keys: Mapping[str, str], at:
         raise click.UsageError(f"This payload cannot be written as UTF-8: {error.reason}.") from error
 
 
-def _post(url: str, deliveries: Iterator[tuple[bytes, Lines]]) -> Iterator[Answer]:
-    with httpx.Client(trust_env=not is_here(url), timeout=PATIENCE_SECONDS) as client:
+def _post(url: str, deliveries: Iterator[tuple[bytes, Lines]], within: timedelta) -> Iterator[Answer]:
+    with Client(within=within, most=MOST_BYTES) as client:
         for body, headers in deliveries:
-            began = time.perf_counter()
             try:
-                response = client.post(url, content=body, headers=headers)
-            except httpx.TransportError as error:
-                reason = str(error) or type(error).__name__
-                raise SignalboxError(
-                    f"No answer from {url} ({reason}). Start it with make run, or say with --to where it is."
-                ) from error
-            yield Answer(response.status_code, _said(response), (time.perf_counter() - began) * 1000)
+                with screen.waiting(url, most=within):
+                    reply = client.fetch("POST", url, headers=headers, body=body)
+            except OutboundError as error:
+                advice = " Start it with make run, or say with --to where it is." if _is_nobody(error) else ""
+                raise SignalboxError(f"No response of {plain(url, most=200)}: {error}{advice}") from error
+            said, fault = _said(reply)
+            yield Answer(reply.status, said, reply.took.total_seconds() * 1000, fault)
 
 
-def is_here(url: str) -> bool:
-    """Say whether a URL is on this machine."""
-    # A proxy from the environment is for the world outside.
-    host = httpx.URL(url).host
+def _is_nobody(error: OutboundError) -> bool:
+    return error.trouble in (Trouble.UNREACHED, Trouble.NO_ADDRESS)
+
+
+def _said(reply: Reply) -> tuple[Mapping[str, Any], str]:
+    """Return what a Signalbox says, or the beginning of what somebody else does, and what is wrong with the body."""
+    fault = f"the body of its response {reply.fault}" if reply.fault else ""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _said(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        said = response.json()
-    except (ValueError, RecursionError):
-        said = None
-    return said if isinstance(said, dict) else {"status": "answered", "detail": response.text[:200]}
+        said = read_json(reply)
+        if isinstance(said, dict):
+            return said, ""
+    except OutboundError:
+        pass
+    return {"status": "answered", "detail": plain(reply.body[:1000].decode("utf-8", "replace"), most=200)}, fault
 
 
 def _line(answer: Answer) -> Text:
     said = answer.said
     verdict = {"accepted": "green", "duplicate": "cyan"}.get(str(said.get("status")), "red")
-    words = [said[name] for name in ("event", "reason", "detail") if said.get(name)]
+    words = [plain(said[name], most=_LONGEST) for name in ("event", "reason", "detail") if said.get(name)]
     if said.get("errors"):
-        words.append(json.dumps(said["errors"]))
+        words.append(plain(json.dumps(said["errors"]), most=_LONGEST))
+    if answer.fault:
+        words.append(f"({answer.fault})")
     return Text.assemble(
         (f"{answer.status}  ", "bold"),
-        screen.styled(f"{said.get('status', 'answered')!s:<11}  ", verdict),
-        screen.styled("  ".join(map(str, words))),
+        screen.styled(f"{plain(said.get('status', 'answered'), most=40):<11}  ", verdict),
+        screen.styled("  ".join(words)),
         (f"  {answer.milliseconds:.0f} ms", "dim"),
     )
 
 
 def _item(answer: Answer) -> dict[str, Any]:
-    return {"status": answer.status, "answer": answer.said, "milliseconds": round(answer.milliseconds, 1)}
+    item = {"status": answer.status, "answer": answer.said, "milliseconds": round(answer.milliseconds, 1)}
+    return item | ({"fault": answer.fault} if answer.fault else {})
 
 
 def _suggest(answers: list[Answer]) -> None:
     last = answers[-1].said
     looks = {"rejected": "signalbox rejected show last", "quarantined": "signalbox quarantine show last"}
-    look = f"signalbox events show {last['event']}" if last.get("event") else looks.get(str(last.get("status")))
+    event = plain(last.get("event"), most=40)
+    look = f"signalbox events show {event}" if event else looks.get(str(last.get("status")))
     if look:
         screen.note(f"See it: {look}")

@@ -80,8 +80,9 @@ def test_the_stand_in_takes_the_same_addresses(address: str) -> None:
     assert bool(list(check_address(address, is_box=True))) == bool(list(sandbox.check_address(address)))
 
 
-def test_this_machine_is_no_address_for_box_and_one_for_a_stand_in() -> None:
-    address = "http://127.0.0.1:8000/hooks/box"
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0x7f.1"])
+def test_this_machine_is_no_address_for_box_and_one_for_a_stand_in(host: str) -> None:
+    address = f"http://{host}:8000/hooks/box"
     assert len(list(check_address(address, is_box=True))) == 3
     assert not list(check_address(address, is_box=False))
 

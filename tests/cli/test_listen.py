@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from receiver import listing
+from receiver.cli import cursor as cursor_module
 from receiver.cli import far as far_module
 from receiver.cli import forwarding
-from receiver.cli.far import Cursor, Far, FarError, begin, unknown
+from receiver.cli.cursor import Cursor
+from receiver.cli.far import Far, FarError, begin, unknown
 from receiver.cli.forwarding import Forwarded, forward
 from receiver.errors import SignalboxError
 from receiver.events import Delivery, Headers, Verified
+from receiver.outbound import Client, Reply
 from receiver.sources import SOURCES
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
@@ -27,6 +30,7 @@ from tests.waiting import PATIENCE_SECONDS
 
 TOKEN = "token-of-the-tests-of-signalbox"
 SOON = timedelta(milliseconds=10)
+IN_ALL = timedelta(seconds=PATIENCE_SECONDS)
 
 
 @dataclass
@@ -72,10 +76,10 @@ Follow = Callable[..., Iterator[Forwarded]]
 def follow(app: Flask, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
     """Begin to listen to the application of this test, as a new process would."""
     monkeypatch.setattr(forwarding, "PAUSE", SOON)
-    opened: list[Far | httpx.Client] = []
+    opened: list[Far | Client] = []
 
     def start(to: str, *, since: timedelta = timedelta(), **filters: str) -> Iterator[Forwarded]:
-        far, near = Far(served, None, filters, trust_env=False), httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS)
+        far, near = Far(served, None, filters, within=IN_ALL), Client(within=IN_ALL, most=1000)
         opened.extend([far, near])
         return forward(far, Cursor.read(tmp_path / "below" / "cursor.json"), near, to, now() - since)
 
@@ -152,8 +156,12 @@ def test_while_the_url_does_not_answer_it_is_tried_again(
 ) -> None:
     keep()
     urls = iter(["http://127.0.0.1:1/", "http://127.0.0.1:1/"])
-    post = httpx.Client.post
-    monkeypatch.setattr(httpx.Client, "post", lambda self, url, **more: post(self, next(urls, url), **more))
+    fetch = Client.fetch
+
+    def astray(self: Client, method: str, url: str, **more: Any) -> Reply:
+        return fetch(self, method, next(urls, url) if method == "POST" else url, **more)
+
+    monkeypatch.setattr(Client, "fetch", astray)
     assert next(follow(near.url, since=timedelta(minutes=1))).status == 204
     said = capsys.readouterr().err
     assert said.count("it is tried again, and nothing is missed") == 1
@@ -179,16 +187,16 @@ def test_while_the_other_side_is_away_it_is_asked_again(
 def test_what_the_other_side_answers_is_told_apart(served: str, app: Flask, near: Near) -> None:
     app.config.update(ENV="production", API_TOKEN=TOKEN)
     with pytest.raises(SignalboxError, match="wants its own API_TOKEN"):
-        list(Far(served, "another", {}, trust_env=False).pages())
-    assert list(Far(served, TOKEN, {}, trust_env=False).pages()) == [[]]
+        list(Far(served, "another", {}, within=IN_ALL).pages())
+    assert list(Far(served, TOKEN, {}, within=IN_ALL).pages()) == [[]]
     with pytest.raises(SignalboxError, match="is that a Signalbox"):
-        list(Far(f"{served}/nowhere", TOKEN, {}, trust_env=False).pages())
-    with pytest.raises(FarError, match="No answer from"):
-        list(Far("http://127.0.0.1:1", None, {}, trust_env=False).pages())
+        list(Far(f"{served}/nowhere", TOKEN, {}, within=IN_ALL).pages())
+    with pytest.raises(FarError, match="No response of"):
+        list(Far("http://127.0.0.1:1", None, {}, within=IN_ALL).pages())
 
 
 def test_a_listing_that_is_dealt_with_is_given_again_only_where_it_changed(served: str, keep: Keep) -> None:
-    far = Far(served, None, {}, trust_env=False)
+    far = Far(served, None, {}, within=IN_ALL)
     keep(number=1)
     assert len(list(far.pages())) == 1
     assert len(list(far.pages())) == 1
@@ -221,7 +229,7 @@ def test_the_first_look_knows_what_came_before(monkeypatch: pytest.MonkeyPatch) 
 def test_a_cursor_is_whole_or_as_it_was_and_holds_no_more_than_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(far_module, "REMEMBERED", 2)
+    monkeypatch.setattr(cursor_module, "REMEMBERED", 2)
     path = tmp_path / "cursor.json"
     Cursor.read(path).pass_by(["a", "b", "c"])
     again = Cursor.read(path)
@@ -237,8 +245,8 @@ def test_a_cursor_is_whole_or_as_it_was_and_holds_no_more_than_it_needs(
     [
         (["--to", "http://127.0.0.1:1"], "--from"),
         (["--from", "http://127.0.0.1:1"], "--to"),
-        (["--from", "nothing", "--to", "http://127.0.0.1:1"], "'nothing' is no URL"),
-        (["--from", "http://127.0.0.1:1", "--to", "ftp://x"], "'ftp://x' is no URL"),
+        (["--from", "nothing", "--to", "http://127.0.0.1:1"], "'nothing' is no URL to send to"),
+        (["--from", "http://127.0.0.1:1", "--to", "ftp://x"], "'ftp://x' is no URL to send to"),
         (["--from", "http://127.0.0.1:1", "--to", "http://127.0.0.1:1", "--type", "x"], "no pattern"),
     ],
 )

@@ -18,6 +18,7 @@ from receiver.web.pages import registrations as page_module
 from tests.acceptance.service import free_port
 from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import ADDRESS, ELSEWHERE, UPLOADED, StandIn, folder
+from tests.far_ends import FAR_ENDS, FarEnd, misbehaving, within
 from tests.waiting import PATIENCE_SECONDS
 
 ClientWith = Callable[..., FlaskClient]
@@ -212,6 +213,22 @@ def test_a_box_that_does_not_answer_is_not_waited_for(
     is_over.set()
     assert "Box did not answer all that it was asked within 0.3 s. A shell has more patience" in page
     assert "Not at Box yet" in page
+
+
+@pytest.mark.parametrize("far_end", FAR_ENDS, ids=str)
+def test_whatever_box_does_the_page_opens_and_says_why_it_was_not_asked(
+    client_with: ClientWith, file: Path, far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "PATIENCE", within(far_end))
+    monkeypatch.setattr(page_module, "_PAUSE", timedelta(milliseconds=1))
+    with misbehaving(far_end) as url:
+        page = client_with(BOX_API_URL=url, BOX_WEBHOOKS_FILE=file).get("/registrations?ask=box")
+    (said,) = re.findall(r'<p class="note dead" role="alert">(.*?)</p>', page.text)
+    assert page.status_code == 200
+    assert "Not asked" in said
+    assert said.isprintable()
+    assert len(said) < 1500
+    assert not far_end.hangs or "within" in said
 
 
 def test_a_box_that_wants_to_be_asked_later_is_not_waited_for(office: FlaskClient, box: StandIn) -> None:

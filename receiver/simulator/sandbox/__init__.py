@@ -15,10 +15,12 @@ from receiver.simulator.sandbox.courier import Told
 from receiver.simulator.sandbox.post import Answer, Post, post
 from receiver.simulator.sandbox.refusals import Refusal
 from receiver.simulator.sandbox.world import LAST_PAGES, Plan, Token, World, install, world_of
+from receiver.version import version
 
 __all__ = ["LAST_PAGES", "Answer", "Clock", "Plan", "Post", "Token", "World", "create_sandbox", "world_of"]
 
 MOST_BYTES = 1024 * 1024
+SANDBOX_HEADER = "Signalbox-Sandbox"  # its commands take nobody else's word
 
 
 def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> Flask:
@@ -31,7 +33,13 @@ def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post,
     app.register_blueprint(control)
     app.register_error_handler(Refusal, _refuse)
     app.register_error_handler(HTTPException, _refuse_http)
+    app.after_request(_sign)
     return app
+
+
+def _sign(response: Response) -> Response:
+    response.headers[SANDBOX_HEADER] = version()
+    return response
 
 
 def _refuse(refusal: Refusal) -> Response:

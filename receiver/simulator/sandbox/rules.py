@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from receiver.box_webhooks.rules import TRIGGERS, box_problems, fits, is_loopback, split
+from receiver.box_webhooks.rules import TRIGGERS, box_problems, fits, split
+from receiver.public_addresses import is_loopback
 from receiver.simulator.sandbox.refusals import Wrong
 
 Key = tuple[str, str]  # the type (file or folder) and the id of an item

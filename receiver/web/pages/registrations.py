@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, request
 
+from receiver import threads
 from receiver.addresses import address, as_variables, is_usual
 from receiver.box_webhooks import (
     SANDBOX_URL,
@@ -44,6 +45,7 @@ registrations = Blueprint("registrations", __name__)
 
 PATIENCE = timedelta(seconds=20)
 _PAUSE = timedelta(milliseconds=200)
+_ADVICE = "A shell has more patience: signalbox box plan."
 SHOWN = 200
 STRANGERS_SHOWN = 5
 
@@ -184,10 +186,11 @@ def _as_applied(kept: Mapping[Target, Kept]) -> list[Wanted]:
 def _ask_box(account: Account, wanted: Sequence[Wanted], kept: Mapping[Target, Kept]) -> Comparison:
     """Compare with what Box says now; raises the BoxError with which it does not."""
     # The SDK takes a third of a second to load, and most processes never need it.
+    threads.load("receiver.box_webhooks.client", "receiver.box_webhooks.doing")
     from receiver.box_webhooks.client import Client
     from receiver.box_webhooks.doing import look_at
 
-    with Client(account, pause=_PAUSE, within=PATIENCE) as client:
+    with Client(account, pause=_PAUSE, within=PATIENCE, advice=_ADVICE) as client:
         return _compare(wanted, list(client.list()), kept, cache(partial(look_at, client)))
 
 

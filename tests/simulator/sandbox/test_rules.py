@@ -20,6 +20,9 @@ from receiver.simulator.sandbox.rules import check_address, check_triggers, is_i
         "https://127.8.8.8/x",
         "http://[::1]:8000/",
         "http://box.localhost:1/",
+        "http://127.1:8000/hooks/box",
+        "http://0x7f.1:8000/hooks/box",
+        "http://2130706433/",
     ],
 )
 def test_these_addresses_are_taken(address: str) -> None:
@@ -36,6 +39,11 @@ def test_these_addresses_are_taken(address: str) -> None:
         ("https://10.0.0.1/", "public"),
         ("https://192.168.1.1/", "public"),
         ("https://169.254.169.254/", "public"),
+        ("https://10.1/", "public"),
+        ("https://0xa9.0xfe.0xa9.0xfe/", "public"),
+        ("https://[64:ff9b::a00:1]/", "public"),
+        ("https://[3fff::1]/", "public"),
+        ("https://192.88.99.1/", "public"),
         ("https://signalbox/", "public"),
         ("ftp://hooks.example.com/", "no HTTP address"),
         ("https://", "no HTTP address"),

@@ -151,6 +151,10 @@ def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
         log.warning("connections ended", **counts)
 
 
+def _open_to_others(_sender: object, *, path: str, error: OSError) -> None:
+    log.warning("open to others", path=path, error=error.strerror, mend=f"chmod 600 {path}, by its owner")
+
+
 def _routed(_sender: object, **told: Any) -> None:
     log.info("routed", **told)
 
@@ -204,6 +208,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
     signals.connections_ended: _ended,
+    signals.file_open_to_others: _open_to_others,
     signals.event_routed: _routed,
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,

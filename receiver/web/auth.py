@@ -18,6 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import logins, signals
 from receiver.web.answers import Answer
+from receiver.web.from_here import is_from_here, is_loopback
 from receiver.web.throttle import Throttle, address_of, network_of
 
 # What answers without a login, and why: providers deliver to hooks, anybody may be recorded in a bin, a platform asks
@@ -26,8 +27,6 @@ OPEN = frozenset({"hooks.receive", "capture.record", "health.alive", "health.rea
 
 SESSION_LASTS = timedelta(days=7)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# What proxies and tunnels add to a request, by what the names begin and end with; a browser sends none of them.
-_PROXYS_OWN = re.compile(r"(x-)?forwarded(-.*)?|via|x-real-ip|cf-.*|.*-forwarded-for|(.*-)?client-?ip", re.IGNORECASE)
 FOR_PROGRAMS = ("/api/", "/metrics")
 
 # Everything comes from this host, and nothing in a page runs or styles by itself: what came over the wire stays text.
@@ -207,20 +206,11 @@ def _origin() -> SplitResult:
 
 
 def _is_open_here() -> bool:
-    """Say whether this is a browser on our own machine, in development; a tunnel or proxy is somebody else."""
-    if current_app.config["ENV"] == "production" or any(map(_PROXYS_OWN.fullmatch, request.headers.keys())):
+    """Say whether the pages need no login: in development, on this machine, where no password is set."""
+    settings = current_app.config
+    if settings["ENV"] == "production" or settings["ADMIN_PASSWORD"]:
         return False
-    return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    # By name as well: a page of another site may have its own name point here (DNS rebinding), but not this one.
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_from_here(request.remote_addr or "", request.host, request.headers.keys())
 
 
 @auth.route("/login", methods=["GET", "POST"])
@@ -275,7 +265,7 @@ def _drops_the_cookie() -> bool:
     if not current_app.config["SESSION_COOKIE_SECURE"]:
         return False
     origin = _origin()
-    return origin.scheme == "http" and not _is_loopback(origin.hostname or "")
+    return origin.scheme == "http" and not is_loopback(origin.hostname or "")
 
 
 @auth.post("/logout")

@@ -354,34 +354,44 @@ def test_development_is_open_on_this_machine_and_refused_elsewhere(client: Flask
         assert "ADMIN_PASSWORD" in answer.text
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        "X-Forwarded-For",
-        "X-Forwarded-Host",
-        "X-Forwarded-Proto",
-        "X-Forwarded-Anything",
-        "X-Forwarded",
-        "X-Original-Forwarded-For",
-        "Forwarded",
-        "Via",
-        "X-Real-Ip",
-        "True-Client-Ip",
-        "Client-Ip",
-        "X-Client-Ip",
-        "X-Cluster-Client-Ip",
-        "X-Azure-Clientip",
-        "Cf-Connecting-Ip",
-        "Cf-Ray",
-    ],
-)
-def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient, header: str) -> None:
-    assert client.get("/", headers={header: "1"}).status_code == 403
+ADDED = [
+    *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "X-Forwarded", "X-Original-Forwarded-For"),
+    *("Forwarded", "Forwarded-For", "Z-Forwarded-For", "Fly-Forwarded-Port", "X-Ms-Forwarded-Client-Ip", "Via"),
+    *("X-Bluecoat-Via", "X-Real-Ip", "True-Client-Ip", "Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Remote-Ip"),
+    *("X-Azure-Clientip", "X-Azure-Socketip", "X-Azure-Ref", "X-Fd-Healthprobe", "X-Arr-Ssl", "X-Appservice-Proto"),
+    *("Cf-Connecting-Ip", "Cf-Ray", "Cf-Pseudo-Ipv4", "Cdn-Loop", "Fastly-Client-Ip", "Fastly-Ff", "Akamai-Origin-Hop"),
+    *("Tailscale-User-Login", "Tailscale-User-Profile-Pic", "Tailscale-Funnel-Request", "X-Tailscale-Tailnet"),
+    *("X-Amzn-Trace-Id", "X-Amz-Cf-Id", "Cloudfront-Viewer-Country", "X-Ngrok-Trace", "Ngrok-Skip-Browser-Warning"),
+    *("X-Envoy-External-Address", "X-Envoy-Attempt-Count", "X-Request-Id", "X-Request-Start", "X-B3-Traceid"),
+    *("Fly-Client-Ip", "Fly-Region", "X-Vercel-Id", "X-Vercel-Forwarded-For", "X-Nf-Request-Id", "Rndr-Id"),
+    *("X-Cloud-Trace-Context", "X-Appengine-User-Ip", "X-Goog-Iap-Jwt-Assertion", "X-Railway-Edge", "X-Varnish"),
+    *("X-Tunnel-Skip-Antiphishing-Page", "Bypass-Tunnel-Reminder", "Skip_zrok_interstitial", "X-Zrok-Share"),
+    *("X-Original-Host", "X-Original-Url", "X-Pagekite-Port", "X-Remote-User", "Remote-User", "X-Webauth-User"),
+    *("X-Auth-Request-Email", "X-Forwarder-For", "X-Proxyuser-Ip", "X-Scheme", "Disguised-Host", "Front-End-Https"),
+]
+SENT_BY_BROWSERS = [
+    *("Accept-Language", "Dnt", "Sec-Ch-Ua", "Sec-Fetch-Site", "Sec-Gpc", "Save-Data", "Hx-Current-Url", "Hx-Request"),
+    *("X-Requested-With", "Priority", "Purpose", "Upgrade-Insecure-Requests", "If-None-Match", "Last-Event-Id"),
+    *("Sec-Purpose", "Device-Memory", "Downlink", "Rtt", "Ect", "Viewport-Width", "Pragma", "Te", "Range"),
+    *("Traceparent", "Idempotency-Key", "X-Api-Version", "Proxy-Connection"),
+]
+
+
+def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient) -> None:
+    assert [name for name in ADDED if client.get("/handlers", headers={name: "1"}).status_code != 403] == []
 
 
 def test_in_development_what_browsers_send_does_not(client: FlaskClient) -> None:
-    for header in ("Accept-Language", "Dnt", "Sec-Ch-Ua", "Save-Data", "X-Requested-With", "Hx-Current-Url"):
-        assert client.get("/", headers={header: "1"}).status_code == 200
+    assert [name for name in SENT_BY_BROWSERS if client.get("/login", headers={name: "1"}).status_code != 200] == []
+    assert [name for name in SENT_BY_BROWSERS if client.get("/handlers", headers={name: "1"}).status_code != 200] == []
+
+
+def test_a_password_closes_the_pages_on_this_machine_too_where_a_raw_tunnel_may_end(client_with: Any) -> None:
+    client = client_with(ADMIN_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
+    assert client.get("/").headers["Location"].startswith("/login")
+    assert client.get("/api/events").status_code == 401
+    assert client.post("/login", data={"password": PASSWORD}).status_code == 302
+    assert client.get("/").status_code == 200
 
 
 def test_development_elsewhere_opens_by_password_where_there_is_one(database_url: str) -> None:

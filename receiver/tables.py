@@ -279,13 +279,13 @@ registrations = sa.Table(
     sa.UniqueConstraint("target_type", "target_id"),
 )
 
-# Logins to the pages: open until `ended_at` is set. `id` is the digest of what the browser shows, `password` what tells
-# one ADMIN_PASSWORD from another. Rows stay after their end: from their networks somebody logged in before.
+# Logins to the pages: open until `ended_at` is set. `id` is the digest of what the browser shows, `opened_by` tells one
+# ADMIN_PASSWORD from another. Rows stay after their end: from their networks somebody logged in before.
 logins = sa.Table(
     "logins",
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("password", sa.String(32), nullable=False),
+    sa.Column("opened_by", sa.String(32), nullable=False),
     sa.Column("network", sa.String(60), nullable=False),
     sa.Column("began_at", Moment, nullable=False),
     sa.Column("seen_at", Moment, nullable=False),

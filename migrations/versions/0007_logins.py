@@ -13,7 +13,7 @@ def upgrade() -> None:
     op.create_table(
         "logins",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("password", sa.String(length=32), nullable=False),
+        sa.Column("opened_by", sa.String(length=32), nullable=False),
         sa.Column("network", sa.String(length=60), nullable=False),
         sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),

@@ -49,13 +49,13 @@ class Doors:
     passwords: Throttle = field(default_factory=Throttle)
     tokens: Throttle = field(default_factory=Throttle)
     # Where the right token came from: its programs go on while somebody else there, or anywhere, tries wrong ones.
-    had_the_token: dict[str, None] = field(default_factory=dict)
+    had_it_right: dict[str, None] = field(default_factory=dict)
     has_ended_others: bool = False
 
     def note_token_of(self, network: str) -> None:
-        self.had_the_token[network] = None
-        if len(self.had_the_token) > self.MOST_KNOWN:
-            del self.had_the_token[next(iter(self.had_the_token))]
+        self.had_it_right[network] = None
+        if len(self.had_it_right) > self.MOST_KNOWN:
+            del self.had_it_right[next(iter(self.had_it_right))]
 
 
 def register(app: Flask, settings: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ def _is_logged_in() -> bool:
     _end_logins_of_other_passwords(wanted)
     # The release before has no logins on the server: until its last process is gone, a cookie is good for both.
     return _same(str(session["admin"]), wanted) and logins.is_open(
-        _engine(), str(session.get("login", "")), password=wanted, now=datetime.now(UTC)
+        _engine(), str(session.get("login", "")), opened_by=wanted, now=datetime.now(UTC)
     )
 
 
@@ -122,7 +122,7 @@ def _end_logins_of_other_passwords(wanted: str) -> None:
     """End them when this process first meets a login: they stay ended when the password is changed back."""
     doors = _doors()
     if not doors.has_ended_others:
-        logins.end_others(_engine(), password=wanted, now=datetime.now(UTC))
+        logins.end_others(_engine(), opened_by=wanted, now=datetime.now(UTC))
         doors.has_ended_others = True
 
 
@@ -149,7 +149,7 @@ def _has_token() -> bool:
     if not token or given is None or not _same(given, token):
         return False
     doors, network = _doors(), network_of(_client())
-    if network not in doors.had_the_token and doors.tokens.wait_seconds(network, doors.clock()):
+    if network not in doors.had_it_right and doors.tokens.wait_seconds(network, doors.clock()):
         return False
     doors.note_token_of(network)
     return True
@@ -162,7 +162,7 @@ def _is_wrong_token() -> bool:
         return given is not None
     doors, address = _doors(), _client()
     network, now = network_of(address), doors.clock()
-    wait = doors.tokens.wait_seconds(network, now, is_known=network in doors.had_the_token)
+    wait = doors.tokens.wait_seconds(network, now, is_known=network in doors.had_it_right)
     if wait:
         _tell("token", "locked_out", address, wait_seconds=wait)
         raise TooManyRequests(f"Too many wrong tokens. Try again in {wait} seconds.", retry_after=wait)
@@ -253,7 +253,7 @@ def _begin_session() -> None:
     network, now = network_of(_client()), datetime.now(UTC)
     session.clear()
     session["admin"] = wanted
-    session["login"] = logins.begin(_engine(), password=wanted, network=network, now=now)
+    session["login"] = logins.begin(_engine(), opened_by=wanted, network=network, now=now)
     session.permanent = True
 
 

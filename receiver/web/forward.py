@@ -15,7 +15,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.bins import SERVERS_OWN, Request
 from receiver.errors import ForwardError
-from receiver.events import Headers, is_secret
+from receiver.events import Headers
+from receiver.redaction import is_secret
 
 PATIENCE = timedelta(seconds=10)
 KEPT_BYTES = 64 * 1024

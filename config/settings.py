@@ -195,7 +195,7 @@ SETTINGS = (
     Setting(
         "ADMIN_PASSWORD",
         key(f"one line of printable text, {ADMIN_PASSWORD_LENGTH} characters or more"),
-        "Opens the pages; production does not start without it.",
+        "Opens the pages, also in development where it is set; production does not start without it.",
     ),
     Setting(
         "API_TOKEN",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from receiver import patience, sqlite_file, stores, threads
+from receiver import own_files, patience, sqlite_file, stores, threads
 from receiver.errors import HeldError, SchemaError, StoreError
 from receiver.sqlite_file import SqliteFile
 from receiver.sqlite_turn import turn_of
@@ -62,7 +62,7 @@ def open_engine(url: str, *, limit: timedelta = patience.LIMIT) -> sa.Engine:
         sa.event.listen(engine, "do_connect", postgresql.connecting(limit))
         sa.event.listen(engine, "connect", postgresql.preparing(limit))
     else:
-        Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+        own_files.make_folder(Path(parsed.database or "").parent)
         engine = sa.create_engine(parsed, **common)
         store.file = SqliteFile(parsed.database or "", limit=limit)
         sa.event.listen(engine, "do_connect", store.file.connect)

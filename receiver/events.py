@@ -1,19 +1,12 @@
 """What came (Delivery), what the signature says of it (Verified, Refused), what it means (Event)."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-# A name that says what it holds is enough: every provider and proxy has one of its own (`X-Gitlab-Token`, `Api-Key`).
-_SECRET_NAME = re.compile(r"token|secret|passw|authorization|cookie|(api|auth|access|private)[-_]?key", re.IGNORECASE)
-
-
-def is_secret(header: str) -> bool:
-    """Say whether a header of this name holds a credential; a signature is none, because it is good for one body."""
-    return _SECRET_NAME.search(header) is not None
+from receiver import redaction
 
 
 class Headers(Mapping[str, str]):
@@ -55,8 +48,8 @@ class Headers(Mapping[str, str]):
         return list(dict.fromkeys(part.strip() for value in joined for part in value.split(",")))
 
     def redacted(self) -> list[tuple[str, str]]:
-        """Give the lines for people to see: credentials masked, signatures cut to a few characters."""
-        return [(name, _mask(name.lower(), value)) for name, value in self.pairs]
+        """Give the lines for people to see: credentials and foreign signatures masked, those of our sources cut."""
+        return [(name, redaction.shown(name, value)) for name, value in self.pairs]
 
     def to_bytes(self) -> bytes:
         return "".join(f"{name}: {value}\r\n" for name, value in self.pairs).encode("latin-1")
@@ -65,14 +58,6 @@ class Headers(Mapping[str, str]):
     def from_bytes(cls, block: bytes) -> "Headers":
         lines = block.decode("latin-1").split("\r\n")[:-1]
         return cls((name, value) for name, _, value in (line.partition(": ") for line in lines))
-
-
-def _mask(name: str, value: str) -> str:
-    if is_secret(name):
-        return "•••"
-    if "signature" in name and len(value) > 20:
-        return f"{value[:6]}…{value[-4:]}"
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,9 +112,10 @@ def find_event_id(engine: sa.Engine, given: str) -> str:
         return str(_find(connection, events, given).id)
 
 
-def show_event(engine: sa.Engine, given: str) -> Item:
+def show_event(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
     """Give one event with its bytes, its repeated deliveries (the first hundred) and every attempt of its jobs.
 
+    Header lines are as people see them, or, `in_clear`, as they came.
     `given` is the id, or a part of six characters or more that it begins or ends with, or `last` for the newest;
     NotFoundError if that is not exactly one event.
     """
@@ -124,7 +125,8 @@ def show_event(engine: sa.Engine, given: str) -> Item:
         repeats = connection.execute(again.limit(REPEATS_SHOWN)).all()
         its_jobs = _jobs_of(connection, row.id)
         (item,) = _with_job_counts(connection, [row])
-    return item | _as_it_came(row) | {"repeats": [_repeat(one) for one in repeats], "jobs": its_jobs}
+    repeated = [_repeat(one, in_clear=in_clear) for one in repeats]
+    return item | _as_it_came(row, in_clear=in_clear) | {"repeats": repeated, "jobs": its_jobs}
 
 
 def show_fate(engine: sa.Engine, event_id: str) -> Item:
@@ -202,11 +204,11 @@ def list_rejected(
     return _page(found, [_rejected(row) for row in found.rows])
 
 
-def show_rejected(engine: sa.Engine, given: str) -> Item:
+def show_rejected(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
     """Give one rejected delivery, found as `show_event` finds its event, with its bytes."""
     with db.reading(engine) as connection:
         row = _find(connection, rejected, given)
-    return _rejected(row) | _as_it_came(row)
+    return _rejected(row) | _as_it_came(row, in_clear=in_clear)
 
 
 def list_quarantined(
@@ -217,11 +219,11 @@ def list_quarantined(
     return _page(found, [_quarantined(row) for row in found.rows])
 
 
-def show_quarantined(engine: sa.Engine, given: str) -> Item:
+def show_quarantined(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
     """Give one quarantined delivery, found as `show_event` finds its event, with its bytes."""
     with db.reading(engine) as connection:
         row = _find(connection, quarantined, given)
-    return _quarantined(row) | _as_it_came(row)
+    return _quarantined(row) | _as_it_came(row, in_clear=in_clear)
 
 
 def _page(found: search.Found, items: list[Item]) -> Page:
@@ -341,11 +343,11 @@ def _attempt(row: sa.Row[Any]) -> Item:
     }
 
 
-def _repeat(row: sa.Row[Any]) -> Item:
+def _repeat(row: sa.Row[Any], *, in_clear: bool) -> Item:
     return {
         "received_at": iso(row.received_at),
         "verified_by": row.verified_by,
-        "headers": _redacted(row),
+        "headers": _header_lines(row, in_clear=in_clear),
         "body_differs": row.body is not None,
     }
 
@@ -378,12 +380,14 @@ def _quarantined(row: sa.Row[Any]) -> Item:
     }
 
 
-def _as_it_came(row: sa.Row[Any]) -> Item:
-    return {"headers": _redacted(row), "body_base64": base64.b64encode(row.body).decode("ascii")}
+def _as_it_came(row: sa.Row[Any], *, in_clear: bool) -> Item:
+    body = base64.b64encode(row.body).decode("ascii")
+    return {"headers": _header_lines(row, in_clear=in_clear), "body_base64": body}
 
 
-def _redacted(row: sa.Row[Any]) -> list[list[str]]:
-    return [list(pair) for pair in Headers.from_bytes(row.headers).redacted()]
+def _header_lines(row: sa.Row[Any], *, in_clear: bool) -> list[list[str]]:
+    headers = Headers.from_bytes(row.headers)
+    return [list(pair) for pair in (headers.pairs if in_clear else headers.redacted())]
 
 
 def iso(at: datetime | None) -> str | None:

@@ -108,6 +108,34 @@ def _refusals_written(_sender: object, *, kept: int, left_out: int) -> None:
         log.warning("refusals", more=more, kept=kept, left_out=left_out)
 
 
+class _Seldom:
+    """Lines that anybody can cause, as fast as they like: one a second, with how many there were since the last."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+        self._more = 0
+
+    def takes(self, now: float) -> int | None:
+        """Return how many were not written since the last line that was; None where this one is not either."""
+        if now < self._next_at:
+            self._more += 1
+            return None
+        more, self._more, self._next_at = self._more, 0, now + 1
+        return more
+
+
+_LOCK_OUTS = _Seldom()
+
+
+def _tried(_sender: object, *, outcome: str, **told: Any) -> None:
+    if outcome == "opened":
+        log.info("login", outcome=outcome, **told)
+    elif outcome == "wrong":
+        log.warning("login", outcome=outcome, **told)
+    elif (more := _LOCK_OUTS.takes(time.monotonic())) is not None:
+        log.warning("login", outcome=outcome, **told, **({"more": more} if more else {}))
+
+
 def _quarantined(_sender: object, **told: Any) -> None:
     log.warning("delivery", verdict="quarantined", **_line(told))
 
@@ -121,6 +149,10 @@ def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
     counts = {why: count for why, count in ended.items() if why != "idle"}
     if counts:
         log.warning("connections ended", **counts)
+
+
+def _open_to_others(_sender: object, *, path: str, error: OSError) -> None:
+    log.warning("open to others", path=path, error=error.strerror, mend=f"chmod 600 {path}, by its owner")
 
 
 def _routed(_sender: object, **told: Any) -> None:
@@ -172,9 +204,11 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.event_duplicated: _duplicated,
     signals.delivery_rejected: _rejected,
     signals.refusals_written: _refusals_written,
+    signals.login_tried: _tried,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
     signals.connections_ended: _ended,
+    signals.file_open_to_others: _open_to_others,
     signals.event_routed: _routed,
     signals.attempt_finished: _attempted,
     signals.job_buried: _buried,

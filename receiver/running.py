@@ -1,13 +1,13 @@
 """One run of a handler, whatever it does: how it ended, with which words. A child that it forks ends with it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from receiver import forks, tracebacks
+from receiver import forks, redaction, tracebacks
 from receiver.errors import Discard, Retry
 from receiver.events import Event, Headers
 from receiver.routing import Handler, unfinished
@@ -25,15 +25,21 @@ class Ran:
 
 
 def run(handler: Handler, event: Callable[[], Event]) -> Ran:
-    """Run a handler for the event that is made for it, whatever either does, and say how that went."""
-    began = forks.generation()
+    """Run a handler for the event that is made for it, whatever either does, and say how that went.
+
+    Credentials and signatures that it quotes from the headers are masked: the words are shown, logged and exported.
+    """
+    began, headers = forks.generation(), Headers()
     try:
-        result = handler.function(event())
+        given = event()
+        headers = given.headers
+        result = handler.function(given)
         forks.end_child(began)
         trouble = unfinished(result)
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         forks.end_child(began, error)
-        return _meant_by(error)
+        ran = _meant_by(error)
+        return replace(ran, error=redaction.hide(headers.pairs, ran.error))
     return Ran("failed", trouble) if trouble else Ran("done")
 
 

@@ -76,6 +76,10 @@ delivery_rejected = _signal(
 request_astray = _signal("request-astray", doc="status: to no address of ours, and not below /hooks")
 refusals_written = _signal("refusals-written", doc="kept, left_out: how many, since the last time")
 delivery_quarantined = _signal("delivery-quarantined", doc="quarantined_id, source, fields, milliseconds")
+file_open_to_others = _signal("file-open-to-others", doc="path, error: it could not be taken from them")
+login_tried = _signal(
+    "login-tried", doc="by, outcome, address: opened, wrong or locked_out, and then wait_seconds, by password or token"
+)
 delivery_unkept = _signal("delivery-unkept", doc="source, error, milliseconds: answered 503")
 connections_ended = _signal("connections-ended", doc="ended: how many a limit ended lately, by limit")
 event_routed = _signal("event-routed", doc="event_id, type, handlers, drift: how many of each")

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from receiver import patience
+from receiver import own_files, patience, signals
 from receiver.errors import StoreError
 
 # What a connection, or the file that it has open, is no longer good for: sqlite.org/rescode.html.
@@ -52,6 +52,7 @@ class SqliteFile:
         self._limit = limit
         self.may_be_made = False
         self.was_opened = False
+        self._has_told = False
 
     @property
     def is_yet_to_be_made(self) -> bool:
@@ -63,10 +64,22 @@ class SqliteFile:
         found = _place(self.path)
         if found is None and not (self.may_be_made and self.is_yet_to_be_made):
             raise StoreError(self._gone())
-        if found is not None:
+        if found is None:
+            own_files.make(self.path)  # SQLite would make it as the umask says, and its -wal and -shm like it
+        else:
+            self._tighten()
             words[0], named["uri"] = f"{Path(self.path).as_uri()}?mode=rw", True
         named["timeout"] = self._limit.total_seconds()
         record.info["found"] = found
+
+    def _tighten(self) -> None:
+        """Take the file, and what lies beside it, from all but its owner; say once where that is refused, and go on."""
+        at = os.path.realpath(self.path)
+        for path in (at, f"{at}-wal", f"{at}-shm", f"{at}-journal", f"{self.path}-turn"):
+            error = own_files.tighten(path)
+            if error is not None and not self._has_told:
+                self._has_told = True
+                signals.file_open_to_others.send(self, path=path, error=error)
 
     def prepare(self, connection: DBAPIConnection, record: Any) -> None:
         """Set a new connection up: WAL, and `synchronous=FULL`, so that a commit is on the disk when it returns."""

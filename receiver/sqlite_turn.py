@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
-from receiver import patience
+from receiver import own_files, patience
 from receiver.errors import StoreError
 
 LONGEST_SECONDS = patience.LIMIT.total_seconds()
@@ -60,7 +60,7 @@ class Turn:
             raise StoreError(self._explain(error)) from error
 
     def _open(self) -> int:
-        file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, own_files.MODE)
         found = os.fstat(file)
         self._place = (found.st_dev, found.st_ino)
         return file

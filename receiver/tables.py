@@ -278,3 +278,17 @@ registrations = sa.Table(
     sa.Column("tried_at", Moment),  # when AUTO_REREGISTER last tried to make it again
     sa.UniqueConstraint("target_type", "target_id"),
 )
+
+# Logins to the pages: open until `ended_at` is set. `id` is the digest of what the browser shows, `opened_by` tells one
+# ADMIN_PASSWORD from another. Rows stay after their end: from their networks somebody logged in before.
+logins = sa.Table(
+    "logins",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("opened_by", sa.String(32), nullable=False),
+    sa.Column("network", sa.String(60), nullable=False),
+    sa.Column("began_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
+    sa.Index("ix_logins_network", "network", "seen_at"),
+)

@@ -73,14 +73,14 @@ def captures_after(engine: sa.Engine, name: str, number: int, *, limit: int = LI
         return [_line(row) for row in connection.execute(wanted.order_by(captures.c.number).limit(limit))]
 
 
-def show_capture(engine: sa.Engine, name: str, capture_id: str) -> Item:
-    """Give one capture for people: credentials masked, and its body, form and files; `last` is the newest."""
+def show_capture(engine: sa.Engine, name: str, capture_id: str, *, in_clear: bool = False) -> Item:
+    """Give one capture for people: credentials masked unless `in_clear`, body, form and files; `last` is the newest."""
     row = _find(engine, name, capture_id)
     headers = Headers.from_bytes(row.headers)
     fields, files = read_form(headers, row.body)
     return _line(row) | {
         "query_fields": read_fields(row.query),
-        "headers": [list(pair) for pair in headers.redacted()],
+        "headers": [list(pair) for pair in (headers.pairs if in_clear else headers.redacted())],
         "body_base64": base64.b64encode(row.body).decode("ascii"),
         "form": fields,
         "files": files,

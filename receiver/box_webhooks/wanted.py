@@ -1,6 +1,7 @@
 """Registrations as code: reads config/box_webhooks.toml, and adds to it what is at Box already."""
 
 import json
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
+from receiver import own_files
 from receiver.box_webhooks.rules import (
     MOST_REGISTRATIONS,
     Content,
@@ -166,7 +168,9 @@ def add(path: Path, webhooks: Iterable[Webhook], *, env: str) -> None:
         problem = f"has {env} in a form that nothing can be added to: write it as [[{env}.registrations]]."
         raise RegistrationError([problem], where=str(path)) from None
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(new, encoding="utf-8")
+    own_files.write(draft, new)
+    if path.exists():
+        draft.chmod(stat.S_IMODE(path.stat().st_mode))
     draft.replace(path)
 
 

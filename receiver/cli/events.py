@@ -4,15 +4,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import jobs, listing, roster, search, tables, words
+from receiver import jobs, listing, own_files, roster, search, tables, words
 from receiver.cli import event_view, options, screen
 from receiver.cli.installation import open_tables, require_handler
 from receiver.errors import NotFoundError
@@ -66,20 +67,47 @@ def show_event(id: str, full: bool, as_json: bool) -> None:
 @options.received
 @options.event_type
 @options.event_state
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A new file to write to, for its owner alone.  [default: standard output]",
+)
 @options.as_json
-def export_events(as_json: bool, **filters: Any) -> None:
-    """Write whole events to standard output, the oldest first: one JSON object a line.
+def export_events(as_json: bool, output: Path | None, **filters: Any) -> None:
+    """Write whole events, the oldest first: one JSON object a line.
 
     Each holds the body byte for byte (`body_base64`), every delivery, every job and every attempt, as `events show
     --json` does; credentials in headers are masked, and signatures cut. With --json it is one document.
 
     \b
-    signalbox events export --since 7d > events.jsonl
+    signalbox events export --since 7d -o events.jsonl
     signalbox events export --type "box:FILE.*" | jq -r .payload.source.name
     """
     items = _whole(open_tables(), Filters(**filters))
-    count = _write_document(items) if as_json else _write_lines(items)
+    with _going_to(output):
+        count = _write_document(items) if as_json else _write_lines(items)
     screen.note(f"{words.count(count, 'event')} written.")
+
+
+@contextmanager
+def _going_to(output: Path | None) -> Iterator[None]:
+    """Let what is printed go into a new file; where that breaks off, there is none."""
+    if output is None:
+        yield
+        return
+    try:
+        own_files.make(output, may_exist=False)
+    except OSError as error:
+        raise click.ClickException(
+            f"{output} cannot be written ({error.strerror}): -o takes a name that is free."
+        ) from error
+    try:
+        with output.open("w", encoding="utf-8") as file, redirect_stdout(file):
+            yield
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _whole(engine: sa.Engine, filters: Filters) -> Iterator[Item]:

@@ -74,7 +74,7 @@ def _welcome(host: str, port: int) -> None:
     here_only = _is_told_here_only(base)
     screen.show(
         Text.assemble(("\nSignalbox", "bold"), " listens on ", (base, "cyan"), "\n"),
-        screen.facts(hooks),
+        screen.facts([*hooks, ("pages", _who_sees_the_pages())]),
         _suggestions(on, to=f" --to {base}" if here_only else "", before=as_variables(base) if here_only else ""),
     )
 
@@ -83,6 +83,12 @@ def _hook(base: str, source: str, missing: tuple[str, ...]) -> Text:
     if missing:
         return Text(f"off: set {' or '.join(missing)} to turn it on", style="yellow")
     return Text.assemble((hook_url(base, source), "cyan"))
+
+
+def _who_sees_the_pages() -> str:
+    if current_app.config["ADMIN_PASSWORD"]:
+        return "for who knows ADMIN_PASSWORD"
+    return "for everybody on this machine, and who comes by a raw TCP tunnel to it (ssh -R): ADMIN_PASSWORD closes them"
 
 
 def _is_told_here_only(base: str) -> bool:

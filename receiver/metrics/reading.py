@@ -170,9 +170,12 @@ def read_alarms(engine: sa.Engine, *, since: datetime, until: datetime, step: ti
     return _alarms(_rows(engine, ("alarm",), since, steps[-1], step))
 
 
+_TOTALLED = ("source", "handler", "dead", "connection", "refused", "login")
+
+
 def read_totals(engine: sa.Engine) -> list[Total]:
     """Give what was ever counted. These sums outlive the spans that they were counted in: they never fall."""
-    rows = _rows(engine, ("source", "handler", "dead", "connection", "refused"), None, None, timedelta(seconds=EVER))
+    rows = _rows(engine, _TOTALLED, None, None, timedelta(seconds=EVER))
     return sorted(Total(*row[1:6], _spread(row)) for row in rows)
 
 

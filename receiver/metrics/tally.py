@@ -28,7 +28,7 @@ KEPT = {
 }
 EVER = 0
 THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-KINDS = ("source", "handler", "dead", "wait", "alarm", "connection", "refused")
+KINDS = ("source", "handler", "dead", "wait", "alarm", "connection", "refused", "login")
 
 # What Box sends when it has stopped to send events, or will: docs/sources.md.
 ALARMS = frozenset({"box:NO_ACTIVE_SESSION", "box:WEBHOOK.DELETED"})
@@ -263,6 +263,10 @@ def _left_out(_sender: object, *, left_out: int, **_told: Any) -> None:
         _count("refused", "any/any", "left_out", None, times=left_out)
 
 
+def _tried(_sender: object, *, by: str, outcome: str, **_told: Any) -> None:
+    _count("login", by, outcome, None)
+
+
 def _quarantined(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
     _count("source", source, "quarantined", milliseconds)
 
@@ -291,6 +295,7 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
     signals.delivery_rejected: _rejected,
     signals.request_astray: _astray,
     signals.refusals_written: _left_out,
+    signals.login_tried: _tried,
     signals.delivery_quarantined: _quarantined,
     signals.delivery_unkept: _unkept,
     signals.connections_ended: _ended,

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 
 from receiver.bins import SERVERS_OWN, Request
-from receiver.events import is_secret
+from receiver.redaction import is_secret
 
 # curl says these by itself; compressed answers it would print as they are.
 _LEFT_OUT = SERVERS_OWN | {"host", "expect", "accept-encoding"}

@@ -3,19 +3,23 @@
 import hmac
 import re
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, render_template, request, session, url_for
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
+from receiver import logins, signals
 from receiver.web.answers import Answer
+from receiver.web.from_here import is_from_here, is_loopback
+from receiver.web.throttle import Throttle, address_of, network_of
 
 # What answers without a login, and why: providers deliver to hooks, anybody may be recorded in a bin, a platform asks
 # for health, and the login needs its page. tests/web/test_auth.py compares this list with every route there is.
@@ -23,8 +27,6 @@ OPEN = frozenset({"hooks.receive", "capture.record", "health.alive", "health.rea
 
 SESSION_LASTS = timedelta(days=7)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# What proxies and tunnels add to a request, by what the names begin and end with; a browser sends none of them.
-_PROXYS_OWN = re.compile(r"(x-)?forwarded(-.*)?|via|x-real-ip|cf-.*|.*-forwarded-for|(.*-)?client-?ip", re.IGNORECASE)
 FOR_PROGRAMS = ("/api/", "/metrics")
 
 # Everything comes from this host, and nothing in a page runs or styles by itself: what came over the wire stays text.
@@ -37,47 +39,23 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 auth = Blueprint("auth", __name__)
 
 
-class Throttle:
-    """Lets a few failures through, for each network and for all together, until they are a minute old.
+@dataclass(slots=True)
+class Doors:
+    """What a process remembers of who tried to come in: by password, and by token."""
 
-    Past the limit for all, who has not failed within the minute still gets a try, one every two seconds: strangers
-    lock out themselves, and whoever wants to lock out others needs another network for each try. Each process counts
-    for itself, so that `WEB_CONCURRENCY` times as many come through.
-    """
+    MOST_KNOWN = 10_000
 
-    PER_ADDRESS = 5
-    IN_ALL = 50
-    WINDOW_SECONDS = 60.0
-    SPACE_SECONDS = 2.0
+    clock: Callable[[], float] = time.monotonic
+    passwords: Throttle = field(default_factory=Throttle)
+    tokens: Throttle = field(default_factory=Throttle)
+    # Where the right token came from: its programs go on while somebody else there, or anywhere, tries wrong ones.
+    had_it_right: dict[str, None] = field(default_factory=dict)
+    has_ended_others: bool = False
 
-    def __init__(self) -> None:
-        self._failures: deque[tuple[float, str]] = deque()
-
-    def wait_seconds(self, address: str, now: float) -> int:
-        """Give how long this address has to wait; 0 when it may try now."""
-        while self._failures and self._failures[0][0] <= now - self.WINDOW_SECONDS:
-            self._failures.popleft()
-        its = [at for at, failed in self._failures if failed == _network(address)]
-        free_at = now
-        if len(its) >= self.PER_ADDRESS:
-            free_at = its[-self.PER_ADDRESS] + self.WINDOW_SECONDS
-        elif len(self._failures) >= self.IN_ALL:
-            free_at = its[-1] + self.WINDOW_SECONDS if its else self._failures[-1][0] + self.SPACE_SECONDS
-        return int(free_at - now) + 1 if free_at > now else 0
-
-    def failed(self, address: str, now: float) -> None:
-        self._failures.append((now, _network(address)))
-
-
-def _network(address: str) -> str:
-    """Give what one client has to itself: an address of IPv4, but of IPv6 a whole /64."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address[:60]
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return str(ip_network((found, 64), strict=False))
-    return address
+    def note_token_of(self, network: str) -> None:
+        self.had_it_right[network] = None
+        if len(self.had_it_right) > self.MOST_KNOWN:
+            del self.had_it_right[next(iter(self.had_it_right))]
 
 
 def register(app: Flask, settings: Mapping[str, Any]) -> None:
@@ -91,7 +69,7 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
     )
     app.extensions["signalbox.login"] = _fingerprint(settings["ADMIN_PASSWORD"], settings["SECRET_KEY"])
-    app.extensions["signalbox.throttle"] = Throttle()
+    app.extensions["signalbox.doors"] = Doors()
     # The server says whose X-Forwarded-For is to be believed (config/gunicorn.py); until then, nobody's.
     app.extensions["signalbox.proxies"] = ()
     app.register_blueprint(auth)
@@ -113,11 +91,11 @@ def guard() -> AnyResponse | None:
 
 
 def _turn_away() -> AnyResponse:
+    has_wrong_token = _is_wrong_token()
     if current_app.config["ENV"] != "production" and not current_app.config["ADMIN_PASSWORD"]:
         abort(403, "In development the pages open on this machine only. To open them elsewhere, set ADMIN_PASSWORD.")
     if request.path.startswith(FOR_PROGRAMS) and request.endpoint != "documentation.docs":
-        is_wrong = request.headers.get("Authorization", "").lower().startswith("bearer ")
-        said = _IS_ANOTHER if is_wrong else "Send the API_TOKEN of this installation: Authorization: Bearer …"
+        said = _IS_ANOTHER if has_wrong_token else "Send the API_TOKEN of this installation: Authorization: Bearer …"
         return Answer(401, {"status": "error", "detail": said}, _CHALLENGE).response()
     login = url_for("auth.login", next=request.full_path.rstrip("?") if request.method == "GET" else None)
     if request.headers.get("HX-Request"):
@@ -131,7 +109,31 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
 
 def _is_logged_in() -> bool:
     wanted: str | None = current_app.extensions["signalbox.login"]
-    return wanted is not None and _same(str(session.get("admin", "")), wanted)
+    if wanted is None or "admin" not in session:
+        return False
+    _end_logins_of_other_passwords(wanted)
+    # The release before has no logins on the server: until its last process is gone, a cookie is good for both.
+    return _same(str(session["admin"]), wanted) and logins.is_open(
+        _engine(), str(session.get("login", "")), opened_by=wanted, now=datetime.now(UTC)
+    )
+
+
+def _end_logins_of_other_passwords(wanted: str) -> None:
+    """End them when this process first meets a login: they stay ended when the password is changed back."""
+    doors = _doors()
+    if not doors.has_ended_others:
+        logins.end_others(_engine(), opened_by=wanted, now=datetime.now(UTC))
+        doors.has_ended_others = True
+
+
+def _engine() -> sa.Engine:
+    engine: sa.Engine = current_app.extensions["signalbox.engine"]
+    return engine
+
+
+def _doors() -> Doors:
+    doors: Doors = current_app.extensions["signalbox.doors"]
+    return doors
 
 
 def _fingerprint(password: str | None, secret_key: str | None) -> str | None:
@@ -142,9 +144,40 @@ def _fingerprint(password: str | None, secret_key: str | None) -> str | None:
 
 
 def _has_token() -> bool:
-    token: str | None = current_app.config["API_TOKEN"]
+    """Say whether the right token came, from where it may: guesses from new networks have to wait, right or wrong."""
+    token, given = current_app.config["API_TOKEN"], _bearer()
+    if not token or given is None or not _same(given, token):
+        return False
+    doors, network = _doors(), network_of(_client())
+    if network not in doors.had_it_right and doors.tokens.wait_seconds(network, doors.clock()):
+        return False
+    doors.note_token_of(network)
+    return True
+
+
+def _is_wrong_token() -> bool:
+    """Say whether a token came that opens nothing, and count it; 429 where too many did."""
+    given = _bearer()
+    if given is None or not current_app.config["API_TOKEN"]:
+        return given is not None
+    doors, address = _doors(), _client()
+    network, now = network_of(address), doors.clock()
+    wait = doors.tokens.wait_seconds(network, now, is_known=network in doors.had_it_right)
+    if wait:
+        _tell("token", "locked_out", address, wait_seconds=wait)
+        raise TooManyRequests(f"Too many wrong tokens. Try again in {wait} seconds.", retry_after=wait)
+    doors.tokens.failed(network, now)
+    _tell("token", "wrong", address)
+    return True
+
+
+def _bearer() -> str | None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return bool(token) and scheme.lower() == "bearer" and _same(given.strip(), token or "")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _tell(by: str, outcome: str, address: str, **more: int) -> None:
+    signals.login_tried.send(None, by=by, outcome=outcome, address=address_of(address), **more)
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -173,45 +206,55 @@ def _origin() -> SplitResult:
 
 
 def _is_open_here() -> bool:
-    """Say whether this is a browser on our own machine, in development; a tunnel or proxy is somebody else."""
-    if current_app.config["ENV"] == "production" or any(map(_PROXYS_OWN.fullmatch, request.headers.keys())):
+    """Say whether the pages need no login: in development, on this machine, where no password is set."""
+    settings = current_app.config
+    if settings["ENV"] == "production" or settings["ADMIN_PASSWORD"]:
         return False
-    return _is_loopback(request.remote_addr or "") and _is_loopback(urlsplit(f"//{request.host}").hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    # By name as well: a page of another site may have its own name point here (DNS rebinding), but not this one.
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_from_here(request.remote_addr or "", request.host, request.headers.keys())
 
 
 @auth.route("/login", methods=["GET", "POST"])
 def login() -> AnyResponse | tuple[str, int]:
     """Ask for ADMIN_PASSWORD, and remember who knew it."""
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("login.html", next=local_path(request.args.get("next")), problem=None), 200
     if is_cross_origin():
         abort(403, "This request came from a page of another site, and nothing was done.")
     following = local_path(request.form.get("next"))
     if _drops_the_cookie():
         return render_template("login.html", next=following, problem=None, is_in_the_open=True), 403
-    throttle: Throttle = current_app.extensions["signalbox.throttle"]
-    address, now = _client(), time.monotonic()
-    wait = throttle.wait_seconds(address, now)
+    if not _knows_the_password():
+        return render_template("login.html", next=following, problem="That is not the password."), 401
+    _begin_session()
+    return redirect(following)
+
+
+def _knows_the_password() -> bool:
+    """Say whether the right password came; 429 where this network has to wait, right or wrong."""
+    doors, address = _doors(), _client()
+    network, now = network_of(address), doors.clock()
+    wait = doors.passwords.wait_seconds(network, now)
+    if wait and logins.has_come_from(_engine(), network, now=datetime.now(UTC)):
+        wait = doors.passwords.wait_seconds(network, now, is_known=True)
     if wait:
+        _tell("password", "locked_out", address, wait_seconds=wait)
         raise TooManyRequests(f"Too many wrong passwords. Try again in {wait} seconds.", retry_after=wait)
     password: str | None = current_app.config["ADMIN_PASSWORD"]
-    if not password or not _same(request.form.get("password", ""), password):
-        throttle.failed(address, now)
-        return render_template("login.html", next=following, problem="That is not the password."), 401
+    is_right = bool(password) and _same(request.form.get("password", ""), password or "")
+    if not is_right:
+        doors.passwords.failed(network, now)
+    _tell("password", "opened" if is_right else "wrong", address)
+    return is_right
+
+
+def _begin_session() -> None:
+    wanted: str = current_app.extensions["signalbox.login"]
+    _end_logins_of_other_passwords(wanted)
+    network, now = network_of(_client()), datetime.now(UTC)
     session.clear()
-    session["admin"] = current_app.extensions["signalbox.login"]
+    session["admin"] = wanted
+    session["login"] = logins.begin(_engine(), opened_by=wanted, network=network, now=now)
     session.permanent = True
-    return redirect(following)
 
 
 def _drops_the_cookie() -> bool:
@@ -222,11 +265,14 @@ def _drops_the_cookie() -> bool:
     if not current_app.config["SESSION_COOKIE_SECURE"]:
         return False
     origin = _origin()
-    return origin.scheme == "http" and not _is_loopback(origin.hostname or "")
+    return origin.scheme == "http" and not is_loopback(origin.hostname or "")
 
 
 @auth.post("/logout")
 def logout() -> AnyResponse:
+    """End the login here, and not in this browser alone: a copy of its cookie opens nothing either."""
+    if "login" in session:
+        logins.end(_engine(), str(session["login"]), now=datetime.now(UTC))
     session.clear()
     return redirect(url_for("auth.login"))
 

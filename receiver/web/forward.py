@@ -10,9 +10,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from receiver.bins import SERVERS_OWN, Request
 from receiver.errors import ForwardError
-from receiver.events import Headers, is_secret
+from receiver.events import Headers
 from receiver.outbound import Client, OutboundError, Resolve, parse, resolve
 from receiver.public_addresses import is_public
+from receiver.redaction import is_secret
 
 PATIENCE = timedelta(seconds=10)
 KEPT_BYTES = 64 * 1024

@@ -77,6 +77,7 @@ def _counters(totals: Sequence[Total]) -> Iterator["Metric"]:
         ("source", "signalbox_deliveries", "Deliveries by what became of them.", ("source", "outcome")),
         ("handler", "signalbox_attempts", "Attempts by how they ended.", ("handler", "outcome")),
         ("dead", "signalbox_dead", "Jobs that died, by the outcome of their last attempt.", ("handler", "outcome")),
+        ("login", "signalbox_logins", "Logins and wrong tokens, by how they ended.", ("by", "outcome")),
     ):
         family = CounterMetricFamily(name, help_text, labels=labels)
         for total in totals:

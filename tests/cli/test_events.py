@@ -1,8 +1,11 @@
 """`signalbox events`: what came, what became of it, and once more."""
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -203,3 +206,21 @@ def test_an_export_is_narrowed_down_like_a_listing(signalbox: Signalbox, keep: K
     line = signalbox("events", "export", "--type", "filestack:*", "--since", "1h", "-q", "lampe").stdout
     assert json.loads(line)["id"] == kept
     assert signalbox("events", "export", "--type", "nonsense").exit_code == 2
+
+
+def test_an_export_goes_to_a_new_file_that_is_its_owners_alone(
+    signalbox: Signalbox, keep: Keep, tmp_path: Path
+) -> None:
+    event_id, path = keep(), tmp_path / "events.jsonl"
+    before = os.umask(0)
+    try:
+        exported = signalbox("events", "export", "-o", str(path))
+    finally:
+        os.umask(before)
+    assert (exported.exit_code, exported.stdout, exported.stderr) == (0, "", "1 event written.\n")
+    assert oct(stat.S_IMODE(path.stat().st_mode)) == "0o600"
+    written = path.read_text()
+    assert json.loads(written)["id"] == event_id
+    again = signalbox("events", "export", "-o", str(path))
+    assert (again.exit_code, path.read_text()) == (1, written)
+    assert "-o takes a name that is free" in again.stderr

@@ -246,6 +246,7 @@ def test_run_serves_and_works_until_it_is_told_to_stop(
 ) -> None:
     run = start("run", "--port", "0")
     base = read_until(run, "listens on").split()[-1]
+    assert "by a raw TCP tunnel to it (ssh -R): ADMIN_PASSWORD closes them" in read_until(run, "pages")
     assert f"send box FILE.UPLOADED --to {base}" in read_until(run, "send box")
     line = read_until(run, "sandbox")
     assert line.endswith("signalbox sandbox\n")

@@ -1,6 +1,8 @@
 """Who may see the pages and the API."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,12 +12,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import logs, metrics
 from receiver.app import create_app
-from receiver.web.auth import OPEN, Throttle
+from receiver.web.auth import OPEN, Doors
+from receiver.web.throttle import Throttle
 from tests.installation import settings
 
 PASSWORD = "open-sesame-of-the-tests"
 TOKEN = "token-of-the-tests-of-signalbox"
+PRODUCTION = {"ENV": "production", "ADMIN_PASSWORD": PASSWORD, "API_TOKEN": TOKEN}
+ELSEWHERE = {"REMOTE_ADDR": "192.0.2.20"}
 REASONS_TO_BE_OPEN = {
     "hooks.receive": "providers deliver here; the signature is the login",
     "capture.record": "anybody may be recorded in a bin",
@@ -28,7 +34,7 @@ REASONS_TO_BE_OPEN = {
 
 @pytest.fixture
 def production(database_url: str) -> Iterator[Flask]:
-    app = create_app(settings(database_url, ENV="production", ADMIN_PASSWORD=PASSWORD, API_TOKEN=TOKEN))
+    app = create_app(settings(database_url, **PRODUCTION))
     yield app
     app.extensions["signalbox.engine"].dispose()
 
@@ -76,14 +82,45 @@ def test_the_password_opens_the_pages_and_logging_out_closes_them(outside: Flask
     assert outside.get("/", base_url="https://localhost").headers["Location"].startswith("/login")
 
 
+def copied_cookie(answer: Any) -> dict[str, str]:
+    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+
+
+def test_after_a_logout_a_copied_cookie_opens_nothing_in_any_process(outside: FlaskClient, database_url: str) -> None:
+    cookie, other = copied_cookie(log_in(outside)), create_app(settings(database_url, **PRODUCTION))
+    elsewhere = other.test_client(use_cookies=False)
+    before = elsewhere.get("/", headers=cookie).status_code
+    outside.post("/logout", base_url="https://localhost")
+    assert (before, elsewhere.get("/", headers=cookie).status_code) == (200, 302)
+    other.extensions["signalbox.engine"].dispose()
+
+
+def test_a_logout_ends_one_login_and_not_the_others(outside: FlaskClient, production: Flask) -> None:
+    other = production.test_client()
+    log_in(other)
+    log_in(outside)
+    outside.post("/logout", base_url="https://localhost")
+    assert other.get("/", base_url="https://localhost").status_code == 200
+
+
+def test_a_login_that_another_password_ended_stays_ended_when_the_first_is_back(
+    outside: FlaskClient, database_url: str
+) -> None:
+    cookie, statuses = copied_cookie(log_in(outside)), []
+    for password in (PASSWORD, "another-password", PASSWORD):
+        app = create_app(settings(database_url, **PRODUCTION | {"ADMIN_PASSWORD": password}))
+        statuses.append(app.test_client(use_cookies=False).get("/", headers=cookie).status_code)
+        app.extensions["signalbox.engine"].dispose()
+    assert statuses == [200, 302, 302]
+
+
 @pytest.mark.parametrize("changed", [{"ADMIN_PASSWORD": "another-password"}, {"SECRET_KEY": "another-secret-key"}])
 def test_another_password_or_secret_key_ends_every_session(
     outside: FlaskClient, database_url: str, changed: dict[str, str]
 ) -> None:
     cookie = log_in(outside).headers["Set-Cookie"].partition(";")[0]
-    kept = {"ENV": "production", "ADMIN_PASSWORD": PASSWORD, "API_TOKEN": TOKEN}
     statuses = []
-    for told in (kept, kept | changed):
+    for told in (PRODUCTION, PRODUCTION | changed):
         app = create_app(settings(database_url, **told))
         client = app.test_client(use_cookies=False)
         statuses.append(client.get("/", headers={"Cookie": cookie}).status_code)
@@ -128,49 +165,6 @@ def test_after_five_wrong_passwords_the_right_one_has_to_wait_too(outside: Flask
     assert 0 < int(answer.headers["Retry-After"]) <= 61
 
 
-def test_the_throttle_forgets_after_a_minute_and_tells_addresses_apart() -> None:
-    throttle = Throttle()
-    for _ in range(Throttle.PER_ADDRESS):
-        throttle.failed("192.0.2.1", 100.0)
-    assert throttle.wait_seconds("192.0.2.1", 110.0) == 51
-    assert throttle.wait_seconds("192.0.2.2", 110.0) == 0
-    assert throttle.wait_seconds("192.0.2.1", 160.0) == 0
-
-
-def test_the_throttle_holds_against_many_addresses_at_once() -> None:
-    throttle = Throttle()
-    for number in range(Throttle.IN_ALL):
-        throttle.failed(f"192.0.2.{number}", 100.0)
-    assert throttle.wait_seconds("198.51.100.1", 101.0) > 0
-
-
-def test_past_the_limit_for_all_who_has_not_failed_lately_gets_a_try_every_two_seconds() -> None:
-    throttle = Throttle()
-    for number in range(Throttle.IN_ALL):
-        throttle.failed(f"192.0.2.{number}", 100.0)
-    assert throttle.wait_seconds("198.51.100.1", 102.0) == 0
-    throttle.failed("198.51.100.1", 102.0)
-    assert throttle.wait_seconds("198.51.100.1", 110.0) == 53
-    assert throttle.wait_seconds("198.51.100.2", 103.0) == 2
-    assert throttle.wait_seconds("198.51.100.2", 104.0) == 0
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("2001:db8::1", "2001:db8::ffff:2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("unknown", "unknown", True),
-    ],
-)
-def test_the_throttle_takes_a_network_of_ipv6_for_one_client(one: str, other: str, is_same: bool) -> None:
-    throttle = Throttle()
-    for _ in range(Throttle.PER_ADDRESS):
-        throttle.failed(one, 100.0)
-    assert bool(throttle.wait_seconds(other, 101.0)) == is_same
-
-
 def says_from(client: FlaskClient, address: str, password: str = "wrong", *, peer: str = "192.0.2.1") -> int:
     return client.post(
         "/login",
@@ -200,6 +194,48 @@ def test_a_proxy_that_the_server_trusts_says_who_asks(
     assert says_from(outside, "198.51.100.201", PASSWORD) == 302
 
 
+def test_the_operator_gets_in_where_she_logged_in_before_while_strangers_try_from_changing_networks(
+    production: Flask, outside: FlaskClient, database_url: str
+) -> None:
+    """Forty a second, by a clock of its own; then in a process that has just begun."""
+    clock = [1000.0]
+    production.extensions["signalbox.doors"] = Doors(clock=lambda: clock[0])
+    production.extensions["signalbox.proxies"] = ("*",)
+    assert says_from(outside, "2001:db8:cafe::1", PASSWORD) == 302
+    outside.post("/logout", base_url="https://localhost")
+    strangers, operator = Counter[int](), []
+    for number in range(40 * 10):
+        clock[0] += 1 / 40
+        strangers[says_from(outside, f"2001:db8:{number:x}::1", "guess")] += 1
+        if number >= 100 and number % 60 == 0:
+            operator.append(says_from(outside, "2001:db8:cafe::2", PASSWORD))
+    assert operator == [302] * 5
+    assert strangers == {401: strangers[401], 429: 40 * 10 - strangers[401]}
+    assert strangers[401] <= Throttle.IN_ALL + 5
+    begun = create_app(settings(database_url, **PRODUCTION))
+    begun.extensions["signalbox.proxies"] = ("*",)
+    for number in range(Throttle.IN_ALL):
+        says_from(begun.test_client(), f"198.51.100.{number}", "guess")
+    assert says_from(begun.test_client(), "203.0.113.77", PASSWORD) == 429
+    assert says_from(begun.test_client(), "2001:db8:cafe::3", PASSWORD) == 302
+    begun.extensions["signalbox.engine"].dispose()
+
+
+def test_the_right_password_gets_in_from_elsewhere_when_it_comes_back_after_the_wait(
+    production: Flask, outside: FlaskClient
+) -> None:
+    clock = [1000.0]
+    production.extensions["signalbox.doors"] = Doors(clock=lambda: clock[0])
+    production.extensions["signalbox.proxies"] = ("*",)
+    operator = []
+    for number in range(40 * 6):
+        clock[0] += 1 / 40
+        says_from(outside, f"2001:db8:{number:x}::1", "guess")
+        if number in (100, 100 + 40 * 3):
+            operator.append(says_from(outside, "203.0.113.77", PASSWORD))
+    assert operator == [429, 302]
+
+
 @pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "/\n/x", "", None])
 def test_the_login_leads_nowhere_else(outside: FlaskClient, following: str | None) -> None:
     answer = log_in(outside, **({"next": following} if following is not None else {}))
@@ -218,6 +254,75 @@ def test_a_wrong_token_is_told_from_none(outside: FlaskClient) -> None:
     wrong = outside.get("/api/events", headers={"Authorization": "Bearer another"}).get_json()["detail"]
     none = outside.get("/api/events").get_json()["detail"]
     assert (wrong.startswith("This is not the API_TOKEN"), none.startswith("Send the API_TOKEN")) == (True, True)
+
+
+def asks(client: FlaskClient, token: str, address: str = "192.0.2.1") -> int:
+    return client.get(
+        "/api/openapi.json", headers={"Authorization": f"Bearer {token}"}, environ_base={"REMOTE_ADDR": address}
+    ).status_code
+
+
+def test_wrong_tokens_are_slowed_down_like_wrong_passwords(outside: FlaskClient) -> None:
+    assert [asks(outside, f"wrong {number}") for number in range(7)] == [401] * 5 + [429] * 2
+    answer = outside.get("/", headers={"Authorization": f"Bearer {TOKEN}"}, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+    assert (answer.status_code, 0 < int(answer.headers["Retry-After"]) <= 61) == (429, True)
+    assert asks(outside, TOKEN, "192.0.2.2") == 200
+    assert log_in(outside).status_code == 302
+
+
+def test_a_program_that_had_the_token_right_goes_on_while_others_guess(outside: FlaskClient) -> None:
+    assert asks(outside, TOKEN) == 200
+    for number in range(Throttle.IN_ALL + 5):
+        asks(outside, "wrong", f"198.51.100.{number}")
+    assert [asks(outside, "wrong") for _ in range(6)] == [401] * 5 + [429]
+    assert asks(outside, TOKEN) == 200
+    assert asks(outside, TOKEN, "203.0.113.1") == 429
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "OPTIONS"])
+def test_who_only_looks_at_the_login_has_not_tried_to_log_in(outside: FlaskClient, method: str) -> None:
+    for _ in range(Throttle.IN_ALL + 10):
+        assert outside.open("/login", method=method).status_code == 200
+    assert log_in(outside).status_code == 302
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    logs.LINES.write_out()
+    lines = map(json.loads, capsys.readouterr().err.splitlines())
+    return [{name: line[name] for name in line if name != "timestamp"} for line in lines if line["event"] == "login"]
+
+
+def test_each_failed_login_and_lock_out_is_in_the_log_with_its_address(
+    client_with: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_LOCK_OUTS", logs._Seldom())
+    client = client_with(**PRODUCTION)
+    for _ in range(8):
+        log_in(client, "wrong-password-of-a-stranger")
+    asks(client, "wrong-token-of-a-stranger", "2001:db8::7")
+    lines = told(capsys)
+    wrong = {"event": "login", "level": "warning", "by": "password", "outcome": "wrong", "address": "127.0.0.1"}
+    assert lines[:5] == [wrong] * 5
+    assert lines[5] == wrong | {"outcome": "locked_out", "wait_seconds": lines[5]["wait_seconds"]}
+    assert lines[6:] == [wrong | {"by": "token", "address": "2001:db8::7"}]
+    assert "stranger" not in json.dumps(lines)
+
+
+def test_logins_and_failures_are_counted(outside: FlaskClient, production: Flask) -> None:
+    for _ in range(7):
+        log_in(outside, "wrong")
+    asks(outside, "wrong")
+    outside.post("/login", data={"password": PASSWORD}, environ_base={"REMOTE_ADDR": "192.0.2.9"})
+    production.extensions["signalbox.tally"].write_out()
+    totals = metrics.read_totals(production.extensions["signalbox.engine"])
+    assert {(one.subject, one.outcome): one.counted for one in totals if one.kind == "login"} == {
+        ("password", "wrong"): 5,
+        ("password", "locked_out"): 2,
+        ("password", "opened"): 1,
+        ("token", "wrong"): 1,
+    }
+    text = outside.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, environ_base=ELSEWHERE).text
+    assert 'signalbox_logins_total{by="password",outcome="wrong"} 5.0' in text
 
 
 def test_what_another_sites_page_sends_does_nothing(client: FlaskClient) -> None:
@@ -249,34 +354,44 @@ def test_development_is_open_on_this_machine_and_refused_elsewhere(client: Flask
         assert "ADMIN_PASSWORD" in answer.text
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        "X-Forwarded-For",
-        "X-Forwarded-Host",
-        "X-Forwarded-Proto",
-        "X-Forwarded-Anything",
-        "X-Forwarded",
-        "X-Original-Forwarded-For",
-        "Forwarded",
-        "Via",
-        "X-Real-Ip",
-        "True-Client-Ip",
-        "Client-Ip",
-        "X-Client-Ip",
-        "X-Cluster-Client-Ip",
-        "X-Azure-Clientip",
-        "Cf-Connecting-Ip",
-        "Cf-Ray",
-    ],
-)
-def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient, header: str) -> None:
-    assert client.get("/", headers={header: "1"}).status_code == 403
+ADDED = [
+    *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "X-Forwarded", "X-Original-Forwarded-For"),
+    *("Forwarded", "Forwarded-For", "Z-Forwarded-For", "Fly-Forwarded-Port", "X-Ms-Forwarded-Client-Ip", "Via"),
+    *("X-Bluecoat-Via", "X-Real-Ip", "True-Client-Ip", "Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Remote-Ip"),
+    *("X-Azure-Clientip", "X-Azure-Socketip", "X-Azure-Ref", "X-Fd-Healthprobe", "X-Arr-Ssl", "X-Appservice-Proto"),
+    *("Cf-Connecting-Ip", "Cf-Ray", "Cf-Pseudo-Ipv4", "Cdn-Loop", "Fastly-Client-Ip", "Fastly-Ff", "Akamai-Origin-Hop"),
+    *("Tailscale-User-Login", "Tailscale-User-Profile-Pic", "Tailscale-Funnel-Request", "X-Tailscale-Tailnet"),
+    *("X-Amzn-Trace-Id", "X-Amz-Cf-Id", "Cloudfront-Viewer-Country", "X-Ngrok-Trace", "Ngrok-Skip-Browser-Warning"),
+    *("X-Envoy-External-Address", "X-Envoy-Attempt-Count", "X-Request-Id", "X-Request-Start", "X-B3-Traceid"),
+    *("Fly-Client-Ip", "Fly-Region", "X-Vercel-Id", "X-Vercel-Forwarded-For", "X-Nf-Request-Id", "Rndr-Id"),
+    *("X-Cloud-Trace-Context", "X-Appengine-User-Ip", "X-Goog-Iap-Jwt-Assertion", "X-Railway-Edge", "X-Varnish"),
+    *("X-Tunnel-Skip-Antiphishing-Page", "Bypass-Tunnel-Reminder", "Skip_zrok_interstitial", "X-Zrok-Share"),
+    *("X-Original-Host", "X-Original-Url", "X-Pagekite-Port", "X-Remote-User", "Remote-User", "X-Webauth-User"),
+    *("X-Auth-Request-Email", "X-Forwarder-For", "X-Proxyuser-Ip", "X-Scheme", "Disguised-Host", "Front-End-Https"),
+]
+SENT_BY_BROWSERS = [
+    *("Accept-Language", "Dnt", "Sec-Ch-Ua", "Sec-Fetch-Site", "Sec-Gpc", "Save-Data", "Hx-Current-Url", "Hx-Request"),
+    *("X-Requested-With", "Priority", "Purpose", "Upgrade-Insecure-Requests", "If-None-Match", "Last-Event-Id"),
+    *("Sec-Purpose", "Device-Memory", "Downlink", "Rtt", "Ect", "Viewport-Width", "Pragma", "Te", "Range"),
+    *("Traceparent", "Idempotency-Key", "X-Api-Version", "Proxy-Connection"),
+]
+
+
+def test_in_development_what_any_proxy_adds_closes_the_pages(client: FlaskClient) -> None:
+    assert [name for name in ADDED if client.get("/handlers", headers={name: "1"}).status_code != 403] == []
 
 
 def test_in_development_what_browsers_send_does_not(client: FlaskClient) -> None:
-    for header in ("Accept-Language", "Dnt", "Sec-Ch-Ua", "Save-Data", "X-Requested-With", "Hx-Current-Url"):
-        assert client.get("/", headers={header: "1"}).status_code == 200
+    assert [name for name in SENT_BY_BROWSERS if client.get("/login", headers={name: "1"}).status_code != 200] == []
+    assert [name for name in SENT_BY_BROWSERS if client.get("/handlers", headers={name: "1"}).status_code != 200] == []
+
+
+def test_a_password_closes_the_pages_on_this_machine_too_where_a_raw_tunnel_may_end(client_with: Any) -> None:
+    client = client_with(ADMIN_PASSWORD=PASSWORD, API_TOKEN=TOKEN)
+    assert client.get("/").headers["Location"].startswith("/login")
+    assert client.get("/api/events").status_code == 401
+    assert client.post("/login", data={"password": PASSWORD}).status_code == 302
+    assert client.get("/").status_code == 200
 
 
 def test_development_elsewhere_opens_by_password_where_there_is_one(database_url: str) -> None:

@@ -132,6 +132,15 @@ def test_a_capture_is_shown_whole(client: FlaskClient, engine: sa.Engine) -> Non
     assert "Bearer" not in page
 
 
+def test_a_button_shows_the_headers_of_a_capture_in_clear(client: FlaskClient, engine: sa.Engine) -> None:
+    path = put(engine, headers=Headers([("Host", "localhost"), ("X-Hub-Signature-256", "sha256=of-the-tests")]))
+    masked = client.get(path).text
+    (button,) = re.findall(r'href="([^"]*headers=clear)"', masked)
+    clear = client.get(button).text
+    assert ("sha256=of-the-tests" in masked, "sha256=of-the-tests" in clear) == (False, True)
+    assert "headers=clear" not in clear
+
+
 def test_htmx_gets_the_detail_alone(client: FlaskClient, engine: sa.Engine) -> None:
     path = put(engine)
     for address in (path, f"/bins/{NAME}/setup"):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -127,6 +128,42 @@ def test_headers_stand_in_their_order_and_without_credentials(client: FlaskClien
     page = client.get(f"/rejected/{rejected_id}?tab=headers").text
     assert page.index("BOX-DELIVERY-ID") < page.index("Authorization") < page.index("X-Last")
     assert "of-the-tests" not in page.replace("of-the-tests.db", "")
+
+
+SECRET = "s3cret-of-a-header"
+
+
+def keep_each_kind(inbox: Inbox, clock: Clock) -> list[str]:
+    """Keep an event that came twice, a rejected and a quarantined delivery, and give where each shows its headers."""
+    came = delivery("box", "FILE.UPLOADED", at=clock())
+    came = replace(came, headers=Headers([*came.headers.pairs, ("X-Session-Id", SECRET)]))
+    event_id, _ = (inbox.accept(came, SOURCES["box"].parse(came), Verified("primary")).event_id for _ in range(2))
+    rejected_id = refuse(inbox, clock, lines=[("X-Credential", SECRET)])
+    quarantined_id = inbox.quarantine(replace(came, body=b"{}"), Verified("primary"), {"type": ["Missing data."]})
+    return [
+        f"/events/{event_id}?tab=headers",
+        f"/events/{event_id}?tab=deliveries",
+        f"/rejected/{rejected_id}?tab=headers",
+        f"/quarantine/{quarantined_id}?tab=headers",
+    ]
+
+
+def test_a_button_shows_the_headers_in_clear_this_once(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
+    for where in keep_each_kind(inbox, clock):
+        masked = client.get(where)
+        (button,) = re.findall(r'href="([^"]*headers=clear)"', masked.text)
+        clear = client.get(button.replace("&amp;", "&"))
+        assert (SECRET in masked.text, SECRET in clear.text) == (False, True), where
+        assert clear.headers["Cache-Control"] == "no-store"
+        assert "headers=clear" not in clear.text, "no link of that page goes on with it"
+        assert "Mask credentials again" in clear.text
+
+
+def test_only_pages_show_headers_in_clear(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
+    for where in keep_each_kind(inbox, clock):
+        path = where.partition("?")[0]
+        assert SECRET not in client.get(f"/api{path}").text
+        assert client.get(f"/api{path}?headers=clear").status_code == 422
 
 
 def test_retries_stand_on_the_timeline(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:

@@ -3,11 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from receiver import own_files
 from receiver.errors import SignalboxError
 
 _VERSION = 1
@@ -68,6 +69,11 @@ class Store:
             ) from error
 
     def _open(self, path: Path | None) -> sqlite3.Connection:
+        if path:
+            # SQLite says what is wrong where this cannot be done.
+            with suppress(OSError):
+                own_files.make(path)
+            own_files.tighten(str(path))
         connection = sqlite3.connect(
             str(path) if path else ":memory:", isolation_level=None, check_same_thread=False, timeout=1
         )

@@ -28,6 +28,7 @@ repeats what was there when it began. A parameter that is not described here is 
 REFUSALS = {
     400: "The body cannot be read as a JSON object.",
     401: "The token is missing or wrong.",
+    429: "Too many wrong tokens came from here, or from everywhere: the answer says how long to wait.",
     403: "In development, this machine only; from the page of another site, never.",
     404: "There is nothing of this id or name.",
     409: "It is not in a state for this: `detail` says what it is in.",

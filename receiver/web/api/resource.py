@@ -14,7 +14,7 @@ from receiver.web.api.asking import Parser, refusal, refuse_unknown_parameters
 from receiver.web.schemas.fields import WHOLE_ID
 from receiver.web.schemas.shape import Asked
 
-IN_EVERY_OPERATION = (401, 403, 422, 503)
+IN_EVERY_OPERATION = (401, 403, 422, 429, 503)
 WITH_A_BODY = (400, 413, 415)
 
 View = TypeVar("View", bound=Callable[..., Response])

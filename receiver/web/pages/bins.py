@@ -86,7 +86,7 @@ def _captures_in_words(count: int) -> str:
 
 @bins.get("/bins/<name>/captures/<id>")
 def show_capture(name: str, id: str) -> Response:
-    return _show_capture(store.show_capture(engine(), name, id))
+    return _show_capture(store.show_capture(engine(), name, id, in_clear=pane.in_clear()))
 
 
 @bins.get("/bins/<name>/captures/<id>/body")
@@ -174,6 +174,7 @@ def _show_capture(item: store.Item, forwarded: Markup = Markup()) -> Response:  
         store.show_bin(engine(), item["bin"]),
         item["id"],
         capture=item,
+        in_clear=pane.in_clear(),
         is_json=value is not _NO_JSON,
         steps=pane.drawn(value) if tree else None,
         raw=pane.raw(whole),

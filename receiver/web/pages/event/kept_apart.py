@@ -26,7 +26,7 @@ TABS = ("payload", "raw", "headers")
 
 @kept_apart.get("/rejected/<given>")
 def show_rejected(given: str) -> Response:
-    item = listing.show_rejected(engine(), given)
+    item = listing.show_rejected(engine(), given, in_clear=pane.in_clear())
     return _show_rejected(item, is_verified_again="verified" in request.args)
 
 
@@ -51,6 +51,7 @@ def _show(item: Item, template: str, kind: inbox.Kind, title: str, **facts: Any)
         tab=tab,
         shown_tabs=TABS if payload is not None else TABS[1:],
         problem=problem,
+        in_clear=pane.in_clear(),
         raw=pane.raw(body) if tab == "raw" else None,
         steps=pane.drawn(payload) if tab == "payload" else (),
         **facts,
@@ -110,7 +111,8 @@ def _verify_now(kept: sa.Row[Any]) -> Mapping[str, Any]:
 
 @kept_apart.get("/quarantine/<given>")
 def show_quarantined(given: str) -> Response:
-    return _show_quarantined(listing.show_quarantined(engine(), given), is_read_again="read" in request.args)
+    item = listing.show_quarantined(engine(), given, in_clear=pane.in_clear())
+    return _show_quarantined(item, is_read_again="read" in request.args)
 
 
 def _show_quarantined(item: Item, *, is_read_again: bool) -> Response:

@@ -23,7 +23,7 @@ from receiver.web.pages import inbox, wants_part
 
 SHOWN_BYTES = 64 * 1024
 STEPS_AT_ONCE = 200
-_OF_ONE_REQUEST = ("view", "seen", "verified", "read")
+_OF_ONE_REQUEST = ("view", "seen", "verified", "read", "headers")
 PROVIDERS = {"box": "Box", "filestack": "Filestack"}
 
 Some = TypeVar("Some")
@@ -50,6 +50,11 @@ def tab(known: Iterable[str]) -> str:
     first, *others = known
     asked = request.args.get("tab", first)
     return asked if asked in others else first
+
+
+def in_clear() -> bool:
+    """Say whether somebody asks to see header lines as they came: this once, no link goes on with it."""
+    return request.args.get("headers") == "clear"
 
 
 def body_of(item: Item) -> bytes:

@@ -25,7 +25,7 @@ _NO_CONTENT = 204
 
 @shown.get("/events/<given>")
 def show(given: str) -> Response:
-    return show_event(listing.show_event(engine(), given))
+    return show_event(listing.show_event(engine(), given, in_clear=pane.in_clear()))
 
 
 def show_event(item: Item) -> Response:
@@ -38,6 +38,7 @@ def show_event(item: Item) -> Response:
         title=item["type"],
         item=item,
         tab=tab,
+        in_clear=pane.in_clear(),
         about=about(item["payload"]),
         key=pane.key_in_words(item["source"], item["verified_by"]),
         raw=pane.raw(body) if tab == "raw" else None,

@@ -24,6 +24,7 @@ from receiver.web import as_curl
 from receiver.web.pages import bin_form
 from tests.installation import KEYS, settings
 from tests.waiting import PATIENCE_SECONDS
+from tests.web.asked import answer, asks, confirm
 
 NAME = "brave-otter-41"
 BINARY = bytes(range(256))
@@ -305,16 +306,60 @@ def test_what_cannot_be_is_told_beside_its_field_and_what_was_written_stays(
     assert bins.show_bin(engine, NAME) == before
 
 
-def test_clearing_and_deleting_say_the_number_before_and_after(client: FlaskClient, engine: sa.Engine) -> None:
+def test_clearing_and_deleting_ask_with_the_number_and_say_it_afterwards(
+    client: FlaskClient, engine: sa.Engine
+) -> None:
     for _ in range(3):
         put(engine)
     page = client.get(f"/bins/{NAME}/setup").text
     assert "Clear 3 captures" in page
     assert f"Delete {NAME} with 3 captures" in page
-    assert "3 captures deleted" in client.post(f"/bins/{NAME}/clear", follow_redirects=True).text
+    assert asks(client.post(f"/bins/{NAME}/clear").text) == f"Delete 3 captures of the bin {NAME}?"
+    assert "3 captures deleted" in confirm(client, f"/bins/{NAME}/clear", follow_redirects=True).text
     put(engine)
-    gone = client.post(f"/bins/{NAME}/delete", follow_redirects=True).text
+    assert asks(client.post(f"/bins/{NAME}/delete").text) == f"Delete the bin {NAME} and its 1 capture?"
+    gone = confirm(client, f"/bins/{NAME}/delete", follow_redirects=True).text
     assert f"The bin {NAME} is deleted, with 1 capture." in gone
+
+
+def test_nothing_is_deleted_by_a_question(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    for way in ("clear", "delete"):
+        client.post(f"/bins/{NAME}/{way}")
+        assert bins.show_bin(engine, NAME)["kept"] == 1
+
+
+def test_what_came_after_the_question_is_not_cleared(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    question = client.post(f"/bins/{NAME}/clear").text
+    late = put(engine, method="LATE")
+    client.post(f"/bins/{NAME}/clear", data=answer(question))
+    assert bins.show_bin(engine, NAME)["kept"] == 1
+    assert client.get(late).status_code == 200
+
+
+def test_a_bin_that_got_more_since_the_question_asks_again_and_then_about_what_is_to_come_too(
+    client: FlaskClient, engine: sa.Engine
+) -> None:
+    put(engine)
+    question = client.post(f"/bins/{NAME}/delete").text
+    put(engine)
+    again = client.post(f"/bins/{NAME}/delete", data=answer(question)).text
+    assert asks(again) == f"Delete the bin {NAME} and its 2 captures?"
+    assert "What comes until you answer is deleted too." in again
+    put(engine)
+    assert client.post(f"/bins/{NAME}/delete", data=answer(again)).status_code == 303
+    assert client.get(f"/bins/{NAME}").status_code == 404
+
+
+def test_a_question_is_a_page_to_a_browser_and_a_part_to_the_script(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    page = client.post(f"/bins/{NAME}/delete").text
+    part = client.post(f"/bins/{NAME}/delete", headers={"HX-Request": "true", "HX-Target": "question"}).text
+    assert "<!doctype html>" in page
+    assert "<html" not in part
+    assert asks(part) == asks(page)
+    assert answer(part) == answer(page)
 
 
 def test_what_is_too_old_is_not_shown(client: FlaskClient, engine: sa.Engine) -> None:

@@ -17,10 +17,12 @@ from receiver.web import live as streams
 from receiver.web.live import MOST_AT_ONCE, Look, Message
 from receiver.web.pages import bin_form, engine, now, wants_part
 from receiver.web.pages.event import pane
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 bins = Blueprint("bins", __name__)
 
 _NO_JSON = object()
+_ANY = "any"  # how many captures a bin may have had in all when its deletion was confirmed
 
 
 @bins.get("/bins")
@@ -69,15 +71,41 @@ def change(name: str) -> AnyResponse:
 
 @bins.post("/bins/<name>/clear")
 def clear(name: str) -> AnyResponse:
-    flash(f"{_captures_in_words(store.clear(engine(), name))} deleted.")
+    """Delete the captures that there were when it was asked; what came since stays."""
+    item = store.show_bin(engine(), name)
+    if not is_confirmed() or not (upto := request.form.get("upto", "")).isdecimal():
+        asks = Markup("Delete {} of the bin {}?").format(_captures_in_words(item["kept"]), wire(item["name"]))
+        says = ["The bin stays, and so does what comes from now on."]
+        fixed = {"upto": str(item["captured"])}
+        back = url_for("bins.setup", name=name)
+        return ask(Question(asks=asks, says=says, yes="Delete them", back=back, fixed=fixed, is_final=True))
+    flash(f"{_captures_in_words(store.clear(engine(), name, upto=int(upto)))} deleted.")
     return redirect(url_for("bins.show", name=name), 303)
 
 
 @bins.post("/bins/<name>/delete")
 def delete(name: str) -> AnyResponse:
+    """Delete a bin with the captures that were asked about; where more came since, ask again."""
+    item = store.show_bin(engine(), name)
+    asked = request.form.get("captured")
+    if not is_confirmed() or asked not in (str(item["captured"]), _ANY):
+        return ask(_about_deleting(item, more=asked is not None))
     gone = store.delete(engine(), name)
     flash(f"The bin {name} is deleted, with {_captures_in_words(gone)}.")
     return redirect(url_for("bins.list_bins"), 303)
+
+
+def _about_deleting(item: store.Item, *, more: bool) -> Question:
+    its = f" and its {_captures_in_words(item['kept'])}" if item["kept"] else ""
+    goes_on = "More came since you were asked. What comes until you answer is deleted too."
+    return Question(
+        asks=Markup("Delete the bin {}{}?").format(wire(item["name"]), its),
+        says=[*([goes_on] if more else []), "Nothing brings them back." if its else "It has no captures."],
+        yes="Delete the bin",
+        back=url_for("bins.setup", name=item["name"]),
+        fixed={"captured": _ANY if more else str(item["captured"])},
+        is_final=True,
+    )
 
 
 def _captures_in_words(count: int) -> str:

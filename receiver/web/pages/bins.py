@@ -62,11 +62,20 @@ def setup(name: str) -> Response:
 def change(name: str) -> AnyResponse:
     before = store.show_bin(engine(), name)
     try:
-        store.change(engine(), name, bin_form.read(request.form, before))
+        changes = bin_form.read(request.form, before)
+        store.check(changes)
+        if (lost := bin_form.lost(changes, before)) and not is_confirmed():
+            return ask(_about_losing(name, lost))
+        store.change(engine(), name, changes)
     except BinError as error:
         return _show_setup(before, given=request.form, problems=error.problems)
     flash("Saved: the next request is answered like this.")
     return redirect(url_for("bins.setup", name=name), 303)
+
+
+def _about_losing(name: str, lost: list[str]) -> Question:
+    asks = Markup("Save how {} is set up?").format(wire(name))
+    return Question(asks=asks, says=lost, yes="Save", back=url_for("bins.setup", name=name), is_final=True)
 
 
 @bins.post("/bins/<name>/clear")
@@ -131,8 +140,10 @@ def curl(name: str, id: str) -> Response:
 
 @bins.post("/bins/<name>/captures/<id>/forward")
 def send_on(name: str, id: str) -> Response:
-    """Send a capture to a source or to a URL, and show the answer or why there is none."""
+    """Send a capture to a source or to a URL, once that is confirmed; show the answer or why there is none."""
     found = store.read_capture(engine(), name, id)
+    if not is_confirmed():
+        return ask(_about_sending_on(found.request, url_for("bins.show_capture", name=name, id=id)))
     try:
         answered = _send_on(found.request)
         facts = {"answered": answered, "raw": pane.raw(answered.body), "took": words.span(answered.took)}
@@ -142,6 +153,18 @@ def send_on(name: str, id: str) -> Response:
     if wants_part("forwarded"):
         return make_response(part)
     return _show_capture(store.show_capture(engine(), name, id), forwarded=part)
+
+
+def _about_sending_on(came: store.Request, back: str) -> Question:
+    source = request.form.get("source")
+    where = wire(f"/hooks/{source}" if source is not None else request.form.get("url", "").strip())
+    secrets = "its credentials go along" if "secrets" in request.form else "its credentials stay here"
+    if source is not None:
+        says = "It goes there as if it had come there: what verifies is an event, or one delivery more of an event."
+    else:
+        says = f"It goes there byte for byte, {words.size(len(came.body))}; {secrets}."
+    line = wire(f"{came.method} {came.path or '/'}")
+    return Question(asks=Markup("Send {} again, to {}?").format(line, where), says=[says], yes="Send it", back=back)
 
 
 def _send_on(came: store.Request) -> forward.Answered:

@@ -45,10 +45,20 @@ def is_confirmed() -> bool:
 def ask(question: Question, page: str = "question.html", **facts: Any) -> Response:
     """Show a question: alone to question.js, and as a page to a browser. Nothing is done."""
     fields = [(name, text) for name, text in request.form.items(multi=True) if name not in {YES, *question.fixed}]
-    template = "_question.html" if wants_part("question") else page
-    action = request.full_path.rstrip("?")
     fields += question.fixed.items()
-    return make_response(render_template(template, question=question, action=action, fields=fields, **facts))
+    is_part = "HX-Request" in request.headers
+    action = request.full_path.rstrip("?")
+    shown = render_template(
+        "_question.html" if is_part else page, question=question, action=action, fields=fields, **facts
+    )
+    answer = make_response(shown)
+    if is_part and not wants_part("question"):
+        # htmx brought a yes, and what it was said to has changed: the next question goes where the last one stood.
+        answer.headers["HX-Retarget"] = "#question"
+        answer.headers["HX-Reswap"] = "innerHTML"
+        answer.headers["HX-Reselect"] = "unset"
+        answer.headers["HX-Trigger-After-Swap"] = "signalbox:asked"
+    return answer
 
 
 def wire(text: object) -> Markup:

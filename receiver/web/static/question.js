@@ -5,6 +5,18 @@
   const dialog = document.getElementById("question");
   const HOW = ["hx-post", "hx-target", "hx-select", "hx-swap"]; // how the form that asks shows what came of it
 
+  let how = {};
+
+  // Show the question that the dialog holds now.
+  function show() {
+    const its = dialog.querySelector("form");
+    for (const [name, value] of Object.entries(how)) its.setAttribute(name, value);
+    window.htmx?.process(dialog);
+    signalbox.keepTimes(dialog);
+    if (!dialog.open) dialog.showModal();
+    dialog.querySelector("[autofocus]").focus();
+  }
+
   async function ask(form, button) {
     const body = new URLSearchParams(new FormData(form, button));
     const headers = { "HX-Request": "true", "HX-Target": "question" };
@@ -14,12 +26,11 @@
     if (answer.headers.get("HX-Redirect")) return location.assign(answer.headers.get("HX-Redirect"));
     if (!answer.ok) return signalbox.tell(`Not done: the answer was ${answer.status}`);
     if (answer.redirected) return location.assign(answer.url);
+    const target = form.getAttribute("hx-target");
+    const isHere = target && document.querySelector(target); // what shows what comes of it
+    how = Object.fromEntries(HOW.filter((name) => isHere && form.hasAttribute(name)).map((name) => [name, form.getAttribute(name)]));
     dialog.innerHTML = await answer.text();
-    const its = dialog.querySelector("form");
-    for (const name of HOW) if (form.hasAttribute(name)) its.setAttribute(name, form.getAttribute(name));
-    window.htmx?.process(dialog);
-    signalbox.keepTimes(dialog);
-    if (!dialog.open) dialog.showModal();
+    show();
   }
 
   document.addEventListener("submit", (event) => {
@@ -35,6 +46,7 @@
     }
   }, { capture: true });
 
+  document.addEventListener("signalbox:asked", show);
   dialog.addEventListener("click", (event) => {
     if (!event.target.closest("[data-cancel]")) return;
     event.preventDefault();

@@ -1,7 +1,7 @@
 """Dead letters by handler, type and time: the newest, how many there are, and all of them run again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from receiver.tables import jobs as table
 
 COUNTED = 10_000
 PATIENCE_SECONDS = 1.8
+_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,14 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Picked:
+    """The ids of dead jobs, the oldest first; where picking was ended early (not `is_whole`), there are more."""
+
+    ids: Sequence[int]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Newest:
     """The ids of dead jobs, newest first, and the place that older ones follow after; None where these are all."""
 
@@ -85,6 +94,23 @@ def count(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Count:
         if number > limit or time.monotonic() > deadline:
             return Count(min(number, limit), is_whole=False)
     return Count(number, is_whole=True)
+
+
+def pick(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Picked:
+    """Give the very dead letters that a question is about, up to a limit and for two seconds at most."""
+    ids: list[int] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for found in _steps(engine, which):
+        ids += found
+        if len(ids) > limit or time.monotonic() > deadline:
+            return Picked(ids[:limit], is_whole=False)
+    return Picked(ids, is_whole=True)
+
+
+def replay_picked(engine: sa.Engine, ids: Sequence[int], *, now: datetime) -> int:
+    """Run these jobs again, as far as they are dead still; give how many."""
+    steps = (ids[at : at + _AT_A_TIME] for at in range(0, len(ids), _AT_A_TIME))
+    return sum(jobs.replay_dead_jobs(engine, step, now=now) for step in steps)
 
 
 def replay(engine: sa.Engine, which: Which, *, now: datetime) -> int:

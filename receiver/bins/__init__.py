@@ -3,7 +3,7 @@
 from receiver.bins.captures import Capture, Request, captures_after, list_captures, read_capture, show_capture
 from receiver.bins.names import is_name, suggest
 from receiver.bins.recording import MOST_AUTO_BINS, Recorder, Reply, Secret, record, secret_of
-from receiver.bins.setup import SERVERS_OWN, STANDARD_BODY, Changes
+from receiver.bins.setup import SERVERS_OWN, STANDARD_BODY, Changes, check
 from receiver.bins.store import Item, Page, change, clear, create, delete, list_bins, prune, show_bin
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Secret",
     "captures_after",
     "change",
+    "check",
     "clear",
     "create",
     "delete",

@@ -55,6 +55,11 @@ class Changes(TypedDict, total=False):
     secret: str | None
 
 
+def check(changes: Changes) -> None:
+    """Raise the BinError with which changes would be refused."""
+    columns(changes)
+
+
 def columns(changes: Changes) -> dict[str, Any]:
     """Give changes as columns; BinError names every one that cannot be."""
     found: dict[str, Any] = {}

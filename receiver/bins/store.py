@@ -89,9 +89,10 @@ def delete(engine: sa.Engine, name: str) -> int:
     return gone
 
 
-def clear(engine: sa.Engine, name: str) -> int:
-    """Delete the captures that a bin has now, and say how many those were."""
-    return _delete_up_to(engine, name, show_bin(engine, name)["captured"])
+def clear(engine: sa.Engine, name: str, *, upto: int | None = None) -> int:
+    """Delete the captures that a bin has now, or those up to a number, and say how many those were."""
+    captured = show_bin(engine, name)["captured"]
+    return _delete_up_to(engine, name, captured if upto is None else min(upto, captured))
 
 
 def prune(engine: sa.Engine, *, now: datetime, name: str | None = None) -> int:

@@ -186,7 +186,7 @@ def test_the_question_mark_lists_the_keys(visitor: Visitor) -> None:
     page = visitor.open("/")
     page.keyboard.press("?")
     keys = page.get_by_role("dialog", name="Keys")
-    expect(keys.get_by_text("copy as cURL")).to_be_visible()
+    expect(keys.get_by_text("as cURL")).to_be_visible()
     page.keyboard.press("Escape")
     expect(keys).to_be_hidden()
 

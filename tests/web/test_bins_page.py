@@ -19,11 +19,13 @@ from werkzeug.serving import make_server
 
 from receiver import bins, listing, simulator
 from receiver.app import create_app
+from receiver.errors import NotFoundError
 from receiver.events import Headers
 from receiver.web import as_curl
 from receiver.web.pages import bin_form
 from tests.installation import KEYS, settings
 from tests.waiting import PATIENCE_SECONDS
+from tests.web.asked import answer, asks, confirm
 
 NAME = "brave-otter-41"
 BINARY = bytes(range(256))
@@ -259,7 +261,7 @@ def test_the_form_sets_a_bin_up(client: FlaskClient, engine: sa.Engine) -> None:
         "keep_seconds": "2 h",
         "secret": "open-sesame",
     }
-    answer = client.post(f"/bins/{NAME}/setup", data=form(engine, **changed), follow_redirects=True)
+    answer = confirm(client, f"/bins/{NAME}/setup", form(engine, **changed), follow_redirects=True)
     assert "Saved" in answer.text
     assert "sesame" not in answer.text
     item = bins.show_bin(engine, NAME)
@@ -280,8 +282,22 @@ def test_a_form_that_is_sent_as_it_is_changes_nothing(client: FlaskClient, engin
 def test_a_secret_is_taken_away_by_its_box(client: FlaskClient, engine: sa.Engine) -> None:
     put(engine)
     bins.change(engine, NAME, {"secret": "open"})
-    client.post(f"/bins/{NAME}/setup", data=form(engine, no_secret="on"))
+    question = client.post(f"/bins/{NAME}/setup", data=form(engine, no_secret="on")).text
+    assert "The secret of now is gone. Anybody may send then." in question
+    assert bins.show_bin(engine, NAME)["has_secret"] is True
+    client.post(f"/bins/{NAME}/setup", data=answer(question))
     assert bins.show_bin(engine, NAME)["has_secret"] is False
+
+
+def test_keeping_fewer_captures_asks_with_how_many_go(client: FlaskClient, engine: sa.Engine) -> None:
+    for _ in range(5):
+        put(engine)
+    question = client.post(f"/bins/{NAME}/setup", data=form(engine, keep_count="2")).text
+    assert asks(question) == f"Save how {NAME} is set up?"
+    assert "3 captures of 5 go with the next request." in question
+    assert bins.show_bin(engine, NAME)["keep_count"] == 500
+    client.post(f"/bins/{NAME}/setup", data=answer(question))
+    assert bins.show_bin(engine, NAME)["keep_count"] == 2
 
 
 @pytest.mark.parametrize(
@@ -314,16 +330,60 @@ def test_what_cannot_be_is_told_beside_its_field_and_what_was_written_stays(
     assert bins.show_bin(engine, NAME) == before
 
 
-def test_clearing_and_deleting_say_the_number_before_and_after(client: FlaskClient, engine: sa.Engine) -> None:
+def test_clearing_and_deleting_ask_with_the_number_and_say_it_afterwards(
+    client: FlaskClient, engine: sa.Engine
+) -> None:
     for _ in range(3):
         put(engine)
     page = client.get(f"/bins/{NAME}/setup").text
     assert "Clear 3 captures" in page
     assert f"Delete {NAME} with 3 captures" in page
-    assert "3 captures deleted" in client.post(f"/bins/{NAME}/clear", follow_redirects=True).text
+    assert asks(client.post(f"/bins/{NAME}/clear").text) == f"Delete 3 captures of the bin {NAME}?"
+    assert "3 captures deleted" in confirm(client, f"/bins/{NAME}/clear", follow_redirects=True).text
     put(engine)
-    gone = client.post(f"/bins/{NAME}/delete", follow_redirects=True).text
+    assert asks(client.post(f"/bins/{NAME}/delete").text) == f"Delete the bin {NAME} and its 1 capture?"
+    gone = confirm(client, f"/bins/{NAME}/delete", follow_redirects=True).text
     assert f"The bin {NAME} is deleted, with 1 capture." in gone
+
+
+def test_nothing_is_deleted_by_a_question(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    for way in ("clear", "delete"):
+        client.post(f"/bins/{NAME}/{way}")
+        assert bins.show_bin(engine, NAME)["kept"] == 1
+
+
+def test_what_came_after_the_question_is_not_cleared(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    question = client.post(f"/bins/{NAME}/clear").text
+    late = put(engine, method="LATE")
+    client.post(f"/bins/{NAME}/clear", data=answer(question))
+    assert bins.show_bin(engine, NAME)["kept"] == 1
+    assert client.get(late).status_code == 200
+
+
+def test_a_bin_that_got_more_since_the_question_asks_again_and_then_about_what_is_to_come_too(
+    client: FlaskClient, engine: sa.Engine
+) -> None:
+    put(engine)
+    question = client.post(f"/bins/{NAME}/delete").text
+    put(engine)
+    again = client.post(f"/bins/{NAME}/delete", data=answer(question)).text
+    assert asks(again) == f"Delete the bin {NAME} and its 2 captures?"
+    assert "What comes until you answer is deleted too." in again
+    put(engine)
+    assert client.post(f"/bins/{NAME}/delete", data=answer(again)).status_code == 303
+    assert client.get(f"/bins/{NAME}").status_code == 404
+
+
+def test_a_question_is_a_page_to_a_browser_and_a_part_to_the_script(client: FlaskClient, engine: sa.Engine) -> None:
+    put(engine)
+    page = client.post(f"/bins/{NAME}/delete").text
+    part = client.post(f"/bins/{NAME}/delete", headers={"HX-Request": "true", "HX-Target": "question"}).text
+    assert "<!doctype html>" in page
+    assert "<html" not in part
+    assert asks(part) == asks(page)
+    assert answer(part) == answer(page)
 
 
 def test_what_is_too_old_is_not_shown(client: FlaskClient, engine: sa.Engine) -> None:
@@ -339,7 +399,7 @@ def box_delivery() -> dict[str, Any]:
 
 
 def test_a_capture_is_sent_on_to_a_source(client: FlaskClient, engine: sa.Engine) -> None:
-    page = client.post(put(engine, **box_delivery()) + "/forward", data={"source": "box"}).text
+    page = confirm(client, put(engine, **box_delivery()) + "/forward", {"source": "box"}).text
     (event,) = listing.list_events(engine)["items"]
     assert event["id"] in page
     assert "<html" in page
@@ -348,13 +408,18 @@ def test_a_capture_is_sent_on_to_a_source(client: FlaskClient, engine: sa.Engine
 def test_a_capture_is_sent_on_to_a_url(client: FlaskClient, engine: sa.Engine, served: str) -> None:
     path = put(engine, body=BINARY, headers=Headers([("X-A", "1"), ("Authorization", "Bearer key")]))
     data = {"url": f"{served}/b/other/there"}
-    part = client.post(f"{path}/forward", data=data, headers={"HX-Target": "forwarded"}).text
+    question = client.post(f"{path}/forward", data=data).text
+    assert asks(question) == f"Send POST /below again, to {data['url']}?"
+    assert "its credentials stay here" in question
+    with pytest.raises(NotFoundError):
+        bins.show_bin(engine, "other")
+    part = client.post(f"{path}/forward", data=answer(question), headers={"HX-Target": "forwarded"}).text
     assert "<code>200</code>" in part
     assert "<html" not in part
     came = bins.read_capture(engine, "other", "last").request
     assert (came.path, came.body) == ("/there", BINARY)
     assert "Authorization" not in came.headers
-    client.post(f"{path}/forward", data=data | {"secrets": "on"})
+    confirm(client, f"{path}/forward", data | {"secrets": "on"})
     assert bins.read_capture(engine, "other", "last").request.headers["Authorization"] == "Bearer key"
 
 
@@ -371,7 +436,7 @@ def test_a_capture_is_sent_on_to_a_url(client: FlaskClient, engine: sa.Engine, s
 def test_why_a_capture_was_not_sent_on_is_told(
     client: FlaskClient, engine: sa.Engine, data: dict[str, str], said: str
 ) -> None:
-    answer = client.post(put(engine) + "/forward", data=data)
+    answer = confirm(client, put(engine) + "/forward", data)
     assert answer.status_code == 200
     assert said in answer.text
 
@@ -381,7 +446,7 @@ def test_in_production_nothing_is_sent_to_this_machine(database_url: str, served
     app = create_app(settings(database_url, ENV="production", ADMIN_PASSWORD="p" * 10, API_TOKEN=token))
     path = put(app.extensions["signalbox.engine"])
     headers = {"Authorization": f"Bearer {token}"}
-    answer = app.test_client().post(f"{path}/forward", data={"url": f"{served}/b/other"}, headers=headers)
+    answer = app.test_client().post(f"{path}/forward", data={"url": f"{served}/b/other", "yes": "yes"}, headers=headers)
     app.extensions["signalbox.engine"].dispose()
     assert "private network" in answer.text
 

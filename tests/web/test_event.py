@@ -21,6 +21,8 @@ from receiver.retry import Dead
 from receiver.sources import SOURCES
 from receiver.tables import handlers
 from tests.installation import BOX_KEYS, Clock, arrive, delivery
+from tests.web.asked import answer as yes
+from tests.web.asked import asks, confirm
 
 PART = {"HX-Request": "true", "HX-Target": "detail"}
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\u200b\x07"
@@ -235,7 +237,7 @@ def test_an_old_event_that_is_replayed_makes_nobody_look_for_a_worker_that_lives
     event_id = arrive(inbox, clock)
     give_jobs(engine, clock, event_id)
     roster.beat(engine, datetime.now(UTC))
-    assert "Not routed yet." in client.post(f"/events/{event_id}/replay", headers=PART).text
+    assert "Not routed yet." in confirm(client, f"/events/{event_id}/replay", headers=PART).text
     roster.beat(engine, datetime.now(UTC) - timedelta(minutes=2))
     assert "Not routed yet: is a worker running?" in client.get(f"/events/{event_id}").text
 
@@ -256,7 +258,7 @@ def test_an_event_is_replayed_to_all(client: FlaskClient, engine: sa.Engine, inb
     give_jobs(engine, clock, event_id, "handlers.a.index")
     fail(engine, clock, "broken")
     assert "Replay to 1 handler" in client.get(f"/events/{event_id}").text
-    answer = client.post(f"/events/{event_id}/replay?tab=jobs")
+    answer = confirm(client, f"/events/{event_id}/replay?tab=jobs")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/events/{event_id}?tab=jobs")
     assert states(engine, event_id) == {"handlers.a.index": "waiting"}
     assert listing.show_event(engine, event_id)["state"] == "accepted"
@@ -272,7 +274,7 @@ def test_a_replay_counts_the_handlers_that_came_later_and_not_those_that_run_now
     assert "Replay to 3 handlers" in client.get(f"/events/{event_id}").text
     jobs.claim(engine, worker="w", limit=1, now=clock(), lease=timedelta(seconds=30))
     assert "Replay to 2 handlers" in client.get(f"/events/{event_id}").text
-    answer = client.post(f"/events/{event_id}/replay", headers=PART)
+    answer = confirm(client, f"/events/{event_id}/replay", headers=PART)
     said = "Routed again: 1 job of before runs again, 1 handler gets it for the first time"
     assert json.loads(answer.headers["HX-Trigger"]) == {"signalbox:told": said}
 
@@ -286,6 +288,77 @@ def test_a_replay_counts_a_module_that_does_not_import_which_gets_a_job_as_well(
     assert "Replay to 2 handlers" in client.get(f"/events/{event_id}").text
 
 
+def test_the_question_names_each_handler_and_nothing_runs_by_it(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.a.index")
+    fail(engine, clock, "broken")
+    load(engine, clock, "handlers.b.mail", "*")
+    question = client.post(f"/events/{event_id}/replay").text
+    assert asks(question) == "Replay box:FILE.UPLOADED to 2 handlers?"
+    assert "again: its job is dead" in question
+    assert "gets it for the first time" in question
+    assert states(engine, event_id) == {"handlers.a.index": "dead"}
+
+
+def test_a_replay_whose_handlers_changed_since_the_question_asks_again(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.a.index")
+    fail(engine, clock, "broken")
+    question = client.post(f"/events/{event_id}/replay").text
+    load(engine, clock, "handlers.b.mail", "*")
+    again = client.post(f"/events/{event_id}/replay", data=yes(question), headers=PART)
+    assert asks(again.text) == "Replay box:FILE.UPLOADED to 2 handlers?"
+    assert "others than when you were asked" in again.text
+    assert again.headers["HX-Retarget"] == "#question"
+    assert states(engine, event_id) == {"handlers.a.index": "dead"}
+    client.post(f"/events/{event_id}/replay", data=yes(again.text))
+    assert states(engine, event_id) == {"handlers.a.index": "waiting"}
+
+
+def test_other_handlers_stand_behind_a_choice_that_says_whether_they_want_the_type(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.m.index")
+    load(engine, clock, "handlers.b.mail", "*")
+    load(engine, clock, "handlers.a.films", "filestack:*")
+    page = client.get(f"/events/{event_id}").text
+    chosen = re.search(r"<select[^>]*name=\"handler\" required>(.*?)</select>", page, re.DOTALL)
+    assert chosen
+    assert '<option value="">Choose a handler</option>' in chosen[1], "none is chosen for anybody"
+    groups = re.findall(r'<optgroup label="([^"]*)">(.*?)</optgroup>', chosen[1])
+    assert groups == [
+        ("Want box:FILE.UPLOADED", "<option>handlers.b.mail</option>"),
+        ("Do not want box:FILE.UPLOADED", "<option>handlers.a.films</option>"),
+    ]
+    assert client.post(f"/events/{event_id}/replay", data={"handler": ""}).status_code == 400
+    question = client.post(f"/events/{event_id}/replay", data={"handler": "handlers.a.films"}).text
+    assert asks(question) == "Replay box:FILE.UPLOADED to handlers.a.films?"
+    assert "It does not want" in question
+    assert set(states(engine, event_id)) == {"handlers.m.index"}
+
+
+def test_each_job_has_its_replay_and_the_dead_ones_stand_first(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    first, second = give_jobs(engine, clock, event_id, "handlers.a.index", "handlers.b.mail")
+    jobs.bury(engine, second["id"], reason="by hand")
+    page = client.get(f"/events/{event_id}").text
+    assert re.findall(r'action="/jobs/(\d+)/replay" [^>]* data-asks', page) == [str(second["id"]), str(first["id"])]
+    question = client.post(f"/jobs/{second['id']}/replay").text
+    assert asks(question) == "Replay box:FILE.UPLOADED to handlers.b.mail?"
+    assert states(engine, event_id)["handlers.b.mail"] == "dead"
+    client.post(f"/jobs/{second['id']}/replay", data=yes(question))
+    assert states(engine, event_id)["handlers.b.mail"] == "waiting"
+    # The same yes once more is no answer to how the job stands now.
+    assert asks(client.post(f"/jobs/{second['id']}/replay", data=yes(question)).text)
+
+
 def test_an_event_is_replayed_to_one_handler_that_did_not_have_it(
     client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
 ) -> None:
@@ -293,7 +366,7 @@ def test_an_event_is_replayed_to_one_handler_that_did_not_have_it(
     give_jobs(engine, clock, event_id, "handlers.a.index")
     load(engine, clock, "handlers.b.mail", "*")
     assert "<option>handlers.b.mail</option>" in client.get(f"/events/{event_id}").text
-    answer = client.post(f"/events/{event_id}/replay", data={"handler": "handlers.b.mail"}, headers=PART)
+    answer = confirm(client, f"/events/{event_id}/replay", {"handler": "handlers.b.mail"}, headers=PART)
     assert json.loads(answer.headers["HX-Trigger"]) == {"signalbox:told": "handlers.b.mail gets it for the first time"}
     assert "<html" not in answer.text
     assert set(states(engine, event_id)) == {"handlers.a.index", "handlers.b.mail"}
@@ -311,12 +384,15 @@ def test_a_handler_that_nobody_knows_gets_nothing(
 def test_a_job_is_discarded_and_replayed(client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     event_id = arrive(inbox, clock)
     (job,) = give_jobs(engine, clock, event_id, "handlers.a.index")
-    answer = client.post(f"/jobs/{job['id']}/discard", headers=PART)
+    question = client.post(f"/jobs/{job['id']}/discard").text
+    assert asks(question) == "Discard the job of handlers.a.index for box:FILE.UPLOADED?"
+    assert states(engine, event_id) == {"handlers.a.index": "waiting"}
+    answer = client.post(f"/jobs/{job['id']}/discard", data=yes(question), headers=PART)
     assert "discarded on the page" in answer.text
     assert states(engine, event_id) == {"handlers.a.index": "dead"}
     again = client.post(f"/jobs/{job['id']}/discard", headers=PART)
     assert "Nothing to discard" in again.headers["HX-Trigger"]
-    assert client.post(f"/jobs/{job['id']}/replay").status_code == 303
+    assert confirm(client, f"/jobs/{job['id']}/replay").status_code == 303
     assert states(engine, event_id) == {"handlers.a.index": "waiting"}
 
 
@@ -473,7 +549,10 @@ def test_a_rejected_delivery_that_verifies_now_is_let_in(
     rejected_id = refuse(inbox, clock)
     assert "Let it in" not in client.get(f"/rejected/{rejected_id}").text
     assert "Let it in as an event" in client.post(f"/rejected/{rejected_id}/verify", headers=PART).text
-    answer = client.post(f"/rejected/{rejected_id}/release", headers=PART)
+    question = client.post(f"/rejected/{rejected_id}/release").text
+    assert asks(question) == "Let box:FILE.UPLOADED of 2026-05-04 12:00:00 UTC in as an event?"
+    assert listing.list_events(engine)["items"] == []
+    answer = client.post(f"/rejected/{rejected_id}/release", data=yes(question), headers=PART)
     event = listing.show_event(engine, "last")
     assert answer.headers["HX-Redirect"] == f"/events/{event['id']}"
     assert client.get(f"/rejected/{rejected_id}").status_code == 404
@@ -499,7 +578,7 @@ def test_a_quarantined_delivery_is_read_again_and_let_in_if_that_goes_well(
 ) -> None:
     came = delivery("box", "FILE.UPLOADED", at=clock())
     kept = inbox.quarantine(came, Verified("primary"), {"trigger": ["An older release could not read it."]})
-    answer = client.post(f"/quarantine/{kept}/release")
+    answer = confirm(client, f"/quarantine/{kept}/release")
     assert answer.headers["Location"] == f"/events/{listing.show_event(engine, 'last')['id']}"
     odd = Delivery(source="box", body=b"{}", headers=Headers(), received_at=clock())
     stays = inbox.quarantine(odd, Verified("primary"), {"trigger": ["Missing."]})

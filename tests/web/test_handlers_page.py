@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from receiver import jobs, roster
+from receiver import dead_letters, jobs, roster
 from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.jobs import Finish, Routing
@@ -21,6 +22,7 @@ from receiver.tables import jobs as table
 from receiver.tables import workers
 from receiver.worker import Worker
 from tests.installation import Clock, arrive
+from tests.web.asked import answer, asks, confirm
 
 HERE = f"{__name__}.index_file"
 OTHER = f"{__name__}.log_event"
@@ -159,18 +161,61 @@ def test_what_the_button_says_is_what_is_replayed(
     die(3, name="FILE.MOVED", ago=timedelta(hours=2))
     die(4, handler=OTHER)
     page = client.get(f"/handlers/{HERE}", query_string=filters).text
-    button = re.search(r'<form method="post" action="([^"]+/replay)">(.*?)</form>', page, re.DOTALL)
+    button = re.search(r'<form method="post" action="([^"]+/replay)" data-asks>(.*?)</form>', page, re.DOTALL)
     if not matching:
         assert button is None
         return
     assert button
     assert f"Replay {matching} dead job{'s' if matching > 1 else ''} to" in button[2]
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', button[2]))
-    answer = client.post(button[1], data=fields)
-    told = client.get(answer.headers["Location"]).text
+    assert fields == filters
+    question = client.post(button[1], data=fields).text
+    assert asks(question) == f"Replay {matching} dead job{'s' if matching > 1 else ''} to {HERE}?"
+    assert states(engine).count("waiting") == 0
+    died_since = die(5, name="FILE.MOVED")
+    told = client.post(button[1], data=answer(question), follow_redirects=True).text
     assert f"{matching} dead job{'s run' if matching > 1 else ' runs'} again." in told
     assert states(engine).count("waiting") == matching
-    assert states(engine)[3] == "dead"
+    assert states(engine)[3:] == ["dead", "dead"], f"{died_since} was not asked about"
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_a_replay_keeps_its_filter_so_that_the_next_click_is_not_about_all_the_rest(
+    client: FlaskClient, engine: sa.Engine, die: Die
+) -> None:
+    die(1)
+    die(2, name="COMMENT.CREATED")
+    done = confirm(client, f"/handlers/{HERE}/replay", {"type": "box:FILE.*"})
+    assert "type=box%3AFILE.%2A" in done.headers["Location"]
+    page = client.get(done.headers["Location"]).text
+    assert 'value="box:FILE.*"' in page
+    assert "No dead letter matches." in page
+    assert "/replay" not in page
+    again = client.post(f"/handlers/{HERE}/replay", data={"type": "box:FILE.*"}, follow_redirects=True).text
+    assert "Nothing was to run again." in again
+    assert sorted(states(engine)) == ["dead", "waiting"]
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_what_is_too_much_for_one_question_is_asked_in_parts(
+    client: FlaskClient, engine: sa.Engine, die: Die, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.dead_letters.pick", partial(dead_letters.pick, limit=2))
+    for number in range(3):
+        die(number)
+    question = client.post(f"/handlers/{HERE}/replay").text
+    assert asks(question) == f"Replay 2 dead jobs to {HERE}?"
+    assert "There are more" in question
+    client.post(f"/handlers/{HERE}/replay", data=answer(question))
+    assert states(engine) == ["waiting", "waiting", "dead"]
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_ids_that_no_question_wrote_replay_nothing(client: FlaskClient, engine: sa.Engine, die: Die) -> None:
+    die()
+    for ids in ("", "x", "-1", "999999999999999999 " * 12, "1.5", "\x00"):
+        assert client.post(f"/handlers/{HERE}/replay", data={"yes": "yes", "ids": ids}).status_code == 303
+    assert states(engine) == ["dead"]
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -178,11 +223,19 @@ def test_a_filter_that_makes_no_sense_is_explained_and_replays_nothing(
     client: FlaskClient, engine: sa.Engine, die: Die
 ) -> None:
     die()
-    for filters in ({"type": "FILE"}, {"since": "yesterday"}, {"until": "99999999d"}, {"since": "999999w"}):
+    for filters in (
+        {"type": "FILE"},
+        {"since": "yesterday"},
+        {"until": "99999999d"},
+        {"since": "999999w"},
+        {"until": "2h", "since": "1h"},
+    ):
         page = client.get(f"/handlers/{HERE}", query_string=filters).text
         assert f'id="{next(iter(filters))}-problem"' in page
         assert "/replay" not in page
-        client.post(f"/handlers/{HERE}/replay", data=filters)
+        assert "/events/" not in page[: page.index("Recent failures")]
+        assert "Nothing is listed: a filter above makes no sense." in page
+        assert not asks(client.post(f"/handlers/{HERE}/replay", data=filters, follow_redirects=True).text)
         assert states(engine) == ["dead"]
 
 
@@ -205,7 +258,7 @@ def test_older_dead_letters_are_a_page_away(client: FlaskClient, die: Die, monke
 def test_a_handler_that_is_gone_can_still_be_replayed(client: FlaskClient, engine: sa.Engine, die: Die) -> None:
     die(handler="old.name")
     assert "no running worker has loaded it" in client.get("/handlers").text
-    client.post("/handlers/old.name/replay")
+    confirm(client, "/handlers/old.name/replay")
     assert states(engine) == ["waiting"]
 
 

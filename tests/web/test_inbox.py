@@ -126,6 +126,7 @@ def test_the_filter_stays_in_the_form_and_in_every_link(client: FlaskClient, kee
         ("since=yesterday", "Write 15m, 2h or 3d"),
         ("until=99999999999w", "Write 15m, 2h or 3d"),
         ("since=0001-01-01T00:00%2B14:00", "Write 15m, 2h or 3d"),
+        ("until=2h&since=1h", "This is not after since"),
         ("source=dropbox", "The sources are box and filestack"),
         ("state=lost", "There is no such state"),
         ("cursor=x", "No list led to this address"),
@@ -145,9 +146,20 @@ def test_a_filter_that_makes_no_sense_is_explained_beside_it(
     assert name == "cursor" or "Nothing is listed: a filter above makes no sense." in words_of(answer.text)
 
 
+def test_a_filter_that_only_events_have_lists_no_rejected_delivery(client: FlaskClient, inbox: Inbox) -> None:
+    came = delivery("box", "FILE.UPLOADED", at=datetime.now(UTC))
+    rejected = inbox.reject(came, Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))
+    assert shown(client.get("/rejected").text) == [rejected]
+    page = client.get("/rejected?type=box:*&state=dead").text
+    assert "Only events have a type." in page
+    assert "Only events have a state." in page
+    assert shown(page) == []
+
+
 def test_a_list_that_a_filter_makes_no_sense_of_is_not_live(client: FlaskClient, keep: Keep) -> None:
     keep()
     assert "data-live" not in client.get("/?state=lost").text
+    assert client.get("/live?state=lost").status_code == 400
 
 
 @pytest.mark.parametrize("text", ["%00", "%ff", "%F0%9F%9A%82", "' OR 1=1 --", "%", "_", "\\", "<script>"])

@@ -15,6 +15,8 @@ from receiver.simulator.sandbox.filestack_events import KINDS
 from receiver.web.sandbox import open_pages
 from tests.installation import KEYS
 from tests.simulator.sandbox.calls import Box, Controls
+from tests.web.asked import answer as yes
+from tests.web.asked import asks, confirm
 
 INBOX = "http://127.0.0.1:8000"
 
@@ -61,7 +63,9 @@ def shown(client: FlaskClient, address: str = "/") -> str:
 
 
 def do(client: FlaskClient, action: str, item: str, **more: str) -> TestResponse:
-    return client.post("/do", data={"action": action, "item": item, **more}, follow_redirects=True)
+    """Do something at an item; what cannot be undone asks, and is confirmed."""
+    answer = client.post("/do", data={"action": action, "item": item, **more}, follow_redirects=True)
+    return client.post("/do", data=yes(answer.text), follow_redirects=True) if asks(answer.text) else answer
 
 
 def test_an_empty_drive_says_how_to_begin(client: FlaskClient) -> None:
@@ -192,9 +196,23 @@ def test_what_waits_to_be_sent_is_there_with_its_time(client: FlaskClient, box: 
 
 def test_a_webhook_is_given_up(client: FlaskClient, box: Box, world: World) -> None:
     id_ = box.register("FILE.UPLOADED")
-    answer = client.post(f"/give-up/{id_}", data={"item": "folder:1200"}, follow_redirects=True)
+    question = client.post(f"/give-up/{id_}", data={"item": "folder:1200"}).text
+    assert asks(question) == f"Give up the webhook {id_} on folder:1200?"
+    assert len(world.registrations.all()) == 1
+    answer = client.post(f"/give-up/{id_}", data=yes(question), follow_redirects=True)
     assert "WEBHOOK.DELETED : 1 event is on the way." in words(answer)
     assert world.registrations.all() == []
+
+
+def test_deleting_for_good_asks_with_what_is_in_it(client: FlaskClient, world: World) -> None:
+    do(client, "upload", "folder:1200", name="letters/lamp.pdf")
+    do(client, "upload", "folder:1200", name="letters/stove.pdf")
+    folder = next(item for item in world.drive.all() if item.name == "letters")
+    question = client.post("/do", data={"action": "delete", "item": f"folder:{folder.id}"}).text
+    assert asks(question) == "Delete the folder letters and the 2 things in it for good?"
+    assert all(item.state == "active" for item in world.drive.all())
+    client.post("/do", data=yes(question))
+    assert "letters" not in client.get("/").text
 
 
 def test_looking_makes_nothing(client: FlaskClient, world: World) -> None:
@@ -220,7 +238,9 @@ def test_faults_stand_until_they_are_ended(client: FlaskClient, world: World) ->
 
 def test_the_clock_is_moved(client: FlaskClient, world: World) -> None:
     before = world.clock.now()
-    client.post("/clock", data={"skip": "15 days"})
+    assert asks(client.post("/clock", data={"skip": "15 days"}).text) == "Move the clock of the sandbox 15 days ahead?"
+    assert (world.clock.now() - before).days == 0
+    confirm(client, "/clock", {"skip": "15 days"})
     client.post("/clock", data={"skip": "never"})
     assert (world.clock.now() - before).days == 15
 
@@ -235,9 +255,12 @@ def test_the_next_calls_of_the_api_are_refused_and_that_is_forgotten(client: Fla
 
 def test_a_session_ends_and_tokens_are_revoked(client: FlaskClient, box: Box, world: World) -> None:
     box.register("FILE.UPLOADED")
-    client.post("/users", data={"name": "guest 1", "expire": "1"})
+    question = client.post("/users", data={"name": "guest 1", "revoke": "1"}).text
+    assert asks(question) == "Revoke the tokens of guest 1, and remove its 1 webhook?"
+    assert len(world.registrations.all()) == 1
+    confirm(client, "/users", {"name": "guest 1", "expire": "1"})
     assert "guest 1 guest, over 1" in shown(client, "/faults")
-    client.post("/users", data={"name": "guest 1", "revoke": "1"})
+    confirm(client, "/users", {"name": "guest 1", "revoke": "1"})
     assert [event["name"] for event in world.courier.events()] == ["WEBHOOK.DELETED"]
     assert client.post("/users", data={"name": "nobody"}).status_code == 303
 

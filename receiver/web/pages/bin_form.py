@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from receiver import words
 from receiver.bins import Changes, Item
 from receiver.errors import BinError
 
@@ -45,6 +46,21 @@ def read(form: Mapping[str, str], before: Item) -> Changes:
     if form.get("secret") or "no_secret" in form:
         changes["secret"] = None if "no_secret" in form else form["secret"]
     return cast("Changes", changes)
+
+
+def lost(changes: Changes, before: Item) -> list[str]:
+    """Say what changes take away that nothing brings back: captures, and a secret that others know."""
+    said = []
+    count = changes.get("keep_count", before["keep_count"])
+    if count < min(before["kept"], before["keep_count"]):
+        said.append(f"{words.count(before['kept'] - count, 'capture')} of {before['kept']:,} go with the next request.")
+    seconds = changes.get("keep_seconds", before["keep_seconds"])
+    if seconds is not None and before["kept"] and (before["keep_seconds"] is None or seconds < before["keep_seconds"]):
+        said.append(f"Captures that are older than {_span(seconds)} are deleted, of {before['kept']:,} that are there.")
+    if before["has_secret"] and "secret" in changes:
+        then = "Anybody may send then." if not changes["secret"] else "Who sends with the one of now is refused."
+        said.append(f"The secret of now is gone. {then}")
+    return said
 
 
 def has_binary_body(item: Item) -> bool:

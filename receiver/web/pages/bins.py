@@ -17,10 +17,12 @@ from receiver.web import live as streams
 from receiver.web.live import MOST_AT_ONCE, Look, Message
 from receiver.web.pages import bin_form, engine, now, wants_part
 from receiver.web.pages.event import pane
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 bins = Blueprint("bins", __name__)
 
 _NO_JSON = object()
+_ANY = "any"  # how many captures a bin may have had in all when its deletion was confirmed
 
 
 @bins.get("/bins")
@@ -60,24 +62,59 @@ def setup(name: str) -> Response:
 def change(name: str) -> AnyResponse:
     before = store.show_bin(engine(), name)
     try:
-        store.change(engine(), name, bin_form.read(request.form, before))
+        changes = bin_form.read(request.form, before)
+        store.check(changes)
+        if (lost := bin_form.lost(changes, before)) and not is_confirmed():
+            return ask(_about_losing(name, lost))
+        store.change(engine(), name, changes)
     except BinError as error:
         return _show_setup(before, given=request.form, problems=error.problems)
     flash("Saved: the next request is answered like this.")
     return redirect(url_for("bins.setup", name=name), 303)
 
 
+def _about_losing(name: str, lost: list[str]) -> Question:
+    asks = Markup("Save how {} is set up?").format(wire(name))
+    return Question(asks=asks, says=lost, yes="Save", back=url_for("bins.setup", name=name), is_final=True)
+
+
 @bins.post("/bins/<name>/clear")
 def clear(name: str) -> AnyResponse:
-    flash(f"{_captures_in_words(store.clear(engine(), name))} deleted.")
+    """Delete the captures that there were when it was asked; what came since stays."""
+    item = store.show_bin(engine(), name)
+    if not is_confirmed() or not (upto := request.form.get("upto", "")).isdecimal():
+        asks = Markup("Delete {} of the bin {}?").format(_captures_in_words(item["kept"]), wire(item["name"]))
+        says = ["The bin stays, and so does what comes from now on."]
+        fixed = {"upto": str(item["captured"])}
+        back = url_for("bins.setup", name=name)
+        return ask(Question(asks=asks, says=says, yes="Delete them", back=back, fixed=fixed, is_final=True))
+    flash(f"{_captures_in_words(store.clear(engine(), name, upto=int(upto)))} deleted.")
     return redirect(url_for("bins.show", name=name), 303)
 
 
 @bins.post("/bins/<name>/delete")
 def delete(name: str) -> AnyResponse:
+    """Delete a bin with the captures that were asked about; where more came since, ask again."""
+    item = store.show_bin(engine(), name)
+    asked = request.form.get("captured")
+    if not is_confirmed() or asked not in (str(item["captured"]), _ANY):
+        return ask(_about_deleting(item, more=asked is not None))
     gone = store.delete(engine(), name)
     flash(f"The bin {name} is deleted, with {_captures_in_words(gone)}.")
     return redirect(url_for("bins.list_bins"), 303)
+
+
+def _about_deleting(item: store.Item, *, more: bool) -> Question:
+    its = f" and its {_captures_in_words(item['kept'])}" if item["kept"] else ""
+    goes_on = "More came since you were asked. What comes until you answer is deleted too."
+    return Question(
+        asks=Markup("Delete the bin {}{}?").format(wire(item["name"]), its),
+        says=[*([goes_on] if more else []), "Nothing brings them back." if its else "It has no captures."],
+        yes="Delete the bin",
+        back=url_for("bins.setup", name=item["name"]),
+        fixed={"captured": _ANY if more else str(item["captured"])},
+        is_final=True,
+    )
 
 
 def _captures_in_words(count: int) -> str:
@@ -103,8 +140,10 @@ def curl(name: str, id: str) -> Response:
 
 @bins.post("/bins/<name>/captures/<id>/forward")
 def send_on(name: str, id: str) -> Response:
-    """Send a capture to a source or to a URL, and show the answer or why there is none."""
+    """Send a capture to a source or to a URL, once that is confirmed; show the answer or why there is none."""
     found = store.read_capture(engine(), name, id)
+    if not is_confirmed():
+        return ask(_about_sending_on(found.request, url_for("bins.show_capture", name=name, id=id)))
     try:
         answered = _send_on(found.request)
         facts = {"answered": answered, "raw": pane.raw(answered.body), "took": words.span(answered.took)}
@@ -114,6 +153,18 @@ def send_on(name: str, id: str) -> Response:
     if wants_part("forwarded"):
         return make_response(part)
     return _show_capture(store.show_capture(engine(), name, id), forwarded=part)
+
+
+def _about_sending_on(came: store.Request, back: str) -> Question:
+    source = request.form.get("source")
+    where = wire(f"/hooks/{source}" if source is not None else request.form.get("url", "").strip())
+    secrets = "its credentials go along" if "secrets" in request.form else "its credentials stay here"
+    if source is not None:
+        says = "It goes there as if it had come there: what verifies is an event, or one delivery more of an event."
+    else:
+        says = f"It goes there byte for byte, {words.size(len(came.body))}; {secrets}."
+    line = wire(f"{came.method} {came.path or '/'}")
+    return Question(asks=Markup("Send {} again, to {}?").format(line, where), says=[says], yes="Send it", back=back)
 
 
 def _send_on(came: store.Request) -> forward.Answered:

@@ -61,8 +61,10 @@ def read(args: Mapping[str, str], kind: Kind, now: datetime) -> Asked:
     for name, text in asked.given.items():
         try:
             wanted[name] = _value(name, text, now)
-        except _Unclear as unclear:
+        except Unclear as unclear:
             problems[name] = str(unclear)
+    problems |= {name: _of_events_only(name) for name in OF_EVENTS if name not in _fields(kind) and args.get(name)}
+    problems |= upside_down(wanted)
     cursor = args.get("cursor") or None
     try:
         search.place_of(cursor)
@@ -71,35 +73,48 @@ def read(args: Mapping[str, str], kind: Kind, now: datetime) -> Asked:
     return replace(asked, filters=Filters(**wanted), cursor=cursor, problems=problems)
 
 
-class _Unclear(ValueError):
+class Unclear(ValueError):
     """A filter makes no sense, and this sentence says why."""
+
+
+def upside_down(wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Explain a time that ends before it begins: nothing can have been received then."""
+    since, until = wanted.get("since"), wanted.get("until")
+    return (
+        {"until": "This is not after since: nothing can have come then."} if since and until and until <= since else {}
+    )
 
 
 def _fields(kind: Kind) -> tuple[str, ...]:
     return OF_EVENTS if kind == "events" else OF_ALL
 
 
+def _of_events_only(name: str) -> str:
+    return f"Only events have a {name}. Filter these by source, by time or by words."
+
+
 def _value(name: str, text: str, now: datetime) -> str | datetime:
     if name in ("since", "until"):
-        return _time(text, now)
+        return read_time(text, now)
     if name == "source" and text not in SOURCES:
-        raise _Unclear(f"There is no such source. The sources are {' and '.join(SOURCES)}.")
+        raise Unclear(f"There is no such source. The sources are {' and '.join(SOURCES)}.")
     if name == "state" and text not in search.STATES:
-        raise _Unclear(f"There is no such state. The states are {', '.join(search.STATES)}.")
+        raise Unclear(f"There is no such state. The states are {', '.join(search.STATES)}.")
     if name == "type":
         _check_pattern(text)
     return text
 
 
-def _time(text: str, now: datetime) -> datetime:
+def read_time(text: str, now: datetime) -> datetime:
+    """Read a time as people write it; Unclear says how."""
     try:
         return words.read_time(text, now)
     except (ValueError, OverflowError):
-        raise _Unclear("Write 15m, 2h or 3d for so long ago, or a time in UTC such as 2026-05-04T12:00.") from None
+        raise Unclear("Write 15m, 2h or 3d for so long ago, or a time in UTC such as 2026-05-04T12:00.") from None
 
 
 def _check_pattern(text: str) -> None:
     try:
         search.check_pattern(text)
     except PatternError:
-        raise _Unclear("Write a type with its source: box:FILE.UPLOADED, box:FILE.*, filestack:* or *.") from None
+        raise Unclear("Write a type with its source: box:FILE.UPLOADED, box:FILE.*, filestack:* or *.") from None

@@ -1,25 +1,31 @@
 """Handlers: what wants which events and how it fares; pause, resume, dead letters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate, pairwise
 from math import floor
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from receiver import dead_letters, jobs, listing, metrics, roster, words
-from receiver.dead_letters import Count, Which
+from receiver.dead_letters import Count, Newest, Picked, Which
 from receiver.errors import PatternError
 from receiver.metrics import HandlerStats
-from receiver.web.pages import engine, now
+from receiver.web.pages import engine, filtering, moment, now
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 WINDOWS = {"1h": "the last hour", "24h": "the last 24 hours"}
 FILTERS = ("type", "since", "until")
 LETTERS_SHOWN = 50
+_NO_ID = 2**63
+_NONE = Newest([], None)
+_NOBODY = Picked((), is_whole=True)
 
 handlers = Blueprint("handlers", __name__)
 
@@ -97,18 +103,16 @@ def one(name: str) -> str:
     given = {field: request.args.get(field, "").strip() for field in FILTERS}
     which, problems = _which(name, given)
     before = request.args.get("before", "")
-    found = dead_letters.newest(
-        engine(), name, which, limit=LETTERS_SHOWN, before=int(before) if _is_number(before) else None
-    )
+    place = int(before) if _is_number(before) else None
+    found = _NONE if problems else dead_letters.newest(engine(), name, which, limit=LETTERS_SHOWN, before=place)
     return render_template(
         "handler.html",
         one=standing,
         windows=WINDOWS,
         window=window,
         given=given,
-        which=which,
         problems=problems,
-        count=dead_letters.count(engine(), which),
+        count=Count(0, is_whole=True) if problems else dead_letters.count(engine(), which),
         letters=[_letter(job) for job in listing.pick_jobs(engine(), found.ids)],
         older=_address(name, given, before=found.next) if found.next else None,
         failures=[_with_last_line(failure) for failure in roster.list_failures(engine(), name)],
@@ -131,13 +135,49 @@ def resume(name: str) -> Response:
 
 @handlers.post("/handlers/<name>/replay")
 def replay(name: str) -> Response:
-    """Run the dead letters again that the form names; what it says and makes no sense would be all of them: nothing."""
-    roster.show_handler(engine(), name)
+    """Run the dead letters again that the question was about; filters that make no sense are about nothing."""
+    item = roster.show_handler(engine(), name)
     given = {field: request.form.get(field, "").strip() for field in FILTERS}
+    if is_confirmed():
+        again = dead_letters.replay_picked(engine(), _unpacked(request.form.get("ids", "")), now=now())
+        return redirect(_address(name, given, replayed=str(again)), 303)
     which, problems = _which(name, given)
-    if problems:
-        return redirect(_address(name, given))
-    return _back(name, replayed=dead_letters.replay(engine(), which, now=now()))
+    picked = _NOBODY if problems else dead_letters.pick(engine(), which)
+    if not picked.ids:
+        return redirect(_address(name, given, **({} if problems else {"replayed": "0"})), 303)
+    return ask(_about_replaying(item, picked, which, back=_address(name, given)))
+
+
+def _about_replaying(item: listing.Item, picked: Picked, which: Which, *, back: str) -> Question:
+    number = f"{len(picked.ids):,} dead job{'' if len(picked.ids) == 1 else 's'}"
+    since = Markup("received since {}").format(moment(which.since)) if which.since else ""
+    until = Markup("received before {}").format(moment(which.until)) if which.until else ""
+    narrowed = [
+        part for part in (Markup("of type {}").format(wire(which.type)) if which.type else "", since, until) if part
+    ]
+    says = [
+        Markup("Those {}.").format(Markup(", ").join(narrowed)) if narrowed else "",
+        "" if picked.is_whole else "There are more: these are the oldest of them. Replay the others after these.",
+        "It is paused: they wait until it is resumed." if item["paused_at"] else "",
+    ]
+    return Question(
+        asks=Markup("Replay {} to {}?").format(number, wire(item["name"])),
+        says=[sentence for sentence in says if sentence],
+        yes=f"Replay {number}",
+        back=back,
+        fixed={"ids": _packed(picked.ids)},
+    )
+
+
+def _packed(ids: Sequence[int]) -> str:
+    """Write ids for a form, each as how much more it is than the one before: ten thousand take 20 kB, not 80."""
+    return " ".join(str(id - before) for before, id in pairwise([0, *ids]))
+
+
+def _unpacked(text: str) -> list[int]:
+    steps = text.split()[: dead_letters.COUNTED]
+    ids = accumulate(map(int, steps)) if all(map(_is_number, steps)) else ()
+    return [id for id in ids if id < _NO_ID]
 
 
 def _length(milliseconds: float | None) -> str | None:
@@ -164,9 +204,10 @@ def _which(name: str, given: Mapping[str, str]) -> tuple[Which, dict[str, str]]:
     for field in ("since", "until"):
         try:
             if given[field]:
-                read[field] = words.read_time(given[field], now())
-        except (ValueError, OverflowError):
-            problems[field] = "Write 15m, 2h or 3d for so long ago, or a time in UTC such as 2026-05-04T12:00."
+                read[field] = filtering.read_time(given[field], now())
+        except filtering.Unclear as unclear:
+            problems[field] = str(unclear)
+    problems |= filtering.upside_down(read)
     try:
         return Which(handler=name, type=given["type"] or None, **read), problems
     except PatternError as error:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import NamedTuple, get_args
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 
 from receiver import listing, search
 from receiver.search import Filters
@@ -35,6 +35,8 @@ def follow() -> Response:
     """
     kind: Kind = next((one for one in get_args(Kind) if one == request.args.get("kind")), "events")
     asked = filtering.read(request.args, kind, now())
+    if asked.is_unclear:
+        abort(400, " ".join(f"{name.capitalize()}: {problem}" for name, problem in asked.problems.items()))
     after, source = streams.cursor(), engine()
     if kind == "events":
         key = (kind, asked.query)

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
+from receiver import words
 from receiver.addresses import as_variables, is_usual
 from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.simulator.sandbox.actions import ACTIONS, Order
@@ -20,6 +22,7 @@ from receiver.simulator.sandbox.rules import Key, is_id
 from receiver.simulator.sandbox.telling import coming
 from receiver.simulator.sandbox.world import World, world_of
 from receiver.web.pages import now, wants_part
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 drive = Blueprint("drive", __name__)
 
@@ -199,6 +202,8 @@ def act() -> Response | str | tuple[str, int]:
         step=_text("step"),
         text=_text("text"),
     )
+    if order.action == "delete" and not is_confirmed():
+        return _ask(_about_deleting(_selected(named)))
     try:
         if "name" in request.form and not below:
             raise bad_request(Wrong("name", "Give it a name."))
@@ -207,6 +212,38 @@ def act() -> Response | str | tuple[str, int]:
         return _refused(refusal, named)
     made = [one.item for one in happenings if one.trigger in ("FILE.UPLOADED", "FOLDER.CREATED")]
     return _back(_key(made[-1]) if below and made else named, [one.trigger for one in happenings], len(events))
+
+
+def _about_deleting(item: Item) -> Question:
+    below = len(list(_below(item)))
+    its = f" and the {words.count(below, 'thing')} in it" if below else ""
+    return Question(
+        asks=Markup("Delete the {} {}{} for good?").format(item.type, wire(item.name), its),
+        says=["The trash would keep it: this does not."] if item.state == "active" else (),
+        yes="Delete for good",
+        back=_there(_key(item)),
+        is_final=True,
+    )
+
+
+def _below(item: Item) -> Iterator[Item]:
+    waiting = [item]
+    while waiting:
+        one = waiting.pop()
+        if one.type == "folder":
+            children = _world().drive.children(one)
+            yield from children
+            waiting += children
+
+
+def _ask(question: Question) -> Response:
+    world = _world()
+    facts = {"inbox": current_app.config["INBOX"], "speed": world.clock.speed, "time": world.clock.now()}
+    return ask(question, "sandbox/question.html", **facts)
+
+
+def _there(at: str) -> str:
+    return url_for("drive.page", item=at)
 
 
 @drive.post("/filestack")
@@ -223,6 +260,11 @@ def call() -> Response | str | tuple[str, int]:
 @drive.post("/give-up/<int:webhook_id>")
 def give_up(webhook_id: int) -> Response:
     """Remove a webhook as Box does after a long silence."""
+    webhook = _world().registrations.find(webhook_id)
+    if webhook is not None and not is_confirmed():
+        asks = Markup("Give up the webhook {} on {}?").format(wire(webhook_id), wire(":".join(webhook.target)))
+        says = [Markup("Box removes it then, and {} gets WEBHOOK.DELETED.").format(wire(webhook.address))]
+        return _ask(Question(asks=asks, says=says, yes="Give it up", back=_there(_text("item")), is_final=True))
     events = _world().courier.give_up(webhook_id)
     return _back(_text("item"), ["WEBHOOK.DELETED"], len(events))
 

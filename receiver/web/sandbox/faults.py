@@ -5,10 +5,13 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response
 
+from receiver import words
 from receiver.simulator.sandbox.faults import SLOTS, Faults
 from receiver.simulator.sandbox.world import World, world_of
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 faults = Blueprint("faults", __name__)
 
@@ -69,7 +72,15 @@ def stand() -> Response:
 @faults.post("/clock")
 def skip() -> Response:
     """Move the sandbox's clock ahead; what falls due is sent at once."""
-    span = SKIPS.get(request.form.get("skip", ""))
+    name = request.form.get("skip", "")
+    span = SKIPS.get(name)
+    if span is not None and not is_confirmed():
+        says = ["Retries, sessions and clean-ups fall due by it, and no clock goes back."]
+        return _ask(
+            Question(
+                asks=f"Move the clock of the sandbox {name} ahead?", says=says, yes=f"Skip {name}", back=_there("clock")
+            )
+        )
     if span is not None:
         _world().clock.skip(span)
         _world().courier.bell.set()
@@ -94,11 +105,30 @@ def end_session() -> Response:
     """End the session of a user, or take all of its tokens away."""
     name, world = request.form.get("name", ""), _world()
     if name in {one["name"] for one in world.sessions.users()}:
+        if not is_confirmed():
+            return _ask(_about_ending(name, sum(one.user == name for one in world.registrations.all())))
         if "revoke" in request.form:
             world.revoke(name)
         else:
             world.expire(name)
     return _back("users")
+
+
+def _about_ending(name: str, count: int) -> Question:
+    webhooks = words.count(count, "webhook")
+    if "revoke" in request.form:
+        asks, yes = Markup("Revoke the tokens of {}, and remove its {}?").format(wire(name), webhooks), "Revoke"
+        says = "Box sends WEBHOOK.DELETED for each."
+    else:
+        asks, yes = Markup("End the session of {}, with {}?").format(wire(name), webhooks), "End the session"
+        says = "Its webhooks tell no more than NO_ACTIVE_SESSION from then on."
+    return Question(asks=asks, says=[says] if count else (), yes=yes, back=_there("users"), is_final=True)
+
+
+def _ask(question: Question) -> Response:
+    world = _world()
+    facts = {"inbox": current_app.config["INBOX"], "speed": world.clock.speed, "time": world.clock.now()}
+    return ask(question, "sandbox/question.html", **facts)
 
 
 def _number(name: str, most: int) -> int:
@@ -107,5 +137,9 @@ def _number(name: str, most: int) -> int:
     return min(int(given), most) if given.isascii() and given.isdecimal() and len(given) < 10 else 0
 
 
+def _there(part: str) -> str:
+    return url_for("faults.page", _anchor=part)
+
+
 def _back(part: str) -> Response:
-    return redirect(url_for("faults.page", _anchor=part), 303)
+    return redirect(_there(part), 303)

@@ -53,6 +53,16 @@ const signalbox = {
     }
   },
 
+  // Keys about one thing: on a line that is marked and not open, they open it first.
+  OF_A_LINE: ["c", "d", "r"],
+
+  // data-key: the key that clicks this button or link.
+  press(key) {
+    const wanted = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key && one.offsetParent !== null);
+    wanted?.click();
+    return Boolean(wanted);
+  },
+
   // The lines that j and k walk through.
   rows() {
     return [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent !== null);
@@ -88,14 +98,23 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
-  // data-key: the key that clicks this button or link.
-  const wanted = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key && one.offsetParent !== null);
-  if (wanted) {
+  const marked = document.activeElement.closest("[data-row][hx-get]:not([aria-current])");
+  if (marked && signalbox.OF_A_LINE.includes(event.key)) {
     event.preventDefault();
-    wanted.click();
+    signalbox.then = { key: event.key, opened: marked.getAttribute("hx-get") };
+    marked.click();
+  } else if (signalbox.press(event.key)) {
+    event.preventDefault();
   } else if (event.key === "?") {
     document.getElementById("help").showModal();
   }
+});
+// The marked line is open now: what its key does is about that, and about nothing that stood there before.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const { key, opened } = signalbox.then ?? {};
+  if (event.target.id !== "detail" || event.detail.pathInfo?.requestPath !== opened) return;
+  signalbox.then = null;
+  signalbox.press(key);
 });
 
 document.addEventListener("click", async (event) => {

@@ -5,19 +5,23 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, redirect, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import listing, release
+from receiver import listing, release, roster, words
 from receiver.errors import UnreadableError
-from receiver.events import Refused, Verified
+from receiver.events import Event, Refused, Verified
 from receiver.listing import Item
 from receiver.logs import log
 from receiver.release import Released
-from receiver.tables import rejected
+from receiver.sources import SOURCES
+from receiver.tables import quarantined, rejected
 from receiver.web import second_look
-from receiver.web.pages import engine, inbox, wants_part
+from receiver.web.pages import engine, inbox, moment, wants_part
 from receiver.web.pages.event import pane
+from receiver.web.pages.event.offers import wants
 from receiver.web.pages.event.shown import written
+from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 kept_apart = Blueprint("kept_apart", __name__)
 
@@ -69,9 +73,12 @@ def verify(given: str) -> AnyResponse:
 def release_rejected(given: str) -> AnyResponse:
     """Let a rejected delivery in if it verifies now; else show why it does not."""
     item = listing.show_rejected(engine(), given)
+    path = f"/rejected/{item['id']}"
+    if not is_confirmed() and isinstance(second_look.look(item["id"]), Verified):
+        return _ask(item, release.find(engine(), rejected, item["id"]), path)
     became = second_look.let_in(item["id"])
     if isinstance(became, Refused):
-        return _back(f"/rejected/{item['id']}", lambda: _show_rejected(item, is_verified_again=True), verified="now")
+        return _back(path, lambda: _show_rejected(item, is_verified_again=True), verified="now")
     return _let_in(item, became)
 
 
@@ -79,12 +86,43 @@ def release_rejected(given: str) -> AnyResponse:
 def release_quarantined(given: str) -> AnyResponse:
     """Read a quarantined delivery again, and let it in if that goes well now."""
     item = listing.show_quarantined(engine(), given)
+    kept = release.find(engine(), quarantined, item["id"])
+    if not is_confirmed() and _read(kept) is not None:
+        return _ask(item, kept, f"/quarantine/{item['id']}")
     try:
         return _let_in(item, release.release_quarantined(engine(), item["id"]))
     except UnreadableError as error:
         still = item | {"errors": error.errors}
         path = f"/quarantine/{item['id']}"
         return _back(path, lambda: _show_quarantined(still, is_read_again=True), read="again")
+
+
+def _ask(item: Item, kept: sa.Row[Any], path: str) -> Response:
+    """Ask before a delivery becomes an event: which, and who gets it."""
+    event = _read(kept)
+    what = wire(event.type) if event is not None else Markup("this delivery to {}").format(wire(item["source"]))
+    types = (event.type, f"{item['source']}:{event.name}") if event is not None else ()
+    wanting = [one["name"] for one in roster.list_handlers(engine()) if one["trouble"] is None and wants(one, types)]
+    number = words.count(len(wanting), "handler")
+    gets = f"{number} {'gets' if len(wanting) == 1 else 'get'} it:" if wanting else "No handler wants it now."
+    once = "If the same event is here already, it counts as one delivery more of that."
+    quarantine = "It cannot be read as a message yet, and goes to quarantine."
+    return ask(
+        Question(
+            asks=Markup("Let {} of {} in as an event?").format(what, moment(item["received_at"])),
+            says=[once, gets] if event is not None else [quarantine],
+            each=[wire(name) for name in wanting],
+            yes="Let it in",
+            back=pane.address(path),
+        )
+    )
+
+
+def _read(kept: sa.Row[Any]) -> Event | None:
+    try:
+        return SOURCES[kept.source].parse(release.delivery_of(kept))
+    except UnreadableError:
+        return None
 
 
 def _let_in(item: Item, became: Released) -> AnyResponse:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,10 +11,10 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from receiver import listing, roster, words
 from receiver.about import about
 from receiver.listing import Item
-from receiver.routing import matches
 from receiver.web import copy_as
 from receiver.web.pages import engine, now
 from receiver.web.pages.event import pane
+from receiver.web.pages.event.offers import offers
 
 shown = Blueprint("shown", __name__)
 
@@ -44,8 +44,7 @@ def show_event(item: Item) -> Response:
         raw=pane.raw(body) if tab == "raw" else None,
         steps=pane.drawn(item["payload"]) if tab == "payload" else (),
         deliveries=_deliveries(item) if tab == "deliveries" else (),
-        handlers=known_handlers(item),
-        replays=len(replays(item)),
+        offers=offers(item),
         forms=copy_as.NAMES,
         jobs=_jobs_facts(item, "whole" if tab == "jobs" else "summary"),
         history=_history(item),
@@ -142,29 +141,6 @@ def _deliveries(item: Item) -> Sequence[Item]:
 
 def _delivery_id(headers: Sequence[Sequence[str]]) -> str:
     return next((value for name, value in headers if name.lower() == "box-delivery-id"), "")
-
-
-def known_handlers(item: Item) -> Sequence[str]:
-    """Give the handlers that an event can be replayed to: those that had it, and those that the workers have."""
-    had = {job["handler"] for job in item["jobs"]}
-    return sorted(had | {one["name"] for one in roster.list_handlers(engine()) if one["trouble"] is None})
-
-
-def replays(item: Item) -> Mapping[str, bool]:
-    """Give the handlers that a replay runs, each with whether it had the event before.
-
-    These are those of its jobs that do not run now, and those of the workers that want an event of its type. A module
-    that does not import wants every event.
-    """
-    had = {job["handler"]: True for job in item["jobs"]}
-    runs_now = {job["handler"] for job in item["jobs"] if job["state"] == "running"}
-    types = (item["type"], f"{item['source']}:{item['name']}")
-    wanting = [
-        one["name"]
-        for one in roster.list_handlers(engine())
-        if one["trouble"] is not None or any(matches(pattern, each) for pattern in one["patterns"] for each in types)
-    ]
-    return {name: name in had for name in sorted({*had, *wanting} - runs_now)}
 
 
 def _history(item: Item) -> dict[str, str]:

@@ -133,12 +133,12 @@ def worker(app: Flask) -> Iterator[Finding]:
     seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
     running = roster.list_workers(_engine(app), now)
     for one in running:
-        since = words.span(now - words.parse(one["started_at"]))
+        since = words.lasting(words.parse(one["started_at"]), now)
         loaded = words.count(len(one["handlers"]), "handler")
         of = f" of {', '.join(one['packages'])}" if one["packages"] else ""
         state: State = "fail" if one["broken"] else "ok"
         does_not = f"; {', '.join(one['broken'])} does not import" if one["broken"] else ""
-        said = f"process {one['pid']} on {one['host']} for {since}, with {loaded}{of}{does_not}"
+        said = f"process {one['pid']} on {one['host']} {since}, with {loaded}{of}{does_not}"
         yield Finding("worker", state, said, "signalbox handlers list" if one["broken"] else "")
     if running:
         return

@@ -33,7 +33,7 @@ PATIENCE_SECONDS = 10
 FEW_BYTES = 1024**3
 TOO_FEW_BYTES = 100 * 1024**2
 MEND_DAMAGE = (
-    "Stop web and worker, copy the file and those beside it elsewhere, and restore a backup (docs/operations.md). "
+    "Stop web and worker, and restore a backup: signalbox db restore FILE, which keeps the damaged one aside. "
     "One made since may hold the damage too. Or save what can be read: sqlite3 FILE .recover"
 )
 

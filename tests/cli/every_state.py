@@ -133,7 +133,8 @@ def _fill_jobs(connection: sa.Connection, stock: Stock, now: datetime) -> None:
         moments = {"due_at": _at(now, due), "started_at": _at(now, started)}
         for name in HANDLERS:
             row = {"event_id": _id("E", number), "handler": name, "state": one["state"], "reason": one["reason"]}
-            (job_id,) = connection.execute(sa.insert(tables.jobs), row | moments).inserted_primary_key or ()
+            inserted = sa.insert(tables.jobs).returning(tables.jobs.c.id)
+            job_id = connection.execute(inserted, row | moments).scalar_one()
             stock.jobs[job_id] = one | {"handler": name, "event": _id("E", number)}
     for (job_id, one), outcome, error in zip(stock.jobs.items(), itertools.cycle(OUTCOMES), itertools.cycle(ERRORS)):
         if one["reason"] is None:
@@ -158,7 +159,7 @@ def _fill_kept_apart(connection: sa.Connection, stock: Stock, now: datetime) -> 
         row = {"id": _id("R", number), "received_at": now + one.pop("received"), "headers": HEADERS.to_bytes(), **one}
         connection.execute(sa.insert(tables.rejected), {**row, **cut, "detail": "", "size": len(body), "body": body})
         stock.rejected.append(row["id"])
-    errors = ({}, {"body": ["Not UTF-8."]}, {"a\x1b": [], "b": ["1", 2]})
+    errors: tuple[dict[str, list[Any]], ...] = ({}, {"body": ["Not UTF-8."]}, {"a\x1b": [], "b": ["1", 2]})
     for number, one in enumerate(combined(errors=errors, received=(LATELY, AHEAD), source=("box", "filestack"))):
         row = {"id": _id("Q", number), "received_at": now + one.pop("received"), "digest": str(number), **one}
         its = {"headers": HEADERS.to_bytes(), "body": BODIES[number % len(BODIES)], "verified_by": "primary"}
@@ -207,4 +208,4 @@ def _fill_bins(connection: sa.Connection, stock: Stock, now: datetime) -> None:
             }
             cut = {"is_cut": bool(number % 2), "announced": None}
             connection.execute(sa.insert(tables.captures), row | its | cut)
-            stock.captures.append((name, row["id"]))
+            stock.captures.append((name, _id("C", number)))

@@ -70,6 +70,8 @@ ELSEWHERE = {
     "bins create": "tests/cli/test_bins.py",
     "box": "tests/cli/test_box.py",
     "sandbox": "tests/cli/test_sandbox.py",
+    "db backup": "tests/cli/test_database.py",
+    "db restore": "tests/cli/test_database.py",
     "listen": "tests/cli/test_listen.py",
     "doctor": "tests/cli/test_doctor.py",
 }

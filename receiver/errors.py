@@ -62,6 +62,10 @@ class HeldError(SchemaError):
     """The tables cannot be changed now: somebody else holds them. Nobody was kept waiting for it."""
 
 
+class BackupError(SignalboxError):
+    """A backup could not be written, is not whole, or cannot be put in place. What was there is as it was."""
+
+
 class WorkerError(SignalboxError):
     """A thread of a worker has ended, or the whole process cannot go on."""
 

@@ -347,7 +347,7 @@ def _lost_attempt(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
     return {
         "job_id": row.id,
         "number": row.attempt,
-        "started_at": row.started_at,
+        "started_at": row.started_at or now,  # a release of long ago wrote down no time
         "finished_at": now,
         "outcome": "lost",
         "error": "the worker vanished, or lost the database, while this ran or was about to",

@@ -32,6 +32,23 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{span(now - at)} ago" if at < now else f"in {span(now - at)}"
 
 
+def age(at: datetime, now: datetime) -> str:
+    """Say how old something is, in a column of ages; what another clock wrote may lie ahead of this one."""
+    return f"in {span(at - now)}" if at - now >= timedelta(seconds=1) else span(max(now - at, timedelta()))
+
+
+def lasting(since: datetime, now: datetime) -> str:
+    """Say for how long something has been going on, or that whoever wrote down when it began has another clock."""
+    if since - now >= timedelta(seconds=1):
+        return f"begun {span(since - now)} ahead of this clock (signalbox doctor compares them)"
+    return f"for {span(max(now - since, timedelta()))}"
+
+
+def took(began: datetime, ended: datetime) -> str:
+    """Say how long something took; nobody knows where the clock was set back meanwhile."""
+    return span(ended - began) if ended >= began else "an unknown time, as the clock was set back"
+
+
 def ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"

@@ -63,3 +63,20 @@ def test_a_time_is_read_as_people_write_it(text: str, wanted: datetime) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises((ValueError, OverflowError)):
         words.read_time(text, datetime(2026, 5, 4, 12, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("off", "age", "lasting"),
+    [
+        (timedelta(minutes=-8), "8 min", "for 8 min"),
+        (timedelta(milliseconds=300), "0 ms", "for 0 ms"),
+        (timedelta(minutes=118), "in 118 min", "begun 118 min ahead of this clock (signalbox doctor compares them)"),
+    ],
+)
+def test_what_another_clock_wrote_may_lie_ahead(off: timedelta, age: str, lasting: str) -> None:
+    assert (words.age(NOW + off, NOW), words.lasting(NOW + off, NOW)) == (age, lasting)
+
+
+def test_how_long_something_took_is_unknown_where_the_clock_was_set_back() -> None:
+    assert words.took(NOW, NOW + timedelta(seconds=5)) == "5 s"
+    assert words.took(NOW, NOW - timedelta(seconds=5)) == "an unknown time, as the clock was set back"

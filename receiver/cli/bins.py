@@ -154,7 +154,7 @@ def _show_bin(item: store.Item, now: datetime) -> None:
 def _grid(captures: Sequence[store.Item], now: datetime) -> RenderableType:
     rows = [
         (
-            words.span(now - words.parse(one["captured_at"])),
+            words.age(words.parse(one["captured_at"]), now),
             one["id"],
             one["method"],
             _target(one),

@@ -35,7 +35,7 @@ MOST_BYTES = 64 * 1024
 FEW_BYTES = 1024**3
 TOO_FEW_BYTES = 100 * 1024**2
 MEND_DAMAGE = (
-    "Stop web and worker, copy the file and those beside it elsewhere, and restore a backup (docs/operations.md). "
+    "Stop web and worker, and restore a backup: signalbox db restore FILE, which keeps the damaged one aside. "
     "One made since may hold the damage too. Or save what can be read: sqlite3 FILE .recover"
 )
 
@@ -135,12 +135,12 @@ def worker(app: Flask) -> Iterator[Finding]:
     seen, now = roster.last_sign(_engine(app)), datetime.now(UTC)
     running = roster.list_workers(_engine(app), now)
     for one in running:
-        since = words.span(now - words.parse(one["started_at"]))
+        since = words.lasting(words.parse(one["started_at"]), now)
         loaded = words.count(len(one["handlers"]), "handler")
         of = f" of {', '.join(one['packages'])}" if one["packages"] else ""
         state: State = "fail" if one["broken"] else "ok"
         does_not = f"; {', '.join(one['broken'])} does not import" if one["broken"] else ""
-        said = f"process {one['pid']} on {one['host']} for {since}, with {loaded}{of}{does_not}"
+        said = f"process {one['pid']} on {one['host']} {since}, with {loaded}{of}{does_not}"
         yield Finding("worker", state, said, "signalbox handlers list" if one["broken"] else "")
     if running:
         return

@@ -65,10 +65,10 @@ def choose(
     return Chosen(release.which(engine, table, Filters(**filters), reason=reason), one_by_one=False)
 
 
-def ask(question: str, *, yes: bool, as_json: bool) -> None:
+def ask(question: str, *, yes: bool, as_json: bool, option: str = "--yes") -> None:
     """Ask before many are changed; usage error where nobody can answer, and Abort for a no."""
     if yes:
         return
     if as_json:
-        raise click.UsageError("With --json nobody is asked: --yes says that all of them are meant.")
+        raise click.UsageError(f"With --json nobody is asked: {option} says that it is meant.")
     click.confirm(question, abort=True, err=True)

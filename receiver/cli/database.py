@@ -1,19 +1,25 @@
 """`signalbox db`: the tables, and what is kept in them."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from receiver import db, pruning
-from receiver.cli import options, screen
+from receiver import backups, db, pruning, words
+from receiver.backups import Rows
+from receiver.cli import choosing, options, screen
 from receiver.cli.installation import open_tables
+from receiver.errors import BackupError
 from receiver.pruning import Pruned
 from receiver.words import count
 
-database = AppGroup("db", help="Bring the tables to this release, and let go of what is old.")
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+database = AppGroup("db", help="Bring the tables to this release, back them up, and let go of what is old.")
 
 
 @database.command()
@@ -21,6 +27,66 @@ def upgrade() -> None:
     """Bring the tables to this release's schema; where there are none yet, make them. Safe to run twice."""
     changed = db.upgrade(current_app.extensions["signalbox.engine"], tell=screen.note)
     click.echo("The tables are those of this release now." if changed else "The tables are those of this release.")
+
+
+@database.command()
+@click.argument("file", type=FILE)
+@options.as_json
+def backup(file: Path, as_json: bool) -> None:
+    """Write the whole database to a new FILE, while everything runs, and verify it.
+
+    FILE is its owner's alone, and has its name only once it is whole; one that is there is never overwritten. It holds
+    what the database holds: bodies, headers, people's names. For PostgreSQL it is a dump of pg_dump.
+    """
+    engine = current_app.extensions["signalbox.engine"]
+    with screen.progress() as tell:
+        made = backups.back_up(engine, file, tell=_told(tell))
+    if as_json:
+        screen.show_json({"file": str(made.file), "bytes": made.bytes, "rows": dict(made.rows)})
+    else:
+        where = engine.url.render_as_string(hide_password=True)
+        click.echo(f"{made.file}: {words.size(made.bytes)}, {_events(made.rows)}, all of {where}. It was read again.")
+
+
+def _told(tell: Callable[[str], None]) -> backups.Tell:
+    return lambda done, whole: tell(f"{100 * done // max(whole, 1)} % of {whole:,} pages")
+
+
+def _events(rows: Rows) -> str:
+    return f"{rows.get('events', 0):,} {'event' if rows.get('events') == 1 else 'events'}"
+
+
+@database.command()
+@click.argument("file", type=FILE)
+@click.option("--force", is_flag=True, help="Do not ask, even where the database has something in it.")
+@options.as_json
+def restore(file: Path, force: bool, as_json: bool) -> None:
+    """Put a backup of SQLite in the place of the database. What was there is kept beside it.
+
+    Stop web and worker first; where one has the database open, nothing is done. FILE is read through before. What came
+    after the backup is in what is kept aside alone: providers do not send again what they were answered 200 for.
+    """
+    engine = current_app.extensions["signalbox.engine"]
+    if engine.dialect.name != "sqlite":
+        address = engine.url.set(drivername="postgresql", password=None).render_as_string()
+        how = f"pg_restore --clean --if-exists --single-transaction --no-owner --dbname={address} {file}"
+        raise BackupError(f"PostgreSQL is restored by a program of its own. Stop web and worker, then: {how}")
+    rows, old = backups.check(file), backups.there(engine)
+    if old is None or any(old.values()):
+        here = "what is there and cannot be read" if old is None else _events(old)
+        if old is not None or backups.path_of(engine).exists():
+            question = f"Put {_events(rows)} of {file} in the place of {here}? That is kept aside."
+            choosing.ask(question, yes=force, as_json=as_json, option="--force")
+    done = backups.restore(engine, file)
+    if as_json:
+        kept_as = done.kept_as and str(done.kept_as)
+        screen.show_json({"database": str(backups.path_of(engine)), "kept_as": kept_as, "rows": dict(done.rows)})
+        return
+    click.echo(f"{backups.path_of(engine)} is that of {file} now: {_events(done.rows)}.")
+    if done.kept_as:
+        click.echo(f"What was there is kept: {done.kept_as}")
+    if not db.is_current(engine):
+        screen.note("Its tables are those of a release before. Run: signalbox db upgrade")
 
 
 @database.command(short_help="Delete the events that are older than they are kept.")

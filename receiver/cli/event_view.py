@@ -18,7 +18,7 @@ SOON = timedelta(seconds=10)
 def grid(items: Sequence[Item], now: datetime) -> Table:
     rows = [
         (
-            screen.styled(words.span(now - words.parse(item["received_at"])), "dim"),
+            screen.styled(words.age(words.parse(item["received_at"]), now), "dim"),
             item["id"],
             screen.styled(item["type"], "cyan"),
             fate(item),
@@ -98,7 +98,7 @@ def _deliveries(item: Item) -> Iterator[RenderableType]:
     rows = [("1st", words.full(first), item["verified_by"], Text())]
     for number, repeat in enumerate(item["repeats"], 2):
         at = words.parse(repeat["received_at"])
-        when = Text(f"{words.span(at - first)} after the first", style="dim")
+        when = Text(f"{words.span(at - first)} {'after' if at >= first else 'before'} the first", style="dim")
         differs = Text(", with another body", style="yellow") if repeat["body_differs"] else Text()
         rows.append((words.ordinal(number), words.full(at), repeat["verified_by"], when + differs))
     yield screen.heading("Deliveries")

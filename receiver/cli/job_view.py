@@ -48,7 +48,10 @@ def _waits(job: Item) -> str:
 
 
 def _running(job: Item, now: datetime) -> str:
-    return f"for {words.span(now - words.parse(job['running_since']))}"
+    """Say for how long a job runs; a release of long ago wrote down no time."""
+    if job["running_since"] is None:
+        return "running, and nobody wrote down since when"
+    return words.lasting(words.parse(job["running_since"]), now)
 
 
 def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
@@ -75,7 +78,7 @@ def _attempt(number: int, attempt: Item) -> Text:
         (f"  {number:>2} ", "dim"),
         words.full(started),
         screen.styled(f"  {attempt['outcome']}", OUTCOMES.get(attempt["outcome"], "")),
-        (f" after {words.span(finished - started)}", "dim"),
+        (f" after {words.took(started, finished)}", "dim"),
         screen.styled(f"  {error}" if error else ""),
     )
 
@@ -91,7 +94,8 @@ def _next(job: Item, now: datetime) -> str:
     if job["state"] == "dead":
         return f"once more: signalbox jobs replay {job['id']}"
     if job["state"] == "running":
-        return f"{_running(job, now)}, since {words.full(words.parse(job['running_since']))}"
+        since = f", since {words.full(words.parse(job['running_since']))}" if job["running_since"] else ""
+        return f"{_running(job, now)}{since}"
     if job["next_attempt_at"] is None:
         return _waits(job) if job["state"] == "waiting" else ""
     due = words.parse(job["next_attempt_at"])

@@ -37,7 +37,7 @@ def list_quarantined(limit: int, cursor: str | None, as_json: bool, **filters: A
     now = datetime.now(UTC)
     rows = [
         (
-            words.span(now - words.parse(one["received_at"])),
+            words.age(words.parse(one["received_at"]), now),
             one["id"],
             one["source"],
             "; ".join(as_it_came.problems(one["errors"])),

@@ -46,7 +46,7 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | N
     now = datetime.now(UTC)
     rows = [
         (
-            words.span(now - words.parse(one["received_at"])),
+            words.age(words.parse(one["received_at"]), now),
             one["id"],
             one["source"],
             screen.styled(one["reason"], "red"),

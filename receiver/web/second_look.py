@@ -11,6 +11,7 @@ from receiver import diagnosis, release
 from receiver.diagnosis import UNREAD, Diagnosis, refused_unread, verify_now
 from receiver.events import Reason, Refused, Unread, Verified
 from receiver.release import Released
+from receiver.sources import SOURCES
 from receiver.tables import rejected
 
 ANY_AGE = timedelta(days=10**6)
@@ -19,8 +20,8 @@ ANY_AGE = timedelta(days=10**6)
 def diagnose(rejected_id: str, reason: str) -> Diagnosis:
     """Say in words why a delivery was refused, what would have made it verify, and what mends it."""
     delivery = release.delivery_of(release.find(_engine(), rejected, rejected_id))
-    if reason in UNREAD:
-        return refused_unread(delivery.source, reason)
+    if reason in UNREAD or delivery.source not in SOURCES:  # a later release, beside this one, may know more of both
+        return refused_unread(delivery.source, reason if reason in UNREAD else Unread.NO_SUCH_SOURCE)
     keys = {name: gate.keys for name, gate in current_app.extensions["signalbox.gates"].items()}
     return diagnosis.diagnose(delivery, keys, reason, pause=lambda: time.sleep(0))
 
@@ -54,13 +55,20 @@ def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False)
 def _lacking(kept: sa.Row[Any]) -> Refused | None:
     """Say why there is nothing to verify and nothing to let in: only a part of it is here, or it meant no source."""
     if kept.is_cut:
-        detail = "Only the beginning of its body was kept: it can neither be verified nor let in."
+        otherwise, detail = (
+            Unread.CUT_OFF,
+            "Only the beginning of its body was kept: it can neither be verified nor let in.",
+        )
     elif kept.source not in current_app.extensions["signalbox.gates"]:
-        detail = "It was sent to no source of ours: it can neither be verified nor let in."
+        otherwise, detail = (
+            Unread.NO_SUCH_SOURCE,
+            "It was sent to no source of ours: it can neither be verified nor let in.",
+        )
     else:
         return None
-    known = kept.reason in UNREAD
-    return Refused(Unread(kept.reason) if known else Reason(kept.reason), detail)
+    # The reason may be one of a later release, which runs beside this one.
+    known = next((kind(kept.reason) for kind in (Unread, Reason) if kept.reason in {*kind}), otherwise)
+    return Refused(known, detail)
 
 
 def _engine() -> sa.Engine:

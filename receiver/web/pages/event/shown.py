@@ -103,12 +103,12 @@ def _in_words(job: Item) -> Item:
 
 
 def _attempt_in_words(number: int, attempt: Item) -> Item:
-    took = words.parse(attempt["finished_at"]) - words.parse(attempt["started_at"])
+    began, ended = words.parse(attempt["started_at"]), words.parse(attempt["finished_at"])
     is_traceback = "\n" in (attempt["error"] or "").strip()
     return {
         **attempt,
         "number": number,
-        "took": words.span(took),
+        "took": words.took(began, ended),
         "last_line": _last_line(attempt["error"]),
         "traceback": attempt["error"] if is_traceback else "",
     }

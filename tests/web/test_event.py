@@ -139,6 +139,15 @@ def test_retries_stand_on_the_timeline(client: FlaskClient, inbox: Inbox, clock:
     assert "with another body" in page
 
 
+def test_a_delivery_that_is_let_in_may_have_come_before_the_first(
+    client: FlaskClient, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    clock.pass_by(minutes=-5)
+    arrive(inbox, clock)
+    assert "2nd attempt</strong>, 5 min before the first" in client.get(f"/events/{event_id}?tab=deliveries").text
+
+
 def test_drift_is_told(client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     event_id = arrive(inbox, clock)
     jobs.route(engine, [Routing(event_id, [], [{"path": "source.hue", "problem": "Unknown field."}])], clock())

@@ -124,4 +124,6 @@ def told(response: Response, said: str) -> Response:
 def span_after(first: str, at: str) -> str:
     """Say how long after the first something came; `at once` where it took no time."""
     passed = words.parse(at) - words.parse(first)
-    return "at once" if passed < timedelta(milliseconds=1) else f"{words.span(passed)} after the first"
+    if abs(passed) < timedelta(milliseconds=1):
+        return "at once"
+    return f"{words.span(passed)} {'after' if passed > timedelta() else 'before'} the first"

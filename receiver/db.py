@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from receiver import own_files, patience, sqlite_file, stores, threads
+from receiver import own_files, patience, sqlite_file, stores
 from receiver.errors import HeldError, SchemaError, StoreError
 from receiver.sqlite_file import SqliteFile
 from receiver.sqlite_turn import turn_of
@@ -105,7 +105,8 @@ def _connect(engine: sa.Engine, store: Store) -> sa.Connection:
         connection.close()
 
 
-def _borrow(engine: sa.Engine, store: Store) -> sa.PoolProxiedConnection:
+def borrow(engine: sa.Engine, store: Store) -> sa.PoolProxiedConnection:
+    """Give a connection of the pool that may still be used."""
     while True:
         connection = engine.raw_connection()
         if store.is_of_now(connection.info):
@@ -166,7 +167,7 @@ def writing_directly(engine: sa.Engine) -> Iterator[Any]:
     """The same as `writing`, with a cursor of the driver: for the one transaction that every request waits for."""
     store = store_of(engine)
     with patience.within(store.limit), turn(engine), _translated(engine):
-        connection = _borrow(engine, store)
+        connection = borrow(engine, store)
         try:
             _require_in_place(engine, store, connection, wholly=False)
             if engine.dialect.name == "sqlite":
@@ -242,13 +243,10 @@ def ring(cursor: Any, dialect: sa.Dialect) -> None:
         cursor.execute("NOTIFY signalbox")
 
 
-def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> AbstractContextManager[None]:
-    """Call `rung` from a thread whenever somebody rings; a connection that breaks is made again."""
-    if engine.dialect.name != "postgresql":
-        return nullcontext()
-    from receiver import postgresql
-
-    return threads.beside(partial(postgresql.listen, engine, rung), name="doorbell")
+def ring_of(connection: sa.Connection) -> None:
+    """The same for a connection of SQLAlchemy's."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("NOTIFY signalbox")
 
 
 @cache

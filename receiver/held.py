@@ -87,6 +87,7 @@ def resume_handler(engine: sa.Engine, name: str, now: datetime) -> int:
 
 def _set_due(engine: sa.Engine, which: sa.ColumnElement[bool], at: datetime | None) -> int:
     with db.writing(engine) as connection:
+        db.ring_of(connection)
         return connection.execute(sa.update(jobs).where(which).values(due_at=at)).rowcount
 
 
@@ -118,6 +119,7 @@ def _wake(engine: sa.Engine, name: str, ids: Sequence[int], now: datetime) -> in
     with db.writing(engine) as connection:
         if name in paused_names(connection):
             return 0
+        db.ring_of(connection)
         return connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), is_held).values(due_at=now)).rowcount
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,11 +69,15 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Whether there is anything to do: events to route, jobs to run, jobs whose worker vanished."""
+    """Whether there is anything to do: events to route, jobs to run, jobs whose worker vanished.
+
+    `next_at` is when a job that is not due yet will be, whosever it is.
+    """
 
     unrouted: bool
     waiting: bool
     lost: bool
+    next_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +92,30 @@ class Loss:
     then: Again | Dead
 
 
-def look(engine: sa.Engine, now: datetime, *, elsewhere: Collection[str] = ()) -> Due:
+def look(engine: sa.Engine, now: datetime, *, elsewhere: Collection[str] = (), after: datetime | None = None) -> Due:
     """Say what there is to do, by reading alone: an idle worker takes no lock.
 
-    The jobs of handlers that run elsewhere are not for this worker to run.
+    The jobs of handlers that run elsewhere are not for this worker to run, and none that was due by `after` is.
     """
-    due = sa.select(jobs.c.id).where(jobs.c.due_at <= now)
-    questions = (
-        sa.exists().where(is_unrouted),
-        due.where(jobs.c.state == "waiting", *_not_of(elsewhere)).exists(),
-        due.where(jobs.c.state == "running").exists(),
-    )
+    times = {"now": now} if after is None else {"now": now, "after": after}
     with db.reading(engine) as connection:
-        return Due(*map(bool, connection.execute(sa.select(*questions)).one()))
+        found = connection.execute(_look_for(frozenset(elsewhere), after is not None), times).one()
+    unrouted, waiting, lost, *later = found
+    return Due(bool(unrouted), bool(waiting), bool(lost), min((at for at in later if at), default=None))
+
+
+@lru_cache(maxsize=8)
+def _look_for(elsewhere: frozenset[str], is_cut: bool) -> sa.Select[Any]:
+    now, after = (sa.bindparam(name, type_=jobs.c.due_at.type) for name in ("now", "after"))
+    due = sa.select(jobs.c.id).where(jobs.c.due_at <= now)
+    its = due.where(*_not_of(elsewhere), *([jobs.c.due_at > after] if is_cut else []))
+    later = sa.select(jobs.c.due_at).where(jobs.c.due_at > now).order_by(jobs.c.due_at).limit(1)
+    return sa.select(
+        sa.exists().where(is_unrouted),
+        its.where(jobs.c.state == "waiting").exists(),
+        due.where(jobs.c.state == "running").exists(),
+        *(later.where(jobs.c.state == state).scalar_subquery() for state in ("waiting", "running")),
+    )
 
 
 def _not_of(names: Collection[str]) -> list[sa.ColumnElement[bool]]:
@@ -129,7 +144,7 @@ def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registr
             db.lock(connection, PAUSING, shared=True)
             known = registry.read(connection, now)
             wanting, waits = _wanting(routings, known), partial(_must_wait, known, registry)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "event_id": routing.event_id,
                 "handler": name,
@@ -141,6 +156,8 @@ def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registr
         ]
         if rows:
             connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), rows)
+        if registry is not None and any(row["due_at"] and not registry.has(row["handler"]) for row in rows):
+            db.ring_of(connection)
         connection.execute(
             routed.values(drift=sa.bindparam("found")),
             [{"event": routing.event_id, "found": list(routing.drift)} for routing in routings],
@@ -164,11 +181,18 @@ def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: t
 
 
 def claim_own(
-    engine: sa.Engine, *, registry: Registry, worker: str, limit: int, now: datetime, lease: timedelta
+    engine: sa.Engine,
+    *,
+    registry: Registry,
+    worker: str,
+    limit: int,
+    now: datetime,
+    lease: timedelta,
+    after: datetime | None = None,
 ) -> Taken:
-    """Take up to `limit` due jobs of handlers that this worker has loaded."""
-    elsewhere = _not_of(registry.elsewhere)
-    which = longest_due(now, limit=limit, of=elsewhere[0] if elsewhere else None)
+    """Take up to `limit` due jobs of handlers that this worker has loaded; none that was due by `after` is."""
+    of = [*_not_of(registry.elsewhere), *([] if after is None else [jobs.c.due_at > after])]
+    which = longest_due(now, limit=limit, of=sa.and_(*of) if of else None)
     return take_own(engine, which, registry=registry, worker=worker, now=now, lease=lease, later=now)
 
 
@@ -366,6 +390,7 @@ def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: da
     with db.writing(engine) as connection:
         due_at = _due(_paused(connection), now)
         connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=due_at, **untouched))
+        db.ring_of(connection)
 
 
 def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> None:
@@ -373,6 +398,7 @@ def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> N
     with db.writing(engine) as connection:
         due_at = _due(_paused(connection), now)
         connection.execute(sa.update(jobs).where(which, jobs.c.state == "waiting").values(due_at=due_at))
+        db.ring_of(connection)
 
 
 def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:
@@ -384,6 +410,7 @@ def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: 
     with db.writing(engine) as connection:
         if connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).first() is None:
             raise NotFoundError(f"no event has the id {event_id}")
+        db.ring_of(connection)
         if handler is None:
             connection.execute(sa.update(events).where(events.c.id == event_id).values(state="accepted"))
             return _rewind(connection, jobs.c.event_id == event_id, now)
@@ -409,6 +436,7 @@ def replay_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, now: datetime
 
 
 def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
+    db.ring_of(connection)
     due_at = _due(_paused(connection), now)
     fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None}
     return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount

@@ -233,9 +233,8 @@ def _page(found: search.Found, items: list[Item]) -> Page:
 
 def _find(connection: sa.Connection, table: sa.Table, given: str) -> sa.Row[Any]:
     word = _WORDS[table]
-    newest_first = sa.select(table).order_by(table.c.seq.desc())
     if given == "last":
-        row = connection.execute(newest_first.limit(1)).first()
+        row = search.newest(connection, table)
         if row is None:
             raise NotFoundError(f"there is no {word} yet")
         return row
@@ -244,7 +243,7 @@ def _find(connection: sa.Connection, table: sa.Table, given: str) -> sa.Row[Any]
         raise NotFoundError(f"{given!r} is no id: give the whole of it, or six characters of its beginning or end")
     ids = table.c.id
     named = ids == part if len(part) == _WHOLE_ID else ids.startswith(part) | ids.endswith(part)
-    rows = connection.execute(newest_first.where(named).limit(2)).all()
+    rows = connection.execute(sa.select(table).where(named).limit(2)).all()
     if not rows:
         raise NotFoundError(f"no {word} has the id {part}: signalbox {_command(table)} list shows them")
     if len(rows) > 1:

@@ -16,7 +16,7 @@ from blinker import Signal
 from receiver import signals
 from receiver.errors import StoreError
 from receiver.lines import Line, Lines, as_json
-from receiver.tracebacks import name_of
+from receiver.reasons import line_of
 
 log: Any = structlog.get_logger("signalbox")
 
@@ -160,16 +160,19 @@ def _routed(_sender: object, **told: Any) -> None:
 
 
 def _attempted(_sender: object, **told: Any) -> None:
-    # Errors of handlers may quote a payload: the line names their type only, the rest is in `signalbox events show`.
-    error, cause = told.pop("error", None), told.pop("cause", None)
+    error, _cause = told.pop("error", None), told.pop("cause", None)
     write = log.info if told["outcome"] == "done" else log.warning
-    name = "see events show" if cause is None else name_of(cause)
-    write("attempt", **_line(told), **({"error": name} if error else {}))
+    write("attempt", **_line(told), **_why(error))
+
+
+def _why(error: str | None) -> dict[str, str]:
+    # The first line of it, as everywhere: all of it may quote a whole payload, and is in `signalbox events show`.
+    return {"error": line_of(error)} if error else {}
 
 
 def _buried(_sender: object, **told: Any) -> None:
     words = {name: told[name] for name in ("job_id", "event_id", "type", "handler", "attempt", "outcome")}
-    log.error("dead job", **words, replay=f"signalbox jobs replay {told['job_id']}")
+    log.error("dead job", **words, **_why(told["error"]), replay=f"signalbox jobs replay {told['job_id']}")
 
 
 def _troubled(_sender: object, *, error: Exception) -> None:

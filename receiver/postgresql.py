@@ -85,8 +85,11 @@ def is_spent(error: BaseException) -> bool:
     return error.sqlstate in SPENT or error.sqlstate.startswith(tuple(SPENT_CLASSES))
 
 
-def listen(engine: sa.Engine, rung: Callable[[], None], closed: threading.Event) -> None:
-    """Call `rung` whenever somebody rings, until told to end; a connection that breaks is made again."""
+def listen(engine: sa.Engine, rung: Callable[[], None], deaf: Callable[[], None], closed: threading.Event) -> None:
+    """Call `rung` whenever somebody rings, until told to end; a connection that breaks is made again.
+
+    `deaf` is called then: whoever rings meanwhile is not heard.
+    """
     while not closed.is_set():
         try:
             borrowed = engine.raw_connection()
@@ -99,4 +102,5 @@ def listen(engine: sa.Engine, rung: Callable[[], None], closed: threading.Event)
                     for _ in connection.notifies(timeout=0.5, stop_after=1):
                         rung()
         except (sa.exc.SQLAlchemyError, psycopg.Error):
+            deaf()
             closed.wait(1)  # the worker asks as it would without a bell, meanwhile

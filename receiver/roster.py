@@ -175,8 +175,9 @@ def nobody_works(engine: sa.Engine, now: datetime) -> bool:
 
 
 def beat(engine: sa.Engine, at: datetime) -> None:
-    """Say that a worker lives."""
+    """Say that a worker lives, and ring: so each worker hears now and then that its doorbell works."""
     with db.writing(engine) as connection:
+        db.ring_of(connection)
         row = db.insert(connection, pulse).values(id=OF_WORKERS, at=at)
         connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 

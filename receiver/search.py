@@ -104,6 +104,17 @@ def find(
         _at_once.release()
 
 
+def newest(connection: sa.Connection, table: sa.Table) -> sa.Row[Any] | None:
+    """Give the row whose delivery was received last. What was let in since has a higher place, and is older."""
+    by_id = sa.select(table.c.id).order_by(table.c.id.desc()).limit(1)
+    last_id = connection.execute(by_id).scalar_one_or_none()
+    if last_id is None:
+        return None
+    # Ids sort by the millisecond that they begin with, and within it by chance.
+    of_then = sa.select(table).where(table.c.id >= last_id[:10])
+    return connection.execute(of_then.order_by(table.c.received_at.desc(), table.c.seq.desc()).limit(1)).one()
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """Something wanted of a table, a page of it."""

@@ -6,6 +6,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
+from receiver.reasons import line_of
+
 T = TypeVar("T")
 
 LIMIT_CHARACTERS = 16_000
@@ -44,8 +46,8 @@ def text_of(error: BaseException, *, skip: int = 0) -> str:
 
 
 def summary_of(error: BaseException) -> str:
-    """Give the line to read first: the name of the exception, and its message."""
-    return _surely(lambda: storable("".join(_last_lines(error))).strip().splitlines()[-1], name_of(error))
+    """Give the line to read first: the name of the exception, and the first line of its message."""
+    return _surely(lambda: line_of(storable("".join(_last_lines(error)))), name_of(error))
 
 
 def said(thing: object) -> str:

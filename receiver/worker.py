@@ -12,11 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import db, jobs, signals, tracebacks
+from receiver import jobs, signals, tracebacks
 from receiver.crew import Crew
+from receiver.doorbell import Doorbell, doorbell
 from receiver.errors import StoreError, WorkerError
 from receiver.jobs import Claim, Finish, Routing
 from receiver.registry import Registry
+from receiver.rest import Clear, Rest
 from receiver.retry import Dead, Policy, decide
 from receiver.routing import Router
 from receiver.running import event_of, run
@@ -27,6 +29,7 @@ ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
 POLL = timedelta(milliseconds=25)
 GATHER = timedelta(milliseconds=3)
+TEND = timedelta(milliseconds=250)  # how often is looked after threads and leases here while nothing else happens
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
 LOOK_AROUND = timedelta(seconds=10)  # how often is looked whether other workers live whose jobs are left to them
 MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
@@ -68,6 +71,8 @@ class Worker:
         self._claimed_at = clock()
         self._unwritten: list[Finish] = []
         self._pace = 0
+        self._rest, self._clear = Rest(clock), Clear()
+        self._tend_every = min(TEND, lease / 10, TEND if watchdog is None else watchdog.pause)
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
         """Work until `stop` is set; then wait `grace` for what runs, and give the rest back.
@@ -75,9 +80,9 @@ class Worker:
         WorkerError where this process cannot go on: its leases bring its jobs back.
         """
         self._start_threads()
-        with db.doorbell(self._engine, self.wake):
+        with doorbell(self._engine, self.wake) as bell:
             while not stop.is_set():
-                self._turn_and_rest(stop)
+                self._turn_and_rest(stop, bell)
         self._wind_up(grace)
 
     def wake(self) -> None:
@@ -85,18 +90,29 @@ class Worker:
 
         In CPython 3.11 a `SimpleQueue.get` with a time limit waits for ever where a signal came across its end.
         """
+        self._rest.call()
         self._ended.put(None)
 
-    def _turn_and_rest(self, stop: threading.Event) -> None:
+    def _turn_and_rest(self, stop: threading.Event, bell: Doorbell) -> None:
         try:
-            busy = self.turn()
+            busy = self._tend()
+            if self._rest.is_over(bell) or busy:
+                busy |= self._act()
         except StoreError as error:
             self._pat()  # where its files are gone, no waiting helps
             signals.worker_troubled.send(self, error=error)
             stop.wait(PAUSE_IN_TROUBLE.total_seconds())
         else:
             if self._running or not busy:
-                self._collect(POLL)
+                self._wait(bell)
+
+    def _wait(self, bell: Doorbell) -> None:
+        """Wait for an attempt to end, or for something else to do, but no longer than what runs here goes untended."""
+        until = time.monotonic() + self._tend_every.total_seconds()
+        while True:
+            self._collect(POLL)
+            if self._unwritten or self._rest.is_over(bell) or time.monotonic() >= until:
+                return
 
     def drain(self) -> None:
         """Work until nothing is due: what a test or a script wants. Handlers run one at a time, in this thread."""
@@ -109,12 +125,25 @@ class Worker:
 
     def turn(self) -> bool:
         """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        busy = self._tend()
+        return self._act() or busy
+
+    def _tend(self) -> bool:
+        """Look after what runs here, without a question to the database; says whether any of it has ended."""
         self._pat()
         self._look_after_threads()
         busy = self._record() > 0
         self._let_go()
         self._keep_alive()
-        due = jobs.look(self._engine, self._clock(), elsewhere=self._registry.elsewhere)
+        return busy
+
+    def _act(self) -> bool:
+        self._rest.end()
+        now, elsewhere, busy = self._clock(), self._registry.elsewhere, False
+        after = self._clear.until(now, elsewhere)
+        due = jobs.look(self._engine, now, elsewhere=elsewhere, after=after)
+        if not due.waiting:
+            self._clear.note(now, elsewhere, is_whole=after is None)
         if due.unrouted:
             busy |= self._route() > 0
         if due.lost:
@@ -122,7 +151,12 @@ class Worker:
         if due.waiting or due.unrouted or due.lost:
             busy |= self._begin() > 0
         self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
+        if not busy and not (due.unrouted or due.lost or (due.waiting and self._has_room())):
+            self._rest.begin(now, until=due.next_at)
         return busy
+
+    def _has_room(self) -> bool:
+        return self._free() > 0
 
     def _start_threads(self) -> None:
         self._crew.start(self._threads)
@@ -235,8 +269,7 @@ class Worker:
         return Policy() if attempts is None else Policy(attempts=attempts)
 
     def _begin(self) -> int:
-        # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
-        free = min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
+        free = self._free()
         if free <= 0:
             return 0
         self._claimed_at = self._clock()
@@ -247,10 +280,15 @@ class Worker:
             limit=free,
             now=self._claimed_at,
             lease=self._lease,
+            after=self._clear.until(self._claimed_at, self._registry.elsewhere),
         )
         for claim in taken.claims:
             self._crew.add(claim)
         return len(taken.claims) + len(taken.given_back)
+
+    def _free(self) -> int:
+        # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
+        return min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
 
     def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
         """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""

@@ -134,28 +134,12 @@ def test_lines_for_programs_are_json(database_url: str, capsys: pytest.CaptureFi
     assert (line["verdict"], line["level"]) == ("rejected", "warning")
 
 
-def test_a_failed_attempt_names_the_exception_and_not_its_words(
-    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
-) -> None:
-    @router.on("*")
-    def quotes(event: Event) -> None:
-        raise ValueError("PAYLOAD")
-
-    logs.configure()
-    arrive(inbox, clock)
-    with capture_logs() as lines:
-        Worker(engine, router, clock=clock).drain()
-    line = next(line for line in lines if line["event"] == "attempt")
-    assert (line["outcome"], line["error"]) == ("failed", "ValueError")
-    assert "PAYLOAD" not in str(lines)
-
-
 def test_a_dead_job_is_one_line_that_names_the_command_to_run_it_again(
     engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock
 ) -> None:
     @router.on("*", attempts=1)
     def fails(event: Event) -> None:
-        raise ValueError
+        raise ValueError("no such index")
 
     logs.configure()
     arrive(inbox, clock)
@@ -163,25 +147,27 @@ def test_a_dead_job_is_one_line_that_names_the_command_to_run_it_again(
         Worker(engine, router, clock=clock).drain()
     line = next(line for line in lines if line["event"] == "dead job")
     assert (line["log_level"], line["replay"]) == ("error", f"signalbox jobs replay {line['job_id']}")
+    assert line["error"] == "ValueError: no such index"
 
 
 class Odd(Exception):
-    """Says a secret in a line of its own."""
+    """Says more in a line of its own."""
 
     def __init__(self) -> None:
-        super().__init__("first line\nsecret")
+        super().__init__("first line\nall that came")
 
 
 @pytest.mark.parametrize(
-    ("error", "name"),
+    ("error", "line"),
     [
-        (ValueError("secret words"), "ValueError"),
-        (Odd(), "tests.test_logs.Odd"),
-        (Discard("secret"), "see events show"),
+        (ValueError(""), "ValueError"),
+        (ValueError("no such index"), "ValueError: no such index"),
+        (Odd(), "tests.test_logs.Odd: first line"),
+        (Discard("not ours\nfor good"), "not ours"),
     ],
 )
-def test_of_an_error_only_the_name_is_logged(
-    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock, error: Exception, name: str
+def test_of_an_error_the_name_and_the_first_line_are_logged(
+    engine: sa.Engine, inbox: Inbox, router: Router, clock: Clock, error: Exception, line: str
 ) -> None:
     @router.on("*")
     def fails(event: Event) -> None:
@@ -191,4 +177,4 @@ def test_of_an_error_only_the_name_is_logged(
     arrive(inbox, clock)
     with capture_logs() as lines:
         Worker(engine, router, clock=clock).drain()
-    assert next(line["error"] for line in lines if line["event"] == "attempt") == name
+    assert next(one["error"] for one in lines if one["event"] == "attempt") == line

@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from config.settings import resolve_database_url
-from receiver import db, listing, pruning, worker
+from receiver import db, listing, pruning, roster, worker
 from receiver import jobs as accounts
+from receiver.doorbell import doorbell
 from receiver.events import Event
 from receiver.inbox import Inbox
 from receiver.pruning import Pruned
@@ -76,6 +77,23 @@ def test_a_worker_is_woken_by_a_commit_and_does_not_wait_for_its_next_look(
     arrive(inbox, Clock(), number=2)  # rings once more, so that the worker sees that it is to stop
     thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
+
+
+def test_a_bell_is_believed_once_it_has_rung_and_until_its_connection_breaks(engine: sa.Engine) -> None:
+    heard: list[bool] = []
+    ended = sa.text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'LISTEN signalbox'")
+    with doorbell(engine, lambda: heard.append(True)) as bell:
+        assert not bell.is_quiet()
+        until(lambda: _beats(engine) and heard, "it rings")
+        assert bell.is_quiet()
+        assert _count(engine, ended) == 1
+        until(lambda: not bell.is_quiet(), "it is believed no longer")
+        until(lambda: _beats(engine) and bell.is_quiet(), "it listens again")
+
+
+def _beats(engine: sa.Engine) -> bool:
+    roster.beat(engine, Clock()())
+    return True
 
 
 def test_an_event_stays_while_somebody_is_about_to_replay_a_job_of_it(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from receiver import listing, release
+from receiver import listing, metrics, release
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox import Inbox, lowest_id
@@ -54,6 +54,26 @@ def test_what_is_let_in_keeps_its_bytes_its_headers_and_its_time(
     assert base64.b64decode(item["body_base64"]) == came.body
     assert item["headers"] == [list(pair) for pair in came.headers.redacted()]
     assert listing.list_rejected(engine)["items"] == []
+
+
+def test_what_is_let_in_is_not_the_last_that_came(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, reject: Reject
+) -> None:
+    kept = reject()
+    clock.pass_by(days=3)
+    for number in (2, 3, 4, 5):  # within one millisecond, in which ids sort by chance
+        newest = arrive(inbox, clock, number=number)
+    release.release_rejected(engine, inbox, kept, PRIMARY)
+    assert listing.show_event(engine, "last")["id"] == newest
+    assert metrics.now(engine, clock())["newest_event_at"] == listing.iso(clock())
+
+
+def test_what_is_let_into_quarantine_is_not_the_last_there(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
+    kept = inbox.reject(unreadable(clock), Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))
+    clock.pass_by(days=3)
+    newest = inbox.quarantine(unreadable(clock, b'{"another": 1}'), PRIMARY, {"id": ["Missing."]})
+    release.release_rejected(engine, inbox, kept, PRIMARY)
+    assert listing.show_quarantined(engine, "last")["id"] == newest
 
 
 def test_what_is_let_in_has_an_id_of_the_time_that_it_came_at(

@@ -20,7 +20,7 @@ LOOKED_BACK = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The newest event of a webhook."""
+    """The event of a webhook that was received last."""
 
     event_id: str
     name: str
@@ -40,24 +40,26 @@ class Arrivals:
 
 
 def look_back(engine: sa.Engine, *, limit: int = LOOKED_BACK) -> Arrivals:
-    """Give the newest event of each webhook among the last `limit` events.
+    """Give the newest event of each webhook among the `limit` events that were received last.
 
     Which webhook an event is of stands in its identity: no body is read.
     """
     newest = sa.select(
         events.c.seq, events.c.id, events.c.source, events.c.identity, events.c.name, events.c.received_at
     )
-    heard: dict[str, Heard] = {}
+    latest: dict[str, sa.Row[Any]] = {}
     last: sa.Row[Any] | None = None
-    for page in islice(db.walk(engine, newest, [events.c.seq], backwards=True), limit // db.STEP):
+    is_all = False
+    for page in islice(db.walk(engine, newest, [events.c.id], backwards=True), limit // db.STEP):
         for row in page:
             webhook_id = webhook_of(row.identity) if row.source == box.NAME else None
             if webhook_id is not None:
-                heard.setdefault(webhook_id, Heard(row.id, row.name, row.received_at))
+                # Ids sort by the millisecond, and within it by chance.
+                latest[webhook_id] = max(latest.get(webhook_id, row), row, key=lambda one: (one.received_at, one.seq))
         last = page[-1] if page else last
-        if len(page) < db.STEP:
-            return Arrivals(heard, last.received_at if last else None, is_all=True)
-    return Arrivals(heard, last.received_at if last else None, is_all=False)
+        is_all = len(page) < db.STEP
+    heard = {webhook_id: Heard(row.id, row.name, row.received_at) for webhook_id, row in latest.items()}
+    return Arrivals(heard, last.received_at if last else None, is_all=is_all)
 
 
 def webhook_of(identity: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from flask import Flask
 
-from receiver import db, listing, roster, words
+from receiver import db, listing, roster, search, words
 from receiver.addresses import address
 from receiver.cli import screen
 from receiver.cli.installation import load_handlers
@@ -21,6 +21,7 @@ from receiver.metrics import gauges
 from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.registry import UNSEEN
 from receiver.search import Filters
+from receiver.tables import events
 from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from receiver.web.hooks import Gate
 
@@ -207,8 +208,9 @@ def clock(app: Flask) -> Iterator[Finding]:
     """Compare the clock with the database's, and with what was written before."""
     engine = _engine(app)
     off = _off_from_database(engine)
-    newest = listing.list_events(engine, limit=1)["items"]
-    ahead = words.parse(newest[0]["received_at"]) - datetime.now(UTC) if newest else timedelta()
+    with db.reading(engine) as connection:
+        newest = search.newest(connection, events)
+    ahead = newest.received_at - datetime.now(UTC) if newest else timedelta()
     if abs(off) > SKEWED:
         said = f"{words.span(off)} {'ahead of' if off > timedelta() else 'behind'} the database's"
         yield Finding("clock", "fail" if abs(off) > LATE else "warn", said, "Set the clocks right (NTP).")

@@ -98,7 +98,8 @@ def _deliveries(item: Item) -> Iterator[RenderableType]:
     rows = [("1st", words.full(first), item["verified_by"], Text())]
     for number, repeat in enumerate(item["repeats"], 2):
         at = words.parse(repeat["received_at"])
-        when = Text(f"{words.span(at - first)} {'after' if at >= first else 'before'} the first", style="dim")
+        side = "before" if at < first else "after"  # one that was let in may be older
+        when = Text(f"{words.span(at - first)} {side} the first", style="dim")
         differs = Text(", with another body", style="yellow") if repeat["body_differs"] else Text()
         rows.append((words.ordinal(number), words.full(at), repeat["verified_by"], when + differs))
     yield screen.heading("Deliveries")

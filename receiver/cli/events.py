@@ -53,7 +53,7 @@ def list_events(limit: int, cursor: str | None, as_json: bool, **filters: Any) -
 def show_event(id: str, full: bool, as_json: bool) -> None:
     """Show an event: its payload, its deliveries, and every attempt of every handler.
 
-    ID may be a part of six characters or more that the id begins or ends with; `last` is the newest event.
+    ID may be a part of six characters or more that the id begins or ends with; `last` is the one received last.
     """
     engine, now = open_tables(), datetime.now(UTC)
     item = listing.show_event(engine, id)

@@ -10,6 +10,7 @@ from rich.text import Text
 from receiver import words
 from receiver.cli import screen
 from receiver.listing import Item
+from receiver.reasons import line_of, reason_of
 
 STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red"}
 OUTCOMES = {"done": "green", "retry": "yellow", "lost": "yellow", "discarded": "magenta", "failed": "red"}
@@ -31,7 +32,7 @@ def grid(items: Sequence[Item], now: datetime) -> Table:
 
 
 def _news(item: Item, now: datetime) -> str:
-    error = last_line(item["last_attempt"] and item["last_attempt"]["error"])
+    error = line_of(item["last_attempt"] and item["last_attempt"]["error"])
     if item["state"] == "waiting" and item["next_attempt_at"] is None:
         return _waits(item)
     if item["state"] == "waiting":
@@ -67,13 +68,15 @@ def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
         yield _attempt(number, attempt)
         if full and attempt["error"] and "\n" in attempt["error"]:
             yield screen.block(attempt["error"], "dim", indent=6)
+        elif below := reason_of(attempt["error"]).below:
+            yield screen.block("\n".join(below), "dim", indent=6)
     if after := "; ".join(filter(None, [_why(job), _next(job, now)])):
         yield screen.styled(f"     {after}", style)
 
 
 def _attempt(number: int, attempt: Item) -> Text:
     started, finished = words.parse(attempt["started_at"]), words.parse(attempt["finished_at"])
-    error = last_line(attempt["error"])
+    error = line_of(attempt["error"])
     return Text.assemble(
         (f"  {number:>2} ", "dim"),
         words.full(started),
@@ -85,9 +88,9 @@ def _attempt(number: int, attempt: Item) -> Text:
 
 def _why(job: Item) -> str:
     """Say why a job is dead, unless its last attempt just did."""
-    last = last_line(job["attempts"][-1]["error"]) if job["attempts"] else ""
-    reason = str(job["reason"] or "")
-    return reason if last_line(reason) != last else ""
+    last = line_of(job["attempts"][-1]["error"]) if job["attempts"] else ""
+    reason = line_of(job["reason"])
+    return reason if reason != last else ""
 
 
 def _next(job: Item, now: datetime) -> str:
@@ -102,9 +105,3 @@ def _next(job: Item, now: datetime) -> str:
     if due > now:
         return f"next attempt in {words.span(due - now)}, at {words.full(due)}"
     return "due now" if now - due < LATE else f"due {words.ago(due, now)}: is a worker running?"
-
-
-def last_line(error: str | None) -> str:
-    """Give the line of a stored error that says what it was: of a traceback, the exception."""
-    lines = (error or "").strip().splitlines()
-    return lines[-1].strip() if lines else ""

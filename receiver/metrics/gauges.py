@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import sqlalchemy as sa
 
-from receiver import db
+from receiver import db, search
 from receiver.tables import events, is_dead, is_held, is_unrouted, jobs, quarantined, rejected
 
 CAP = 10_000
@@ -41,9 +41,7 @@ def now(engine: sa.Engine, at: datetime) -> Gauges:
     with db.reading(engine) as connection:
         counts = {name: _count(connection, what) for name, what in _COUNTED.items()}
         waits = _waits(connection, at)
-        newest = connection.execute(
-            sa.select(events.c.received_at).order_by(events.c.seq.desc()).limit(1)
-        ).scalar_one_or_none()
+        newest = search.newest(connection, events)
     return {
         "at": iso(at),
         "unrouted_events": min(counts["unrouted_events"], CAP),
@@ -56,7 +54,7 @@ def now(engine: sa.Engine, at: datetime) -> Gauges:
         "capped": [name for name, count in counts.items() if count >= CAP],
         "oldest_job_seconds": waits["job"],
         "oldest_event_seconds": waits["event"],
-        "newest_event_at": iso(newest) if newest else None,
+        "newest_event_at": iso(newest.received_at) if newest else None,
     }
 
 

@@ -28,6 +28,16 @@ def test_the_newest_event_of_each_webhook_is_found(engine: sa.Engine, inbox: Inb
     assert (found.is_all, found.back_to) == (True, clock())
 
 
+def test_what_was_received_long_ago_and_written_now_is_not_the_last_of_its_webhook(
+    engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    newest = arrive_from(inbox, "1", "FILE.RENAMED", at=clock())
+    arrive_from(inbox, "1", "FILE.UPLOADED", at=clock() - timedelta(days=3))
+    found = look_back(engine)
+    assert found.by_webhook["1"].event_id == newest
+    assert found.back_to == clock() - timedelta(days=3)
+
+
 def test_it_looks_back_so_far_and_says_so(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     first = clock()
     for _ in range(1002):

@@ -177,6 +177,14 @@ def test_an_event_from_the_future_means_that_a_clock_is_wrong(app: Flask, inbox:
     assert (state, said.startswith("the newest event is ")) == ("fail", True)
 
 
+@pytest.mark.both_databases
+def test_what_was_let_in_hides_no_event_from_the_future(app: Flask, inbox: Inbox) -> None:
+    for hours in (3, -72):
+        came = delivery("box", "FILE.UPLOADED", at=now() + timedelta(hours=hours), number=hours)
+        inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
+    assert [state for state, _ in states(checks.clock(app))] == ["fail"]
+
+
 def test_a_clock_that_is_not_the_databases_is_said(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_off_from_database", lambda engine: timedelta(seconds=-5))
     assert states(checks.clock(app)) == [("warn", "5 s behind the database's")]

@@ -18,6 +18,7 @@ from receiver.routing import Router
 from receiver.sources import SOURCES
 from receiver.worker import Worker
 from tests.cli.conftest import Keep, Signalbox
+from tests.installation import delivery
 
 NASTY = "\x1b[31m\u202e[bold]x[/]\ud800"
 
@@ -119,6 +120,13 @@ def test_a_repeated_delivery_is_shown_on_the_time_line(signalbox: Signalbox, kee
     assert [line.split()[0] for line in shown.splitlines() if "UTC  primary" in line] == ["1st", "2nd"]
 
 
+def test_a_delivery_that_is_older_than_the_first_is_said_to_be(signalbox: Signalbox, inbox: Inbox) -> None:
+    for hours in (0, 3):  # the second one was let in
+        came = delivery("box", "FILE.UPLOADED", at=datetime.now(UTC) - timedelta(hours=hours))
+        inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
+    assert "before the first" in signalbox("events", "show", "last").stdout
+
+
 def test_nothing_that_came_reaches_the_terminal_raw(
     signalbox: Signalbox, inbox: Inbox, engine: sa.Engine, router: Router, stumble: Callable[[Event], None]
 ) -> None:
@@ -144,10 +152,10 @@ def test_an_event_that_nobody_routed_for_long_makes_one_look_for_the_worker(
         headers=Headers(),
         received_at=datetime.now(UTC) - timedelta(minutes=1),
     )
-    inbox.accept(came, SOURCES["box"].parse(came), Verified("primary"))
-    assert "is a worker running?" in signalbox("events", "show", "last").stdout
+    event_id = inbox.accept(came, SOURCES["box"].parse(came), Verified("primary")).event_id
+    assert "is a worker running?" in signalbox("events", "show", event_id).stdout
     roster.beat(engine, datetime.now(UTC))
-    assert "Not routed yet." in signalbox("events", "show", "last").stdout
+    assert "Not routed yet." in signalbox("events", "show", event_id).stdout
 
 
 def test_a_replayed_event_is_routed_again(

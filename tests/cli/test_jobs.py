@@ -56,6 +56,27 @@ def test_a_job_is_shown_with_its_attempts_and_event(signalbox: Signalbox, engine
     assert listing.show_job(engine, 1)["event"] in shown
 
 
+def test_the_reason_of_a_failure_is_the_first_line_of_the_message(
+    signalbox: Signalbox, keep: Keep, engine: sa.Engine, router: Router
+) -> None:
+    @router.on("filestack:*")
+    def asks(event: Event) -> None:
+        try:
+            raise KeyError("id")
+        except KeyError as error:
+            raise ValueError("429 Too Many Requests\nSee https://acme.example/429") from error
+
+    event_id = keep("filestack:fp.upload")
+    Worker(engine, router).drain()
+    for shown in (signalbox("jobs", "show", "3").stdout, signalbox("events", "show", event_id).stdout):
+        lines = [line.strip() for line in shown.splitlines()]
+        at = next(number for number, line in enumerate(lines) if line.endswith("ValueError: 429 Too Many Requests"))
+        assert lines[at + 1 : at + 3] == ["See https://acme.example/429", "caused by KeyError: 'id'"]
+    listed = signalbox("jobs", "list").stdout
+    assert "ValueError: 429" in listed
+    assert "acme.example" not in listed
+
+
 def test_a_job_that_runs_says_for_how_long(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
     began = datetime.now(UTC) - timedelta(minutes=8)
     jobs.route(engine, [Routing(keep(number=2), ["handlers.slow.search"])], began)

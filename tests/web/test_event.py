@@ -178,6 +178,15 @@ def test_retries_stand_on_the_timeline(client: FlaskClient, inbox: Inbox, clock:
     assert "with another body" in page
 
 
+def test_a_delivery_that_is_let_in_may_have_come_before_the_first(
+    client: FlaskClient, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    clock.pass_by(minutes=-5)
+    arrive(inbox, clock)
+    assert "2nd attempt</strong>, 5 min before the first" in client.get(f"/events/{event_id}?tab=deliveries").text
+
+
 def test_drift_is_told(client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     event_id = arrive(inbox, clock)
     jobs.route(engine, [Routing(event_id, [], [{"path": "source.hue", "problem": "Unknown field."}])], clock())
@@ -195,7 +204,7 @@ def test_an_event_that_no_handler_wants_says_so(
     assert "No handler wanted it" in client.get(f"/events/{event_id}").text
 
 
-def test_a_job_shows_each_attempt_with_the_last_line_of_its_traceback(
+def test_a_job_shows_each_attempt_with_the_reason_above_its_traceback(
     client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
 ) -> None:
     event_id = arrive(inbox, clock)
@@ -207,6 +216,35 @@ def test_a_job_shows_each_attempt_with_the_last_line_of_its_traceback(
     assert "Traceback (most recent call last)" in page
     assert "out of attempts" in page
     assert "ValueError" in client.get(f"/events/{event_id}", headers=PART).text
+
+
+LINKED = """Traceback (most recent call last):
+  File "handlers/a.py", line 3, in index
+KeyError: 'id'
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "handlers/a.py", line 5, in index
+httpx.HTTPStatusError: Client error '429 Too Many Requests'
+For more information check: https://developer.mozilla.org/429
+"""
+
+
+def test_the_reason_is_no_link_but_what_went_wrong_with_notes_and_causes_below(
+    client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock
+) -> None:
+    event_id = arrive(inbox, clock)
+    give_jobs(engine, clock, event_id, "handlers.a.index")
+    fail(engine, clock, LINKED)
+    reason = "httpx.HTTPStatusError: Client error &#39;429 Too Many Requests&#39;"
+    page = client.get(f"/events/{event_id}?tab=jobs", headers=PART).text
+    assert re.search(rf"<summary[^>]*>{reason}</summary>", page)
+    assert re.findall(r'<p class="soft wire">([^<]*)</p>', page) == [
+        "For more information check: https://developer.mozilla.org/429",
+        "caused by KeyError: &#39;id&#39;",
+    ]
+    assert f'<p class="error wire">{reason}</p>' in client.get(f"/events/{event_id}", headers=PART).text
 
 
 def looked_at(page: str) -> str:

@@ -26,7 +26,7 @@ from tests.web.asked import answer, asks, confirm
 
 HERE = f"{__name__}.index_file"
 OTHER = f"{__name__}.log_event"
-ERROR = 'Traceback (most recent call last):\n  File "x"\nValueError: <b>no</b> \u202eindex'
+ERROR = 'Traceback (most recent call last):\n  File "x"\nValueError: <b>no</b> \u202eindex\nSee https://acme.example\n'
 Die = Callable[..., str]
 
 
@@ -132,7 +132,16 @@ def test_the_list_has_the_buttons_too_and_comes_back(client: FlaskClient, engine
 
 
 @pytest.mark.usefixtures("signed_in")
-def test_dead_letters_are_listed_with_their_last_line_and_event(client: FlaskClient, die: Die) -> None:
+def test_a_dead_letter_and_a_failure_are_told_by_the_first_line_of_the_message(client: FlaskClient, die: Die) -> None:
+    die()
+    page = client.get(f"/handlers/{HERE}").text
+    told = 'ValueError: &lt;b&gt;no&lt;/b&gt; <span class="unseen">U+202E</span>index'
+    assert page.count(f'<span class="wire word dead">{told}</span>') == 1
+    assert page.count(f'<summary class="wire">{told}</summary>') == 1
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_dead_letters_are_listed_with_their_reason_and_event(client: FlaskClient, die: Die) -> None:
     event_id = die()
     page = client.get(f"/handlers/{HERE}").text
     assert f"/events/{event_id}" in page

@@ -17,6 +17,7 @@ from receiver import dead_letters, jobs, listing, metrics, roster, words
 from receiver.dead_letters import Count, Newest, Picked, Which
 from receiver.errors import PatternError
 from receiver.metrics import HandlerStats
+from receiver.reasons import line_of
 from receiver.web.pages import engine, filtering, moment, now
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
@@ -115,7 +116,7 @@ def one(name: str) -> str:
         count=Count(0, is_whole=True) if problems else dead_letters.count(engine(), which),
         letters=[_letter(job) for job in listing.pick_jobs(engine(), found.ids)],
         older=_address(name, given, before=found.next) if found.next else None,
-        failures=[_with_last_line(failure) for failure in roster.list_failures(engine(), name)],
+        failures=[one | {"line": line_of(one["error"])} for one in roster.list_failures(engine(), name)],
         told=_told(),
     )
 
@@ -225,15 +226,7 @@ def _address(name: str, given: Mapping[str, str], **more: object) -> str:
 
 def _letter(job: listing.Item) -> listing.Item:
     last = job["last_attempt"] or {}
-    return job | {"died_at": last.get("finished_at"), "last_line": _last_line(last.get("error"))}
-
-
-def _with_last_line(failure: listing.Item) -> listing.Item:
-    return failure | {"last_line": _last_line(failure["error"])}
-
-
-def _last_line(error: str | None) -> str:
-    return (error or "").rstrip().rpartition("\n")[2].strip()
+    return job | {"died_at": last.get("finished_at"), "line": line_of(last.get("error"))}
 
 
 def _back(name: str, **done: int) -> Response:

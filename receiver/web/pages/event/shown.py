@@ -11,6 +11,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from receiver import listing, roster, words
 from receiver.about import about
 from receiver.listing import Item
+from receiver.reasons import line_of, reason_of
 from receiver.web import copy_as
 from receiver.web.pages import engine, now
 from receiver.web.pages.event import pane
@@ -97,27 +98,22 @@ def _in_words(job: Item) -> Item:
     """Say how a job stands: what its last attempt came to, and each attempt with how long it took."""
     attempts = [_attempt_in_words(number, one) for number, one in enumerate(job["attempts"], 1)]
     last = attempts[-1] if attempts else None
-    error = last["last_line"] if last else ""
-    reason = _last_line(job["reason"])
+    error = last["line"] if last else ""
+    reason = line_of(job["reason"])
     return {"attempts": attempts, "last": last, "error": error, "why": reason if reason != error else ""}
 
 
 def _attempt_in_words(number: int, attempt: Item) -> Item:
     began, ended = words.parse(attempt["started_at"]), words.parse(attempt["finished_at"])
-    is_traceback = "\n" in (attempt["error"] or "").strip()
+    reason, is_traceback = reason_of(attempt["error"]), "\n" in (attempt["error"] or "").strip()
     return {
         **attempt,
         "number": number,
         "took": words.took(began, ended),
-        "last_line": _last_line(attempt["error"]),
+        "line": reason.line,
+        "below": reason.below,
         "traceback": attempt["error"] if is_traceback else "",
     }
-
-
-def _last_line(text: str | None) -> str:
-    """Give the line of an error that says what it was: of a traceback, the exception."""
-    lines = (text or "").strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _deliveries(item: Item) -> Sequence[Item]:

@@ -190,6 +190,8 @@ class Client:
     def _give_up(self, error: BoxSDKError) -> NoReturn:
         if isinstance(error.error, Unreached):
             raise self._out_of_reach(error.error.error) from None
+        if isinstance(error.error, requests.RequestException):  # before anything was sent: the URL is none
+            raise self._out_of_reach(OutboundError(Trouble.NO_URL, str(error.error))) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
                 "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "

@@ -32,7 +32,7 @@ ON_A_PAGE = 500
 # Far more than an account can have: what comes after them never ends.
 MOST_PAGES = 1000
 MOST_LISTED = 10 * MOST_REGISTRATIONS
-WITHIN = timedelta(minutes=15)
+WITHIN = timedelta(minutes=30)
 _LONGEST_ID, _LONGEST_TEXT = 100, 4000
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
 

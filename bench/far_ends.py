@@ -65,7 +65,7 @@ def command(far_end: FarEnd, name: str, root: Path, *, is_old: bool) -> Row:
             process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "wsgi.py", *words], cwd=root, env=service.environ, stdout=out, stderr=out
             )
-        killer = threading.Timer(LONGEST if is_old else 3 * WITHIN, process.terminate)
+        killer = threading.Timer(LONGEST if is_old else 5 * WITHIN, process.terminate)
         killer.start()
         _, status, usage = os.wait4(process.pid, 0)
         killer.cancel()

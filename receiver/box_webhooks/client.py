@@ -32,7 +32,7 @@ ON_A_PAGE = 500
 # Far more than an account can have: what comes after them never ends.
 MOST_PAGES = 1000
 MOST_LISTED = 10 * MOST_REGISTRATIONS
-WITHIN = timedelta(minutes=15)
+WITHIN = timedelta(minutes=30)
 _LONGEST_ID, _LONGEST_TEXT = 100, 4000
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
 
@@ -190,6 +190,8 @@ class Client:
     def _give_up(self, error: BoxSDKError) -> NoReturn:
         if isinstance(error.error, Unreached):
             raise self._out_of_reach(error.error.error) from None
+        if isinstance(error.error, requests.RequestException):  # before anything was sent: the URL is none
+            raise self._out_of_reach(OutboundError(Trouble.NO_URL, str(error.error))) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
                 "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 WITHIN = "signalbox.box.within"  # in the context's meta: how long all calls may take
-WITHIN_SECONDS = 900
+WITHIN_SECONDS = 1800
 _ADVICE = "signalbox box --within SECONDS gives it longer."
 _PAUSE = timedelta(seconds=1)
 _SHORT = timedelta(seconds=3)

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -90,7 +90,11 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
 
 def first_deliveries(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Wait until each of these events was sent once, and give those deliveries, oldest first."""
-    ids = [event["id"] for event in events]
+    with screen.waiting("what the receiver says", most=PATIENCE):
+        return _first_deliveries([event["id"] for event in events])
+
+
+def _first_deliveries(ids: Sequence[int]) -> list[dict[str, Any]]:
     deadline = time.monotonic() + PATIENCE.total_seconds()
     seen: dict[int, dict[str, Any]] = {}
     while len(seen) < len(ids) and time.monotonic() < deadline:

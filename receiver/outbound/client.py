@@ -211,7 +211,7 @@ def _trusted(authorities: str | None) -> ssl.SSLContext:
 
 
 def _trouble(error: Exception, target: httpx.URL, within: timedelta) -> OutboundError:
-    host, why = target.host, plain(error, most=120) or type(error).__name__
+    host, why = target.host, plain(error, most=120).rstrip(".") or type(error).__name__
     match error:
         case httpcore.TimeoutException():
             return OutboundError(Trouble.LATE, f"{host} did not answer within {_seconds(within)}.")

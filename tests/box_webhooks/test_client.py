@@ -103,6 +103,12 @@ def test_where_nothing_answers_the_setting_is_named(box: StandIn) -> None:
         assert "BOX_API_URL" in str(error_of(lambda: list(client.list())))
 
 
+def test_an_address_that_is_none_is_not_taken_for_a_token_that_is_none(box: StandIn) -> None:
+    with box.client(api_url="http://", kind=Kind.DEVELOPER_TOKEN) as client:
+        message = str(error_of(lambda: list(client.list())))
+    assert message.startswith("Box cannot be spoken to at http://: ")
+
+
 def test_a_taken_target_names_the_webhook_that_has_it(box: StandIn, client: Client) -> None:
     id_ = box.make(folder(1200))
     error = error_of(lambda: client.create(folder(1200), UPLOADED))

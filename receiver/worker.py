@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import db, jobs, signals, tracebacks
+from receiver import db, jobs, redaction, signals, tracebacks
 from receiver.crew import Crew
 from receiver.errors import StoreError, WorkerError
+from receiver.events import Headers
 from receiver.jobs import Claim, Finish, Routing
 from receiver.registry import Registry
 from receiver.retry import Dead, Policy, decide
@@ -141,7 +142,8 @@ class Worker:
 
     def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
         why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
-        said = f"the thread that ran this was ended from outside\n{why}"
+        headers = Headers.from_bytes(claim.event.headers)
+        said = redaction.hide(headers.pairs, f"the thread that ran this was ended from outside\n{why}")
         return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
 
     def _collect(self, patience: timedelta) -> None:

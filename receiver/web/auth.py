@@ -118,6 +118,15 @@ def _is_logged_in() -> bool:
     )
 
 
+def permit() -> Callable[[], bool]:
+    """Return what says, later and outside of this request, whether who sent it may still see what it shows."""
+    wanted: str | None = current_app.extensions["signalbox.login"]
+    engine, shown = _engine(), str(session.get("login", ""))
+    if wanted is None or "login" not in session:
+        return lambda: True
+    return lambda: logins.is_open(engine, shown, opened_by=wanted, now=datetime.now(UTC))
+
+
 def _end_logins_of_other_passwords(wanted: str) -> None:
     """End them when this process first meets a login: they stay ended when the password is changed back."""
     doors = _doors()

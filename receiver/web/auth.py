@@ -84,6 +84,7 @@ def guard() -> AnyResponse | None:
     if _has_token():
         return None
     if request.method not in SAFE_METHODS and is_cross_origin():
+        _is_wrong_token()  # counted here too: a guess would otherwise be told from the right token at any speed
         abort(403, "This request came from a page of another site, and nothing was done.")
     if _is_logged_in() or _is_open_here():
         return None

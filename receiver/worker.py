@@ -12,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_now
 
-from receiver import jobs, signals, tracebacks
+from receiver import jobs, redaction, signals, tracebacks
 from receiver.crew import Crew
 from receiver.doorbell import Doorbell, doorbell
 from receiver.errors import StoreError, WorkerError
+from receiver.events import Headers
 from receiver.jobs import Claim, Finish, Routing
 from receiver.registry import Registry
 from receiver.rest import Clear, Rest
@@ -175,7 +176,8 @@ class Worker:
 
     def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
         why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
-        said = f"the thread that ran this was ended from outside\n{why}"
+        headers = Headers.from_bytes(claim.event.headers)
+        said = redaction.hide(headers.pairs, f"the thread that ran this was ended from outside\n{why}")
         return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
 
     def _collect(self, patience: timedelta) -> None:

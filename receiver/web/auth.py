@@ -84,6 +84,7 @@ def guard() -> AnyResponse | None:
     if _has_token():
         return None
     if request.method not in SAFE_METHODS and is_cross_origin():
+        _is_wrong_token()  # counted here too: a guess would otherwise be told from the right token at any speed
         abort(403, "This request came from a page of another site, and nothing was done.")
     if _is_logged_in() or _is_open_here():
         return None
@@ -116,6 +117,15 @@ def _is_logged_in() -> bool:
     return _same(str(session["admin"]), wanted) and logins.is_open(
         _engine(), str(session.get("login", "")), opened_by=wanted, now=datetime.now(UTC)
     )
+
+
+def permit() -> Callable[[], bool]:
+    """Return what says, later and outside of this request, whether who sent it may still see what it shows."""
+    wanted: str | None = current_app.extensions["signalbox.login"]
+    engine, shown = _engine(), str(session.get("login", ""))
+    if wanted is None or "login" not in session:
+        return lambda: True
+    return lambda: logins.is_open(engine, shown, opened_by=wanted, now=datetime.now(UTC))
 
 
 def _end_logins_of_other_passwords(wanted: str) -> None:

@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 from flask import Flask, Response, abort, current_app, request
 
 from receiver.errors import NotFoundError, StoreError
+from receiver.web.auth import permit
 
 TICK_SECONDS = 0.3
 HEARTBEAT_SECONDS = 15.0
@@ -82,7 +83,7 @@ def follow(key: Hashable, begin: Callable[[], Watch], after: int) -> Response:
     hub = _hub()
     if hub.count() >= MOST_STREAMS:
         abort(503, f"{MOST_STREAMS} pages watch already. This one stays as it is until it is loaded again.")
-    response = Response(hub.listen(key, begin, after), mimetype="text/event-stream")
+    response = Response(hub.listen(key, begin, after, permit()), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep what is small until more comes
     return response
 
@@ -171,14 +172,21 @@ class Hub:
         with self._changing:
             return sum(len(channel.listeners) for channel in self._channels.values())
 
-    def listen(self, key: Hashable, begin: Callable[[], Watch], after: int) -> Iterator[str]:
-        """Give the lines of one stream; whoever closes it, or lets it go, is listened for no more."""
+    def listen(
+        self, key: Hashable, begin: Callable[[], Watch], after: int, may_watch: Callable[[], bool]
+    ) -> Iterator[str]:
+        """Give the lines of one stream until somebody closes it, lets it go, or may not watch any more."""
         # Joined at the first line and not before: a generator that never began is never told that it ended.
         listener = Listener(after)
         self._join(key, begin, listener)
         try:
             yield f"retry: {RETRY_MILLISECONDS}\n\n"
+            looked_at = time.monotonic()
             while (text := self._next(listener)) is not None:
+                if time.monotonic() - looked_at >= HEARTBEAT_SECONDS:
+                    looked_at = time.monotonic()
+                    if not _may(may_watch):
+                        return
                 yield text
         finally:
             self._leave(key, listener)
@@ -248,6 +256,13 @@ class Hub:
                     for listener in channel.listeners:
                         listener.end()
                 self._channels.clear()
+
+
+def _may(watch: Callable[[], bool]) -> bool:
+    try:
+        return watch()
+    except StoreError:  # nobody is told anything meanwhile
+        return True
 
 
 def _written(messages: Iterable[Message]) -> str:

@@ -270,6 +270,20 @@ def test_wrong_tokens_are_slowed_down_like_wrong_passwords(outside: FlaskClient)
     assert log_in(outside).status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [("POST", "/api/jobs/replay", {"Sec-Fetch-Site": "cross-site"}), ("GET", "/", {}), ("GET", "/api/docs", {})],
+)
+def test_no_way_in_tells_a_wrong_token_from_the_right_one_any_faster(
+    outside: FlaskClient, method: str, path: str, more: dict[str, str]
+) -> None:
+    for token in ["wrong"] * Throttle.PER_ADDRESS:
+        assert outside.open(path, method=method, headers={"Authorization": f"Bearer {token}", **more}).status_code < 429
+    for token in ("wrong", TOKEN):
+        answer = outside.open(path, method=method, headers={"Authorization": f"Bearer {token}", **more})
+        assert answer.status_code == 429
+
+
 def test_a_program_that_had_the_token_right_goes_on_while_others_guess(outside: FlaskClient) -> None:
     assert asks(outside, TOKEN) == 200
     for number in range(Throttle.IN_ALL + 5):

@@ -357,3 +357,17 @@ def test_the_database_may_go_away_for_a_while(app: Flask, watch: Watch, keep: Ke
 
 def _looks_fail(app: Flask) -> bool:
     return bool(app.extensions["signalbox.live"].failures)
+
+
+def test_a_page_that_watches_is_told_nothing_more_after_its_logout(
+    client_with: Callable[..., FlaskClient], inbox: Inbox, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.02)
+    client = client_with(ADMIN_PASSWORD="a-password-of-the-tests")
+    client.post("/login", data={"password": "a-password-of-the-tests"})
+    page, other = Page(client), Page(client)
+    keep()
+    assert page.next("came")
+    client.post("/logout")
+    until(lambda: next(page._chunks, None) is None, "the end of its stream")
+    other.close()

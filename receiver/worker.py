@@ -28,7 +28,7 @@ from receiver.watchdog import Watchdog
 
 ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
-POLL = timedelta(milliseconds=25)
+POLL = timedelta(milliseconds=20)
 GATHER = timedelta(milliseconds=3)
 TEND = timedelta(milliseconds=250)  # how often is looked after threads and leases here while nothing else happens
 PAUSE_IN_TROUBLE = timedelta(seconds=1)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from receiver import own_files
 from receiver.errors import SignalboxError
 
 REMEMBERED = 2000
@@ -49,7 +50,7 @@ class Cursor:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file whole, by way of one beside it that nobody else has, and that is no link of anybody's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_files.make_folder(path.parent)
     beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -70,7 +71,7 @@ def held(path: Path) -> Iterator[None]:
     """
     beside = path.with_name(f"{path.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_files.make_folder(path.parent)
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SignalboxError(f"{beside} cannot be opened: {error.strerror}. --cursor names another place.") from error

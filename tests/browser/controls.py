@@ -12,8 +12,7 @@ class Control:
     """A button that asks. `form` names it in the templates, `where` is a place that test_questions.py prepares.
 
     `first` are fields to fill in, by their labels, and then buttons and links to click, before `button` asks `asks`
-    (regular expressions both). `is_page`: the question is a page of its own with JavaScript too. `facts` is an address
-    of the API that says the same after Cancel as before.
+    (regular expressions both). `is_page`: the question is a page of its own with JavaScript too.
     """
 
     form: str
@@ -22,7 +21,6 @@ class Control:
     asks: str
     first: Mapping[str, str | None] | None = None
     is_page: bool = False
-    facts: str = ""
 
 
 EVENT = "{{ address(path ~ '/replay') }}"
@@ -48,7 +46,7 @@ CONTROLS = [
     Control(
         "_capture.html {{ its }}/forward",
         "capture",
-        "^/hooks/box$",
+        "hooks.box$",
         r"Send POST /lamps again, to /hooks/box\?",
     ),
     Control(
@@ -58,25 +56,25 @@ CONTROLS = [
         r"Send POST /lamps again, to http://127\.0\.0\.1:9/\?",
         first={"to a URL": "http://127.0.0.1:9/"},
     ),
-    Control(f"_event.html {EVENT}", "failing", "^Replay to", r"Replay box:TASK_ASSIGNMENT\.CREATED to 2 handlers\?"),
+    Control(f"_event.html {EVENT}", "paused", "^Replay to", r"Replay box:SIGN_REQUEST\.COMPLETED to 2 handlers\?"),
     Control(
         f"_event.html {EVENT}",
-        "failing",
+        "paused",
         "^Replay to this one$",
-        r"Replay box:TASK_ASSIGNMENT\.CREATED to office\.archive\.keep_signed\?",
-        first={"Give it to another handler": None, "Another handler": "office.archive.keep_signed"},
+        r"Replay box:SIGN_REQUEST\.COMPLETED to office\.crm\.sync_access\?",
+        first={"Give it to another handler": None, "Another handler": "office.crm.sync_access"},
     ),
     Control(
         "_jobs.html {{ address('/jobs/' ~ job.id ~ '/replay') }}",
-        "failing",
-        "^Replay to office.crm",
-        r"Replay box:TASK_ASSIGNMENT\.CREATED to office\.crm\.sync_access\?",
+        "paused",
+        "^Replay to office.archive",
+        r"Replay box:SIGN_REQUEST\.COMPLETED to office\.archive\.keep_signed\?",
     ),
     Control(
         "_jobs.html {{ address('/jobs/' ~ job.id ~ '/discard') }}",
-        "failing jobs",
+        "paused jobs",
         "^Discard$",
-        r"Discard the job of office\.crm\.sync_access for box:TASK_ASSIGNMENT\.CREATED\?",
+        r"Discard the job of office\.archive\.keep_signed for box:SIGN_REQUEST\.COMPLETED\?",
     ),
     Control(
         f"_rejected.html {RELEASE}",

@@ -10,6 +10,10 @@ from receiver.redaction import is_secret
 # curl says these by itself; compressed answers it would print as they are.
 _LEFT_OUT = SERVERS_OWN | {"host", "expect", "accept-encoding"}
 
+# Linux takes 128 KiB as one argument of a program, its end included (MAX_ARG_STRLEN, execve(2)); what the shell does by
+# itself, as printf, has no limit.
+_LONGEST_ARGUMENT = 128 * 1024 - 1
+
 
 def write(came: Request, base: str) -> str:
     """Give a command for bash that needs curl, and openssl where the body is no text.
@@ -23,8 +27,10 @@ def write(came: Request, base: str) -> str:
     text = _text(came.body)
     if not came.body:
         return _joined(parts)
-    if text is not None:
+    if text is not None and len(came.body) <= _LONGEST_ARGUMENT:
         return _joined([*parts, f"--data-raw {shlex.quote(text)}"])
+    if text is not None:
+        return f"printf %s {shlex.quote(text)} | {_joined([*parts, '--data-binary @-'])}"
     encoded = base64.encodebytes(came.body).decode("ascii")
     return f"openssl base64 -d <<'BODY' | {_joined([*parts, '--data-binary @-'])}{encoded}BODY\n"
 

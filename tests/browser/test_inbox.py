@@ -177,6 +177,8 @@ def test_r_replays_and_the_attempts_are_there_without_a_reload(visitor: Visitor,
     expect(attempts).to_have_count(2)
     page.evaluate("window.isTheSamePage = true")
     page.keyboard.press("r")
+    expect(page.get_by_role("dialog").get_by_role("heading")).to_have_text("Replay box:FOLDER.CREATED to 2 handlers?")
+    page.keyboard.press("Enter")
     expect(page.get_by_role("status").filter(has_text="2 jobs")).to_be_visible()
     expect(attempts).to_have_count(4)
     assert page.evaluate("window.isTheSamePage")

@@ -36,7 +36,8 @@ def test_it_is_verified_again_let_in_and_handled(
     page.get_by_role("button", name="Verify again").click()
     expect(page.get_by_text("It verifies now, by the primary key of Box.")).to_be_visible()
     page.get_by_role("button", name="Let it in as an event").click()
-    expect(page.get_by_role("heading", name="box:FILE.LOCKED")).to_be_visible()
+    page.get_by_role("button", name="Let it in", exact=True).click()
+    expect(page.get_by_role("heading", name="box:FILE.LOCKED", exact=True)).to_be_visible()
     event = f"{service.url}/api/events/{page.url.rpartition('/')[2]}"
     until(
         lambda: "done" in httpx.get(event, trust_env=False, timeout=PATIENCE_SECONDS).json()["job_counts"],

@@ -42,6 +42,8 @@ def test_the_tabs_of_an_event_are_links_and_replay_is_a_button(visitor: Visitor,
     page.get_by_role("link", name="Raw").click()
     expect(page.get_by_role("region", name="The body")).to_contain_text('"trigger":"FOLDER.RENAMED"')
     page.get_by_role("button", name=re.compile("^(Replay to|Route again)")).first.click()
+    expect(page.get_by_role("heading", name=re.compile(r"^(Replay|Route) box:FOLDER\.RENAMED"))).to_be_visible()
+    page.get_by_role("button", name=re.compile("^(Replay to|Route again)")).click()
     expect(page).to_have_url(re.compile(f"/events/{kept}"))
     expect(page.get_by_role("heading", level=1)).to_have_text("box:FOLDER.RENAMED")
 

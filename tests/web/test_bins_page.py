@@ -459,16 +459,19 @@ REQUESTS: list[dict[str, Any]] = [
     {"body": b"@/etc/passwd"},
     {"body": BINARY * 5, "headers": Headers([("Content-Type", "image/x"), ("User-Agent", "me")])},
     {"body": b"\x1b[31m", "method": "PUT"},
+    {"body": b"x" * 131_071},
+    {"body": b"x" * 131_072},
+    {"body": b"it's $HOME `id` %s \\n\n" * 20_000},
     {"body": "tête".encode(), "headers": Headers([("Accept", "text/plain"), ("Content-Type", "text/plain")])},
 ]
 
 
-@pytest.mark.parametrize("told", REQUESTS)
+@pytest.mark.parametrize("told", REQUESTS, ids=[str(number) for number in range(len(REQUESTS))])
 def test_the_command_to_paste_sends_the_same_again(engine: sa.Engine, served: str, told: dict[str, Any]) -> None:
     first = bins.read_capture(engine, NAME, put(engine, **told).rpartition("/")[2]).request
     command = as_curl.write(first, f"{served}/b/{NAME}")
     assert command.replace("\n", "").isprintable()
-    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    subprocess.run(["bash"], input=command.encode(), check=True, capture_output=True, timeout=PATIENCE_SECONDS)
     again = bins.read_capture(engine, NAME, "last").request
     assert (again.method, again.path, again.query, again.body) == (first.method, first.path, first.query, first.body)
     ours = [pair for pair in again.headers.pairs if pair[0] not in ("Host", "Content-Length")]

@@ -29,8 +29,20 @@ async function read(answer) {
   }
 }
 
-async function send(form) {
+// What is tried out is done: whatever may change something asks first.
+function attempt(form) {
   const { address, body } = asked(form);
+  const { method } = form.dataset;
+  if (method === "GET") return send(form, address, body);
+  signalbox.ask({
+    asks: `Send ${method} to this Signalbox?`,
+    lines: [`${method} ${address}`, ...(body === null ? [] : [body])],
+    yes: `Send ${method}`,
+    then: () => send(form, address, body),
+  });
+}
+
+async function send(form, address, body) {
   const said = form.querySelector("[data-said]");
   const shown = form.querySelector("[data-answer]");
   const began = performance.now();
@@ -63,7 +75,7 @@ window.addEventListener("hashchange", openNamed);
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form.try")) return;
   event.preventDefault();
-  send(event.target);
+  attempt(event.target);
 });
 // The address names what was opened last.
 document.addEventListener("toggle", (event) => {

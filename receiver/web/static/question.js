@@ -33,6 +33,24 @@
     show();
   }
 
+  // Ask what no form of the server asks: `lines` are shown below as they are, and `then` is called after the yes.
+  signalbox.ask = ({ asks, lines, yes, then }) => {
+    const element = (name, more) => Object.assign(document.createElement(name), more);
+    const form = element("form", { className: "line" });
+    const cancel = element("button", { type: "button", textContent: "Cancel", autofocus: true });
+    cancel.dataset.cancel = "";
+    form.append(element("button", { className: "main", textContent: yes }), cancel);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      dialog.close();
+      then();
+    });
+    const title = element("h2", { className: "asks", id: "question-title", textContent: asks });
+    dialog.replaceChildren(title, ...lines.map((line) => element("pre", { className: "wirebox", textContent: line })), form);
+    dialog.showModal();
+    cancel.focus();
+  };
+
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.matches("form[data-asks]")) {

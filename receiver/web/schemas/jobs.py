@@ -46,6 +46,8 @@ class DeadLettersAsked(Asked):
 
 
 class DeadLettersToDiscard(DeadLettersAsked):
+    ALSO: ClassVar = {"anyOf": [{"required": [name]} for name in ("handler", "type", "since", "until")]}
+
     reason = fields.String(validate=validate.Length(1, MAX_REASON), metadata=says("Why, for who looks at it later."))
 
     @validates_schema

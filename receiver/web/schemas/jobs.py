@@ -46,7 +46,10 @@ class DeadLettersAsked(Asked):
 
 
 class DeadLettersToDiscard(DeadLettersAsked):
-    ALSO: ClassVar = {"anyOf": [{"required": [name]} for name in ("handler", "type", "since", "until")]}
+    ALSO: ClassVar = {
+        "minProperties": 1,
+        "anyOf": [{"required": [name]} for name in ("handler", "type", "since", "until")],
+    }
 
     reason = fields.String(validate=validate.Length(1, MAX_REASON), metadata=says("Why, for who looks at it later."))
 

@@ -131,3 +131,8 @@ def _dead() -> sa.Select[Any]:
     of_the_event = (events.c.type, events.c.source, events.c.name, events.c.received_at)
     dead = sa.select(table.c.id, table.c.handler, *of_the_event)
     return dead.join(events, events.c.id == table.c.event_id).where(is_dead)
+
+
+def discard(engine: sa.Engine, which: Which, *, reason: str, now: datetime) -> int:
+    """Put dead letters away: they are off lists and alarms, and stay with their events; give how many."""
+    return sum(jobs.discard_dead_jobs(engine, ids, reason=reason, now=now) for ids in _steps(engine, which) if ids)

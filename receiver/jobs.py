@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from receiver.held import resume_handler as resume_handler  # noqa: PLC0414
 from receiver.registry import PAUSING, Known, Registry
 from receiver.registry import paused_names as _paused
 from receiver.retry import Again, Dead, Policy, decide_lost
-from receiver.tables import attempts, events, is_dead, is_unrouted, jobs
+from receiver.tables import attempts, events, is_dead, is_discarded, is_unrouted, jobs
 from receiver.tracebacks import storable
 
 PolicyOf = Callable[[str], Policy]
@@ -438,17 +438,42 @@ def replay_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, now: datetime
 def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
     db.ring_of(connection)
     due_at = _due(_paused(connection), now)
-    fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None}
+    kept = {"discarded_at": None, "discarded_reason": None}
+    fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None, **kept}
     return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount
 
 
-def bury(engine: sa.Engine, job_id: int, *, reason: str) -> bool:
-    """Discard a job by hand; False if it is done or dead already. What is running runs out, and counts for nothing."""
+def bury(engine: sa.Engine, job_id: int, *, reason: str, now: datetime | None = None) -> bool:
+    """Discard a job by hand: it is a dead letter then, and one that is a dead letter already is put away.
+
+    False if it is done, or put away already. What is running runs out, and counts for nothing.
+    """
     with db.writing(engine) as connection:
         _require_job(connection, job_id)
+        if _put_away(connection, jobs.c.id == job_id, reason, now or datetime.now(UTC)):
+            return True
         open_jobs = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(["waiting", "running"]))
         buried = open_jobs.values(state="dead", due_at=None, worker=None, reason=storable(reason))
         return connection.execute(buried).rowcount == 1
+
+
+def discard_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, reason: str, now: datetime) -> int:
+    """Put the dead letters among these jobs away; give how many. They stay with their events, and can be replayed."""
+    with db.writing(engine) as connection:
+        return _put_away(connection, jobs.c.id.in_(job_ids), reason, now)
+
+
+def _put_away(connection: sa.Connection, which: sa.ColumnElement[bool], reason: str, now: datetime) -> int:
+    away = {"discarded_at": now, "discarded_reason": storable(reason)}
+    return connection.execute(sa.update(jobs).where(which, is_dead).values(**away)).rowcount
+
+
+def bring_back(engine: sa.Engine, job_id: int) -> bool:
+    """Make a job that was put away a dead letter again; False if it is none."""
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        back = sa.update(jobs).where(jobs.c.id == job_id, is_discarded)
+        return connection.execute(back.values(discarded_at=None, discarded_reason=None)).rowcount == 1
 
 
 def _require_job(connection: sa.Connection, job_id: int) -> None:

@@ -15,7 +15,7 @@ from receiver.events import Headers
 from receiver.search import NO_FILTERS
 from receiver.search import Filters as Filters  # noqa: PLC0414 - who lists imports both from here
 from receiver.sources import wire
-from receiver.tables import attempts, deliveries, events, is_dead, jobs, quarantined, rejected
+from receiver.tables import attempts, deliveries, events, is_discarded, jobs, quarantined, rejected
 
 LIMIT = 50
 REPEATS_SHOWN = 100
@@ -158,7 +158,7 @@ def list_jobs(
     """Give jobs, newest first, each with its event and its last attempt; `event` finds one as `show_event` does."""
     wanted = _with_types()
     if state is not None:
-        wanted = wanted.where(is_dead if state == "dead" else jobs.c.state == search.storable(state))
+        wanted = wanted.where(search.is_in_job_state(state))
     if handler is not None:
         wanted = wanted.where(jobs.c.handler == search.storable(handler))
     with db.reading(engine) as connection:
@@ -280,10 +280,11 @@ def _with_job_counts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> 
 
 def _job_counts(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, int]]:
     count = sa.func.count().label("count")
-    counted = sa.select(jobs.c.event_id, jobs.c.state, count).group_by(jobs.c.event_id, jobs.c.state)
+    is_away = is_discarded.label("is_away")
+    counted = sa.select(jobs.c.event_id, jobs.c.state, is_away, count).group_by(jobs.c.event_id, jobs.c.state, is_away)
     counts: dict[str, dict[str, int]] = {event_id: {} for event_id in ids}
     for found in connection.execute(counted.where(jobs.c.event_id.in_(counts))):
-        counts[found.event_id][found.state] = found._mapping[count]
+        counts[found.event_id][search.DISCARDED if found.is_away else found.state] = found._mapping[count]
     return counts
 
 
@@ -322,6 +323,8 @@ def _job(row: sa.Row[Any], why_held: Mapping[str, str | None]) -> Item:
         "next_attempt_at": iso(row.due_at) if row.state == "waiting" else None,
         "waits_for": why_held.get(row.handler) if is_held else None,
         "running_since": iso(row.started_at) if row.state == "running" else None,
+        "discarded_at": iso(row.discarded_at),
+        "discarded_reason": row.discarded_reason,
     }
 
 

@@ -19,12 +19,13 @@ from receiver import db
 from receiver.errors import NotFoundError, PatternError
 from receiver.inbox import lowest_id
 from receiver.sources import SOURCES
-from receiver.tables import events, is_dead, is_held, is_unrouted, jobs
+from receiver.tables import events, is_dead, is_discarded, is_held, is_unrouted, jobs
 
 EVENT_STATES = ("accepted", "routed")
 JOB_STATES = ("waiting", "running", "done", "dead")
+DISCARDED = "discarded"  # dead letters that nobody is to be told of any more
 DRIFT = "drift"
-STATES = (*EVENT_STATES, *JOB_STATES, DRIFT)
+STATES = (*EVENT_STATES, *JOB_STATES, DISCARDED, DRIFT)
 
 PATIENCE = timedelta(seconds=1.8)
 STEP = timedelta(milliseconds=8)
@@ -259,7 +260,7 @@ def _outermost(connection: sa.Connection, end: Any, places: sa.Select[tuple[int]
 def _wanted(connection: sa.Connection, table: sa.Table, filters: Filters) -> tuple[sa.Select[Any], bool]:
     """Give what is looked for, and whether that takes steps: nothing else than time, or few enough jobs, does not."""
     wanted = sa.select(table).where(*conditions(connection.engine, table, filters))
-    if filters.state in ("waiting", "running", "dead"):
+    if filters.state in ("waiting", "running", "dead", DISCARDED):
         its_events = sa.select(jobs.c.event_id).where(_has_job_state(filters.state)).limit(FEW + 1)
         few = connection.execute(its_events).scalars().all()
         if len(few) <= FEW:
@@ -293,15 +294,21 @@ def _in_state(state: str) -> sa.ColumnElement[bool]:
         return is_unrouted
     if state == DRIFT:
         return sa.cast(events.c.drift, sa.Text).not_in(["[]", "null"])
-    if state in JOB_STATES:
-        return sa.exists().where(jobs.c.event_id == events.c.id, jobs.c.state == state)
+    if state in (*JOB_STATES, DISCARDED):
+        return sa.exists().where(jobs.c.event_id == events.c.id, is_in_job_state(state))
     return events.c.state == storable(state)
+
+
+def is_in_job_state(state: str) -> sa.ColumnElement[bool]:
+    """Choose the jobs in a state, as people call it: of the dead ones, those that were discarded are apart."""
+    apart = {"dead": is_dead, DISCARDED: is_discarded}
+    return apart[state] if state in apart else jobs.c.state == storable(state)
 
 
 def _has_job_state(state: str) -> sa.ColumnElement[bool]:
     """The same as an index is made for: what waits or runs has a time that it is due at, or its handler is paused."""
-    if state == "dead":
-        return is_dead
+    if state in ("dead", DISCARDED):
+        return is_in_job_state(state)
     timed = sa.and_(jobs.c.state == state, jobs.c.due_at.is_not(None))
     return sa.or_(timed, is_held) if state == "waiting" else timed
 

@@ -124,6 +124,8 @@ jobs = sa.Table(
     sa.Column("started_at", Moment),
     sa.Column("worker", sa.String(26)),
     sa.Column("reason", sa.Text),
+    sa.Column("discarded_at", Moment),  # of a dead one that nobody is to be told of any more
+    sa.Column("discarded_reason", sa.Text),
     sa.UniqueConstraint("event_id", "handler"),
     sqlite_autoincrement=True,
 )
@@ -134,8 +136,12 @@ sa.Index(
     sqlite_where=jobs.c.due_at.is_not(None),
     postgresql_where=jobs.c.due_at.is_not(None),
 )
-is_dead = jobs.c.state == sa.literal("dead", literal_execute=True)
-sa.Index("ix_jobs_dead", jobs.c.handler, jobs.c.id, sqlite_where=is_dead, postgresql_where=is_dead)
+_has_died = jobs.c.state == sa.literal("dead", literal_execute=True)
+sa.Index("ix_jobs_dead", jobs.c.handler, jobs.c.id, sqlite_where=_has_died, postgresql_where=_has_died)
+# A dead letter is dead and not discarded: what is counted, listed and alarmed of.
+is_dead = sa.and_(_has_died, jobs.c.discarded_at.is_(None))
+sa.Index("ix_jobs_dead_letters", jobs.c.handler, jobs.c.id, sqlite_where=is_dead, postgresql_where=is_dead)
+is_discarded = sa.and_(_has_died, jobs.c.discarded_at.is_not(None))
 # The jobs of a handler that is paused, or that no worker has, wait without a time (docs/decisions/0012, 0018).
 is_held = sa.and_(jobs.c.state == sa.literal("waiting", literal_execute=True), jobs.c.due_at.is_(None))
 sa.Index("ix_jobs_held", jobs.c.handler, jobs.c.id, sqlite_where=is_held, postgresql_where=is_held)

@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from importlib import metadata
 from typing import Any
 
 import celery
 import sqlalchemy as sa
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
+from packaging.requirements import Requirement
 
 from receiver import dispatch, jobs
 from receiver.dispatch import Handed
-from receiver.errors import StoreError, WorkerError
+from receiver.errors import SettingsError, StoreError, WorkerError
 from receiver.jobs import Claim
 from receiver.logs import log
 from receiver.registry import Registry
@@ -35,6 +38,27 @@ MOST_IN_A_MESSAGE = 32
 MESSAGE_SECONDS = 0.1
 MOMENT_SECONDS = 0.02
 MERCY = timedelta(seconds=10)
+
+
+def require_driver(broker_url: str) -> None:
+    """Raise SettingsError, with the command that brings it, where what this kind of broker takes is not installed."""
+    for address in broker_url.split(";"):
+        scheme = address.partition("://")[0]
+        extra = TRANSPORT_ALIASES.get(scheme, "").partition(":")[0].rpartition(".")[2].lower()
+        if missing := sorted(_missing_of(extra)):
+            brings = f"pip install 'kombu[{extra}]'"
+            said = f"names a broker of {scheme}://, for which {' and '.join(missing)} must be installed: {brings}"
+            raise SettingsError({"CELERY_BROKER_URL": [said]})
+
+
+def _missing_of(extra: str) -> Iterator[str]:
+    """Give the packages that an extra of kombu brings and that are not there; many transports need none."""
+    for one in map(Requirement, metadata.requires("kombu") or ()):
+        if one.marker is not None and one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""}):
+            try:
+                metadata.distribution(one.name)
+            except metadata.PackageNotFoundError:
+                yield one.name
 
 
 def make_celery(broker_url: str) -> celery.Celery:

@@ -13,7 +13,7 @@ from kombu.exceptions import KombuError, OperationalError
 from receiver import tasks, words
 from receiver.cli.checks import Finding
 from receiver.cli.installation import load_handlers
-from receiver.errors import HandlerError, StoreError
+from receiver.errors import HandlerError, SettingsError, StoreError
 
 PATIENCE_SECONDS = 6
 ANSWERED_WITHIN_SECONDS = (1, 2)  # a second question where the first was not answered by all: machines may be busy
@@ -30,6 +30,12 @@ def broker(app: Flask) -> Iterator[Finding]:
     if where is None:
         mend = "In its password, write / ? # @ ; as %2F %3F %23 %40 %3B."
         yield Finding("broker", "fail", "CELERY_BROKER_URL is no address", mend)
+        return
+    try:
+        tasks.require_driver(url)
+    except SettingsError as error:
+        (said,) = error.problems["CELERY_BROKER_URL"]
+        yield Finding("broker", "fail", f"CELERY_BROKER_URL {said}", said.rpartition(": ")[2])
         return
     wanted = _wanted()
     try:

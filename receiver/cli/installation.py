@@ -92,6 +92,7 @@ def start_celery(app: Flask) -> "Celery":
     url = app.config["CELERY_BROKER_URL"]
     if not url:
         raise SettingsError({"CELERY_BROKER_URL": ["must be set where Celery runs the jobs: redis://localhost:6379/0"]})
+    tasks.require_driver(url)
     engine, lease, stall = app.extensions["signalbox.engine"], app.config["LEASE"], app.config["STALL"]
     celery = tasks.make_celery(url)
     tasks.serve(celery, lambda: tasks.Runner(engine, router, lease=lease, watchdog=Watchdog(stall)))

@@ -12,9 +12,9 @@ from receiver.cli import screen
 from receiver.listing import Item
 from receiver.reasons import line_of, reason_of
 
-STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red"}
+STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red", "discarded": "dim"}
 OUTCOMES = {"done": "green", "retry": "yellow", "lost": "yellow", "discarded": "magenta", "failed": "red"}
-MARKS = {"done": "✓", "running": "▸", "waiting": "…", "dead": "✗"}
+MARKS = {"done": "✓", "running": "▸", "waiting": "…", "dead": "✗", "discarded": "✗"}
 LATE = timedelta(seconds=10)
 
 
@@ -22,13 +22,17 @@ def grid(items: Sequence[Item], now: datetime) -> Table:
     rows = [
         (
             str(item["id"]),
-            screen.styled(item["state"], STATES[item["state"]]),
+            screen.styled(_state(item), STATES[_state(item)]),
             item["event"],
             screen.stacked(item["handler"], screen.styled(_news(item, now), "dim")),
         )
         for item in items
     ]
     return screen.table(["JOB", "STATE", "EVENT", "HANDLER"], rows, whole=["JOB", "STATE", "EVENT"])
+
+
+def _state(job: Item) -> str:
+    return "discarded" if job["discarded_at"] else str(job["state"])
 
 
 def _news(item: Item, now: datetime) -> str:
@@ -57,11 +61,11 @@ def _running(job: Item, now: datetime) -> str:
 
 def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
     """Give a job: its handler and state, every attempt, and what happens next."""
-    style = STATES[job["state"]]
+    state, style = _state(job), STATES[_state(job)]
     yield Text.assemble(
-        (f"{MARKS[job['state']]} ", style),
+        (f"{MARKS[state]} ", style),
         screen.styled(job["handler"], "bold"),
-        (f"  {job['state']}", style),
+        (f"  {state}", style),
         (f"  job {job['id']}", "dim"),
     )
     for number, attempt in enumerate(job["attempts"], 1):
@@ -94,6 +98,9 @@ def _why(job: Item) -> str:
 
 
 def _next(job: Item, now: datetime) -> str:
+    if job["discarded_at"]:
+        at = words.full(words.parse(job["discarded_at"]))
+        return f"{job['discarded_reason']}, at {at}; once more: signalbox jobs replay {job['id']}"
     if job["state"] == "dead":
         return f"once more: signalbox jobs replay {job['id']}"
     if job["state"] == "running":

@@ -1,7 +1,10 @@
 """`signalbox jobs`: which handler has which event, how far it is, and once more."""
 
+import getpass
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
@@ -14,7 +17,7 @@ from receiver.cli import choosing, job_view, options, screen
 from receiver.cli.installation import open_tables, require_known_handler
 from receiver.dead_letters import Which
 
-DONE_OR_DEAD = "is done or dead already"
+DONE_OR_DISCARDED = "is done or discarded already"
 
 jobs = AppGroup("jobs", help="See events on their way through handlers; repeat or discard.")
 
@@ -66,10 +69,7 @@ def replay_jobs(ids: tuple[int, ...], everything: bool, yes: bool, as_json: bool
     signalbox jobs replay 17 18
     signalbox jobs replay --handler handlers.box_journal.note_upload --since 2d
     """
-    if bool(ids) + any(value is not None for value in filters.values()) + everything != 1:
-        raise click.UsageError(
-            "Say one of these: ids, or filters (--handler, --type, --since, --until), or --all dead letters."
-        )
+    _require_one_way(ids, filters, everything=everything)
     engine, now = open_tables(), datetime.now(UTC)
     if not ids:
         _replay_dead_letters(engine, Which(**filters), now, yes=yes, as_json=as_json)
@@ -82,15 +82,8 @@ def replay_jobs(ids: tuple[int, ...], everything: bool, yes: bool, as_json: bool
 
 
 def _replay_dead_letters(engine: sa.Engine, which: Which, now: datetime, *, yes: bool, as_json: bool) -> None:
-    found = dead_letters.count(engine, which)
-    if not found.number and which.handler is not None:
-        require_known_handler(engine, which.handler)
-    if found.number:
-        number = (
-            words.count(found.number, "dead letter") if found.is_whole else f"{found.number:,} or more dead letters"
-        )
-        choosing.ask(f"Replay {number}{f' of {which.handler}' if which.handler else ''}?", yes=yes, as_json=as_json)
-    replayed = dead_letters.replay(engine, which, now=now) if found.number else 0
+    is_any = _ask_about(engine, which, "Replay {}?", yes=yes, as_json=as_json)
+    replayed = dead_letters.replay(engine, which, now=now) if is_any else 0
     if as_json:
         screen.show_json({"jobs": replayed})
     elif replayed:
@@ -100,18 +93,87 @@ def _replay_dead_letters(engine: sa.Engine, which: Which, now: datetime, *, yes:
 
 
 @jobs.command("discard")
-@click.argument("ids", type=options.JOB_ID, nargs=-1, required=True, metavar="ID...")
-@click.option("--reason", default="discarded by hand", show_default=True, help="Why, for who looks at it later.")
-def discard_jobs(ids: tuple[int, ...], reason: str) -> None:
-    """Do not try jobs again: they are dead letters then, and can still be replayed.
+@click.argument("ids", type=options.JOB_ID, nargs=-1, metavar="[ID]...")
+@click.option("--handler", metavar="NAME", help="All dead letters of this handler.")
+@options.event_type
+@options.since
+@options.until
+@click.option("--all", "everything", is_flag=True, help="All dead letters there are.")
+@click.option("--reason", help="Why, for who looks at it later.  [default: discarded by USER]")
+@click.option("--undo", is_flag=True, help="Make those named dead letters again, without running them.")
+@click.option("--yes", is_flag=True, help="Do not ask before many are put away.")
+@options.as_json
+def discard_jobs(
+    ids: tuple[int, ...], *, everything: bool, reason: str | None, undo: bool, yes: bool, as_json: bool, **filters: Any
+) -> None:
+    """Put dead letters away: those named, or all that are like this. They are off lists and alarms.
 
-    One that is running now runs to its end, and its outcome counts for nothing.
+    They stay with their event, with when and why, and can be replayed: signalbox jobs list --state discarded. A job
+    that is named and waits or runs becomes a dead letter: it is not tried again. One that is running now runs to its
+    end, and its outcome counts for nothing. --since and --until are of the event.
+
+    \b
+    signalbox jobs discard 17 18 --reason "the folder is gone"
+    signalbox jobs discard --handler handlers.box_journal.note_upload --until 7d
     """
-    engine = open_tables()
+    _require_one_way(ids, filters, everything=everything)
+    if undo and not ids:
+        raise click.UsageError("--undo is of jobs that are named: signalbox jobs list --state discarded")
+    engine, why = open_tables(), reason or f"discarded by {_user()}"
+    if not ids:
+        _discard_dead_letters(engine, Which(**filters), why, yes=yes, as_json=as_json)
+        return
     running = {one for one in ids if listing.show_job(engine, one)["state"] == "running"}
-    _for_each(ids, lambda one: store.bury(engine, one, reason=reason), did="is discarded", did_not=DONE_OR_DEAD)
+    if undo:
+        change, did, did_not = partial(store.bring_back, engine), "is a dead letter again", "is not discarded"
+    else:
+        change, did, did_not = partial(store.bury, engine, reason=why), "is discarded", DONE_OR_DISCARDED
+    if as_json:
+        changed = sum(bool(change(one)) for one in ids)
+        screen.show_json({"jobs": changed})
+        click.get_current_context().exit(int(changed < len(ids)))
+    _for_each(ids, change, did=did, did_not=did_not)
     for one in running:
         screen.note(f"job {one} was running: what it does now goes on to its end, and counts for nothing.")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        return f"user {os.getuid()}"
+
+
+def _discard_dead_letters(engine: sa.Engine, which: Which, reason: str, *, yes: bool, as_json: bool) -> None:
+    is_any = _ask_about(engine, which, "Discard {}?", yes=yes, as_json=as_json)
+    discarded = dead_letters.discard(engine, which, reason=reason, now=datetime.now(UTC)) if is_any else 0
+    if as_json:
+        screen.show_json({"jobs": discarded})
+    elif discarded:
+        click.echo(f"{words.count(discarded, 'dead letter')} discarded")
+    else:
+        screen.note("No dead letter is like that.")
+
+
+def _require_one_way(ids: tuple[int, ...], filters: dict[str, Any], *, everything: bool) -> None:
+    if bool(ids) + any(value is not None for value in filters.values()) + everything != 1:
+        raise click.UsageError(
+            "Say one of these: ids, or filters (--handler, --type, --since, --until), or --all dead letters."
+        )
+
+
+def _ask_about(engine: sa.Engine, which: Which, question: str, *, yes: bool, as_json: bool) -> bool:
+    """Ask before all dead letters that are like this are changed; False where none is."""
+    found = dead_letters.count(engine, which)
+    if not found.number and which.handler is not None:
+        require_known_handler(engine, which.handler)
+    if found.number:
+        number = (
+            words.count(found.number, "dead letter") if found.is_whole else f"{found.number:,} or more dead letters"
+        )
+        asked = question.format(f"{number}{f' of {which.handler}' if which.handler else ''}")
+        choosing.ask(asked, yes=yes, as_json=as_json)
+    return found.number > 0
 
 
 def _for_each(ids: tuple[int, ...], change: Callable[[int], object], *, did: str, did_not: str) -> None:

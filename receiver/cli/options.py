@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from receiver import words
-from receiver.search import JOB_STATES, STATES
+from receiver.search import DISCARDED, JOB_STATES, STATES
 from receiver.sources import SOURCES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,7 +61,7 @@ event_type = click.option(
 event_state = click.option(
     "--state", type=click.Choice(STATES), help="Only events in this state, or with a job in it, or with drift."
 )
-job_state = click.option("--state", type=click.Choice(JOB_STATES), help="Only jobs in this state.")
+job_state = click.option("--state", type=click.Choice((*JOB_STATES, DISCARDED)), help="Only jobs in this state.")
 since = click.option("--since", type=Moment(), help="Received then or later: 10m, 2h, 3d ago, or a time (UTC).")
 until = click.option("--until", type=Moment(), help="Received before then.")
 search = click.option("-q", "--search", "q", metavar="TEXT", help="Only with this text in the body or the headers.")

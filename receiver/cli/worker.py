@@ -56,8 +56,9 @@ def worker_of(engine: sa.Engine, router: Router, settings: Mapping[str, Any]) ->
     if not url:
         threads, lease = settings["WORKER_THREADS"], settings["LEASE"]
         return Worker(engine, router, threads=threads, lease=lease, watchdog=watchdog)
-    from receiver.tasks import Dispatcher, make_celery
+    from receiver.tasks import Dispatcher, make_celery, require_driver
 
+    require_driver(url)
     return Dispatcher(engine, router, make_celery(url), lease=settings["LEASE"], watchdog=watchdog)
 
 

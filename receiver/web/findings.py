@@ -89,7 +89,7 @@ def _dead(gauges: Gauges) -> Alarm | None:
     if not gauges["dead_jobs"]:
         return None
     wait = "waits" if gauges["dead_jobs"] == 1 else "wait"
-    text = f"{_many(gauges, 'dead_jobs', 'dead letter')} {wait} for somebody to replay or forget."
+    text = f"{_many(gauges, 'dead_jobs', 'dead letter')} {wait} for somebody to replay or discard."
     return Alarm("dead", text, "/handlers", "To the handlers")
 
 

@@ -135,6 +135,9 @@ def _fill_jobs(connection: sa.Connection, stock: Stock, now: datetime) -> None:
             row = {"event_id": _id("E", number), "handler": name, "state": one["state"], "reason": one["reason"]}
             inserted = sa.insert(tables.jobs).returning(tables.jobs.c.id)
             job_id = connection.execute(inserted, row | moments).scalar_one()
+            if one["state"] == "dead" and due is None:
+                away = {"discarded_at": now + (started or LATELY), "discarded_reason": "\x1b by hand"}
+                connection.execute(sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(**away))
             stock.jobs[job_id] = one | {"handler": name, "event": _id("E", number)}
     for (job_id, one), outcome, error in zip(stock.jobs.items(), itertools.cycle(OUTCOMES), itertools.cycle(ERRORS)):
         if one["reason"] is None:

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import redis
+import sqlalchemy as sa
 from flask import Flask
 from kombu.transport import TRANSPORT_ALIASES, memory
 
+from receiver import tasks
 from receiver.cli import broker as asking
 from receiver.cli.broker import broker, without_secrets
 from receiver.cli.checks import Finding
+from receiver.cli.installation import start_celery
+from receiver.cli.worker import worker_of
+from receiver.errors import SettingsError
 from receiver.routing import Router
 from tests.acceptance.service import Service, free_port
 from tests.cli.conftest import Signalbox
@@ -160,8 +165,34 @@ def test_a_password_that_breaks_the_address_is_not_shown_and_the_mend_says_how_t
 
 def test_a_broker_whose_client_is_not_installed_is_a_failure_that_names_it(app: Flask) -> None:
     app.config["CELERY_BROKER_URL"] = "sqs://key:secret@"
-    ((state, what, _),) = said(broker(app))
-    assert (state, what) == ("fail", "sqs://: No module named 'botocore'")
+    ((state, what, mend),) = said(broker(app))
+    assert (state, mend) == ("fail", "pip install 'kombu[sqs]'")
+    assert "names a broker of sqs://, for which boto3 and " in what
+    assert "secret" not in what
+
+
+def without_its_driver(url: str) -> bool:
+    try:
+        tasks.require_driver(url)
+    except SettingsError as error:
+        assert "pip install 'kombu[" in str(error)  # noqa: PT017
+        return True
+    return False
+
+
+def test_every_kind_of_broker_without_its_client_is_told_before_it_is_used(app: Flask) -> None:
+    found = {scheme: without_its_driver(f"{scheme}://user:secret@host/1") for scheme in TRANSPORT_ALIASES}
+    assert {scheme for scheme, is_missing in found.items() if is_missing} >= {"sqs", "mongodb", "consul", "gcpubsub"}
+    assert {found[scheme] for scheme in ("redis", "rediss", "amqp", "amqps", "memory", "filesystem")} == {False}
+    assert without_its_driver("redis://localhost:6379/0;sqs://key:secret@")
+
+
+def test_neither_the_worker_nor_celery_starts_on_a_broker_without_its_client(app: Flask, engine: sa.Engine) -> None:
+    app.config["CELERY_BROKER_URL"] = "sqs://key:secret@"
+    with pytest.raises(SettingsError, match=r"pip install 'kombu\[sqs\]'"):
+        worker_of(engine, Router(), app.config)
+    with pytest.raises(SettingsError, match=r"pip install 'kombu\[sqs\]'"):
+        start_celery(app)
 
 
 def test_a_broker_that_carries_no_question_to_workers_is_well_where_it_answers(

@@ -94,7 +94,7 @@ def test_a_discarded_job_is_dead_with_its_reason(signalbox: Signalbox, engine: s
 
 def test_what_is_done_cannot_be_discarded_and_that_is_exit_1(signalbox: Signalbox, engine: sa.Engine) -> None:
     result = signalbox("jobs", "discard", "1", "2")
-    assert (result.exit_code, result.stderr) == (1, "job 2 is done or dead already\n")
+    assert (result.exit_code, result.stderr) == (1, "job 2 is done or discarded already\n")
     assert states(engine) == ["dead", "done"]
 
 
@@ -185,3 +185,34 @@ def test_a_job_without_a_time_says_for_what_it_waits(signalbox: Signalbox, engin
         assert said in shown
     (gone,) = listing.list_jobs(engine, handler="old.gone")["items"]
     assert "waits: no running worker has loaded old.gone" in signalbox("jobs", "show", str(gone["id"])).stdout
+
+
+def test_a_dead_letter_is_discarded_kept_with_when_and_why_and_brought_back(
+    signalbox: Signalbox, engine: sa.Engine, dead: str
+) -> None:
+    assert signalbox("jobs", "discard", "1", "--reason", "the folder is gone").stdout == "job 1 is discarded\n"
+    assert signalbox("jobs", "list", "--state", "dead").stderr == "No jobs.\n"
+    assert signalbox("jobs", "list", "--state", "discarded").stdout.splitlines()[1].split()[:2] == ["1", "discarded"]
+    for words in (("jobs", "show", "1"), ("events", "show", "last")):
+        assert "the folder is gone, at 20" in signalbox(*words).stdout
+    again = signalbox("jobs", "discard", "1")
+    assert (again.exit_code, again.stderr) == (1, "job 1 is done or discarded already\n")
+    assert signalbox("jobs", "discard", "1", "--undo").stdout == "job 1 is a dead letter again\n"
+    assert len(listing.list_jobs(engine, state="dead")["items"]) == 1
+
+
+def test_dead_letters_are_discarded_by_filters_once_somebody_says_yes(
+    app: Flask, signalbox: Signalbox, engine: sa.Engine, dead: str
+) -> None:
+    asked = answering(app, "n\n", "jobs", "discard", "--handler", dead)
+    assert (asked.exit_code, f"Discard 1 dead letter of {dead}?" in asked.stderr) == (1, True)
+    assert len(listing.list_jobs(engine, state="dead")["items"]) == 1
+    assert signalbox("jobs", "discard", "--all", "--json").exit_code == 2
+    assert json.loads(signalbox("jobs", "discard", "--all", "--yes", "--json").stdout) == {"jobs": 1}
+    assert listing.list_jobs(engine, state="dead")["items"] == []
+    assert signalbox("jobs", "discard", "--all").stderr == "No dead letter is like that.\n"
+
+
+@pytest.mark.parametrize("which", [(), ("1", "--all"), ("--all", "--since", "2d"), ("--all", "--undo")])
+def test_what_to_discard_is_said_in_one_way(signalbox: Signalbox, which: tuple[str, ...]) -> None:
+    assert signalbox("jobs", "discard", *which).exit_code == 2

@@ -169,7 +169,10 @@ def test_a_dead_job_runs_again_and_a_waiting_one_is_discarded_with_its_reason(
     (dead,) = client.get("/api/jobs?state=dead").get_json()["items"]
     assert client.post(f"/api/jobs/{dead['id']}/replay").get_json()["state"] == "waiting"
     buried = client.post(f"/api/jobs/{dead['id']}/discard", json={"reason": "the folder is gone"}).get_json()
-    assert (buried["state"], buried["reason"]) == ("dead", "the folder is gone")
+    assert (buried["state"], buried["reason"], buried["discarded_at"]) == ("dead", "the folder is gone", None)
+    put_away = client.post(f"/api/jobs/{dead['id']}/discard", json={"reason": "forget it"}).get_json()
+    assert (put_away["reason"], put_away["discarded_reason"]) == ("the folder is gone", "forget it")
+    assert put_away["discarded_at"] is not None
     assert client.post(f"/api/jobs/{dead['id']}/discard").status_code == 409
 
 
@@ -181,6 +184,19 @@ def test_dead_letters_run_again_by_filter_and_never_all_by_a_slip(
     assert client.post("/api/jobs/replay", json={"type": "filestack:*"}).get_json() == {"jobs": 0}
     assert client.post("/api/jobs/replay", json={"type": "*", "since": "2026-05-04"}).get_json() == {"jobs": 1}
     assert client.get("/api/jobs?state=dead").get_json()["items"] == []
+
+
+def test_dead_letters_are_discarded_by_filter_and_never_all_by_a_slip(
+    client: FlaskClient, stocked: dict[str, list[str]]
+) -> None:
+    for asked in ({}, {"reason": "no filter"}):
+        answer = client.post("/api/jobs/discard", json=asked)
+        assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["type"])
+    assert client.post("/api/jobs/discard", json={"type": "filestack:*"}).get_json() == {"jobs": 0}
+    assert client.post("/api/jobs/discard", json={"type": "*", "reason": "over"}).get_json() == {"jobs": 1}
+    assert client.get("/api/jobs?state=dead").get_json()["items"] == []
+    (away,) = client.get("/api/jobs?state=discarded").get_json()["items"]
+    assert away["discarded_reason"] == "over"
 
 
 def test_a_rejected_delivery_is_verified_again_and_let_in(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:

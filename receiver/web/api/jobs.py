@@ -15,7 +15,9 @@ from receiver.web.pages import engine
 from receiver.web.schemas.jobs import (
     MAX_NUMBER,
     DeadLettersAsked,
+    DeadLettersDiscarded,
     DeadLettersReplayed,
+    DeadLettersToDiscard,
     DiscardAsked,
     Job,
     JobLine,
@@ -40,6 +42,13 @@ def replay_dead_letters(asked: dict[str, Any]) -> Response:
     return give({"jobs": dead_letters.replay(engine(), Which(**asked), now=datetime.now(UTC))})
 
 
+@jobs.operation("POST", "/discard", takes=DeadLettersToDiscard, gives=DeadLettersDiscarded)
+def discard_dead_letters(asked: dict[str, Any]) -> Response:
+    """Put dead letters away, all that are like this: off lists and alarms; they stay with their events."""
+    reason = asked.pop("reason", "discarded by the API")
+    return give({"jobs": dead_letters.discard(engine(), Which(**asked), reason=reason, now=datetime.now(UTC))})
+
+
 @jobs.operation("GET", ONE, parameters=[ID], gives=Job, refuses=(404,))
 def show_job(id: int) -> Response:
     """Show a job with every attempt."""
@@ -56,7 +65,7 @@ def replay_job(id: int) -> Response:
 
 @jobs.operation("POST", f"{ONE}/discard", parameters=[ID], takes=DiscardAsked, gives=Job, refuses=(404, 409))
 def discard_job(asked: dict[str, Any], id: int) -> Response:
-    """Do not try a job again: it is a dead letter then, and can still be replayed."""
+    """Do not try a job again: it is a dead letter then. One that is dead is put away. Both can still be replayed."""
     if not store.bury(engine(), id, reason=asked["reason"]):
-        refuse(409, f"Job {id} is done or dead already.")
+        refuse(409, f"Job {id} is done or discarded already.")
     return give(listing.show_job(engine(), id))

@@ -17,7 +17,7 @@ SHORT = {"box": "Box", "filestack": "Fs"}
 LONGEST_READ = 64 * 1024
 _NAMED_BY = {"box": "trigger", "filestack": "action"}
 # What needs somebody comes first.
-_JOB_STATES = ("dead", "running", "waiting", "done")
+_JOB_STATES = ("dead", "running", "waiting", "done", "discarded")
 
 REASONS: Mapping[str, str] = {
     "signature_missing": "It came without a signature",

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from receiver.search import JOB_STATES
+from receiver.search import DISCARDED, JOB_STATES
 from receiver.web.schemas.fields import WHOLE_ID, Matches, Since, identifier, moment, number, says, text, type_pattern
 from receiver.web.schemas.shape import Asked, PageAsked, Shape
 
@@ -14,7 +14,7 @@ MAX_REASON = 1000
 
 
 class JobsAsked(PageAsked):
-    state = fields.String(validate=validate.OneOf(JOB_STATES), metadata=says("Only in this state."))
+    state = fields.String(validate=validate.OneOf((*JOB_STATES, DISCARDED)), metadata=says("Only in this state."))
     handler = fields.String(validate=validate.Length(1, MAX_HANDLER), metadata=says("Only of this handler."))
     event = fields.String(validate=Matches(WHOLE_ID, error="No id."), metadata=says("Only of the event of this id."))
 
@@ -45,6 +45,20 @@ class DeadLettersAsked(Asked):
             raise ValidationError('Say which: "type": "*" for all of them.', "type")
 
 
+class DeadLettersToDiscard(DeadLettersAsked):
+    ALSO: ClassVar = {
+        "minProperties": 1,
+        "anyOf": [{"required": [name]} for name in ("handler", "type", "since", "until")],
+    }
+
+    reason = fields.String(validate=validate.Length(1, MAX_REASON), metadata=says("Why, for who looks at it later."))
+
+    @validates_schema
+    def _has_a_filter(self, asked: dict[str, Any], **_more: Any) -> None:
+        if not asked.keys() - {"reason"}:
+            raise ValidationError('Say which: "type": "*" for all of them.', "type")
+
+
 class Attempt(Shape):
     class Meta:
         description = "One time that a handler ran, or was to run."
@@ -67,6 +81,8 @@ class JobCore(Shape):
         allow_none=True,
     )
     running_since = moment("When the attempt began that runs now; null unless it is running.", allow_none=True)
+    discarded_at = moment("When it was put away as a dead letter; null unless it was.", allow_none=True)
+    discarded_reason = text("Why it was put away.", allow_none=True)
 
 
 class EventJob(JobCore):
@@ -91,6 +107,13 @@ class Job(EventJob):
 
     event = identifier("its event")
     type = text("The type of its event.", "box:FILE.UPLOADED")
+
+
+class DeadLettersDiscarded(Shape):
+    class Meta:
+        description = "What was put away."
+
+    jobs = number("How many dead letters were put away.", 312)
 
 
 class DeadLettersReplayed(Shape):

@@ -115,18 +115,25 @@ def _how(job: Item) -> str:
 @actions.post("/jobs/<int:job_id>/discard")
 def discard_job(job_id: int) -> AnyResponse:
     job = listing.show_job(engine(), job_id)
-    if job["state"] in ("waiting", "running") and not is_confirmed():
+    can_be = job["state"] in ("waiting", "running") or (job["state"] == "dead" and not job["discarded_at"])
+    if can_be and not is_confirmed():
         item = listing.show_event(engine(), job["event"])
         return ask(
             Question(
                 asks=Markup("Discard the job of {} for {}?").format(wire(job["handler"]), wire(item["type"])),
-                says=["It becomes a dead letter, which can be replayed.", _which(item)],
+                says=[
+                    _DISCARDED if job["state"] == "dead" else "It becomes a dead letter, which can be replayed.",
+                    _which(item),
+                ],
                 yes="Discard the job",
                 back=pane.address(f"/events/{item['id']}"),
             )
         )
     is_buried = jobs.bury(engine(), job_id, reason="discarded on the page")
     return _done(job["event"], "Discarded" if is_buried else f"Nothing to discard: the job is {job['state']}")
+
+
+_DISCARDED = "It goes from lists and alarms, stays with its event, and can be replayed."
 
 
 def _which(item: Item) -> Markup:

@@ -275,6 +275,7 @@ def test_a_job_discarded_by_hand_is_dead_and_is_not_run(
     worker.drain()
     assert len(seen) == 1
     assert (all_jobs(engine)[0].state, all_jobs(engine)[0].reason) == ("dead", "known trouble")
+    assert jobs.bury(engine, job.id, reason="put away")
     assert not jobs.bury(engine, job.id, reason="twice")
 
 

@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-# Two at a time: most tests wait for a process, a disk or a browser.
-PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+# Three at a time, on two cores too: most tests wait for a process, a disk or a browser.
+PYTEST := $(VENV)/bin/python -m pytest -n 3 --dist loadgroup
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help

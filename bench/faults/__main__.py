@@ -70,8 +70,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="signalbox-faults-") as name:
         folder = Path(name)
         _keep_locks_in(folder / "runtime")
-        rows = [row for shape, names in _plan(given).items() for row in _play(shape, names, folder, given, rng)]
-    _tell(rows, is_markdown=given.markdown)
+        rows = []
+        for shape, names in _plan(given).items():
+            mine = list(_play(shape, names, folder, given, rng))
+            _tell(shape, mine, is_markdown=given.markdown)
+            rows += mine
     wrong = sum(len(row.wrong) for row in rows)
     say(f"LOST something: {wrong}" if wrong else f"nothing was lost; {time.monotonic() - began:.0f} s")
     return 1 if wrong or not rows else 0
@@ -227,18 +230,16 @@ def _clock_row(shape: Shape, folder: Path, rate: float, rng: random.Random) -> R
     return Row(shape=shape, fault=name, events=len(promised), ran_again=ran_again, wrong=wrong)
 
 
-def _tell(rows: Sequence[Row], *, is_markdown: bool) -> None:
-    for shape in dict.fromkeys(row.shape for row in rows):
-        mine = [row for row in rows if row.shape == shape]
-        drawn = Table(title=str(shape), title_justify="left")
-        for head in HEADS:
-            drawn.add_column(head, justify="left" if head == "fault" else "right")
-        for row in mine:
-            drawn.add_row(*row.cells())
-        Console(width=140).print(drawn)
-        if is_markdown:
-            lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 1)), *(row.cells() for row in mine)]
-            print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+def _tell(shape: Shape, rows: Sequence[Row], *, is_markdown: bool) -> None:
+    drawn = Table(title=str(shape), title_justify="left")
+    for head in HEADS:
+        drawn.add_column(head, justify="left" if head == "fault" else "right")
+    for row in rows:
+        drawn.add_row(*row.cells())
+    Console(width=140).print(drawn)
+    if is_markdown:
+        lines = [HEADS, ("---", *["---:"] * (len(HEADS) - 1)), *(row.cells() for row in rows)]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.faults import database, packages, strangers
-from bench.faults.installation import Installation, Shape
+from bench.faults.installation import PATIENCE_SECONDS, Installation, Shape
 from bench.faults.processes import wait_restarted
 from bench.sites import until
 
-PATIENCE_SECONDS = 120
 LOCKED_SECONDS = 20
 FULL_SECONDS = 5
 AWAY_SECONDS = 2

@@ -5,12 +5,11 @@ import random
 import time
 from pathlib import Path
 
-from bench.faults.installation import Installation
+from bench.faults.installation import PATIENCE_SECONDS, Installation
 from bench.sites import until
 
 AWAY_SECONDS = 5
 STALLED_SECONDS = 25  # longer than anybody waits for a database
-PATIENCE_SECONDS = 120
 
 
 def delete(site: Installation, _rng: random.Random) -> None:

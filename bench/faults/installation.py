@@ -22,7 +22,7 @@ from receiver.tables import events, handlers, is_unrouted, jobs
 
 HANDLERS = ("bench.faults.handlers.", f"{ACME}.", f"{LEDGER}.")  # how the names begin of those that note their runs
 STALL_SECONDS = 20  # longer than anybody waits for a database
-SETTLED_SECONDS = 1800  # only what hangs takes so long, be the machine as busy as it may
+PATIENCE_SECONDS = 1800  # only what hangs takes so long, be the machine as busy as it may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Installation:
     def wait_settled(self, first: int, end: int) -> None:
         """Wait until these of the provider's events are answered 200 and all their jobs are done or dead."""
         left = Unsettled()
-        until(lambda: self._is_settled(first, end, left), "every event is handled", seconds=SETTLED_SECONDS, nap=0.25)
+        until(lambda: self._is_settled(first, end, left), "every event is handled", seconds=PATIENCE_SECONDS, nap=0.25)
 
     def _is_settled(self, first: int, end: int, left: "Unsettled") -> bool:
         some = self.provider.published[first:end]

@@ -4,12 +4,11 @@ import random
 import signal
 
 from bench.faults.dropped import ACME, LEDGER
-from bench.faults.installation import Installation
+from bench.faults.installation import PATIENCE_SECONDS, Installation
 from bench.faults.processes import wait_restarted
 from bench.sites import until
 
 MISSED = 20
-PATIENCE_SECONDS = 120
 
 
 def break_package(site: Installation, _rng: random.Random) -> None:

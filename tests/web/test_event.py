@@ -428,7 +428,7 @@ def test_a_job_is_discarded_and_replayed(client: FlaskClient, engine: sa.Engine,
     answer = client.post(f"/jobs/{job['id']}/discard", data=yes(question), headers=PART)
     assert "discarded on the page" in answer.text
     assert states(engine, event_id) == {"handlers.a.index": "dead"}
-    put_away = client.post(f"/jobs/{job['id']}/discard", headers=PART)
+    put_away = client.post(f"/jobs/{job['id']}/discard", data=yes(question), headers=PART)
     assert "discarded on the page, <span" in put_away.text
     assert 'title="discarded"' in put_away.text
     again = client.post(f"/jobs/{job['id']}/discard", headers=PART)

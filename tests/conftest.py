@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -26,6 +27,9 @@ from receiver.tables import metadata
 from receiver.web.pages import live
 from tests.installation import Clock, settings
 from tests.waiting import PATIENCE_SECONDS
+
+# `nohup make check` has it ignored, and so would every process that is started to hear it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # An example that takes long, or is long in the making, says something of the machine only.
 limits.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from receiver.errors import StoreError
 from receiver.reasons import LONGEST, Reason, line_of, reason_of
 from receiver.tracebacks import storable, summary_of, text_of
+from tests.waiting import PATIENCE_SECONDS
 
 NOTHING: dict[str, str] = {}
 MDN = "For more information check: https://developer.mozilla.org/en-US/docs/Web/HTTP/Status/429"
@@ -32,7 +33,7 @@ def too_many_requests() -> None:
 
 
 def refused() -> None:
-    httpx.get("http://127.0.0.1:9/")
+    httpx.get("http://127.0.0.1:9/", timeout=PATIENCE_SECONDS)
 
 
 def no_table() -> None:
@@ -168,7 +169,6 @@ def in_another_process() -> None:
 def in_tasks() -> None:
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.sleep(0)).add_done_callback(lambda _: None)
             tasks.create_task(fail())
 
     async def fail() -> None:

@@ -73,7 +73,7 @@ CONTROLS = [
     Control(
         "_jobs.html {{ address('/jobs/' ~ job.id ~ '/discard') }}",
         "paused jobs",
-        "^Discard$",
+        "^Discard for office.archive",
         r"Discard the job of office\.archive\.keep_signed for box:SIGN_REQUEST\.COMPLETED\?",
     ),
     Control(

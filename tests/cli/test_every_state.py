@@ -119,6 +119,16 @@ def test_what_changes_something_ends_in_a_sentence_for_every_state(
             json.loads(signalbox(*command.split(), *words, "--json").stdout or "null")
 
 
+def test_doctor_looks_at_every_state_and_no_check_fails_itself(signalbox: Signalbox, stock: Stock) -> None:
+    assert stock.jobs
+    result = signalbox("doctor", "--json", "--url", "http://127.0.0.1:9")
+    assert result.exit_code == 1  # there are dead letters, and no worker is there
+    found = {one["name"]: one for one in json.loads(result.stdout)["items"]}
+    assert {one["state"] for one in found.values()} <= {"ok", "warn", "fail"}
+    assert not [one for one in found.values() if "Error" in one["said"] and one["name"] != "web"]
+    assert signalbox("doctor", "--url", "http://127.0.0.1:9").output.count("\n") >= len(found)
+
+
 def of_job(stock: Stock, **wanted: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     found = [(str(job), one) for job, one in stock.jobs.items() if wanted.items() <= one.items()]
     assert found

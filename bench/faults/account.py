@@ -53,7 +53,9 @@ def faults_of(
     runs begin with `handler`.
     """
     begun = Counter(run for run in runs if run[0] in promised)
+    numbers = defaultdict[str, set[int]](set)
     for run, times in begun.items():
+        numbers[run[0]].add(run[1])
         if times > 1:
             yield f"attempt {run[1]} of event {run[0]} ran {times} times"
     for event_id, body in promised.items():
@@ -68,8 +70,7 @@ def faults_of(
         for name, (job, history) in fate.jobs.items():
             yield from _faults_of_job(job, history, over=over)
             if name.startswith(handler):
-                noted = {number for one, number in begun if one == event_id}
-                yield from _faults_of_runs(job, history, noted)
+                yield from _faults_of_runs(job, history, numbers[event_id])
 
 
 def _faults_of_job(job: Any, history: Sequence[Any], *, over: datetime) -> Iterator[str]:

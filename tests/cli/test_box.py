@@ -1,11 +1,13 @@
 """`signalbox box`: the five operations, and registrations as code, at a stand-in for Box."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import Result
 from flask import Flask
 from werkzeug.wrappers import Response
@@ -13,6 +15,7 @@ from werkzeug.wrappers import Response
 from receiver.box_webhooks import account
 from receiver.box_webhooks.rules import Content
 from receiver.inbox import Inbox
+from receiver.tables import registrations
 from tests.acceptance.service import free_port
 from tests.box_webhooks.arriving import arrive_from
 from tests.box_webhooks.stand_in import ELSEWHERE, StandIn, folder
@@ -318,3 +321,47 @@ def test_a_registration_that_box_removed_is_in_the_plan(
     title = command("plan", "--file", str(file)).stdout.splitlines()[0]
     assert title.startswith("+ create folder:1200  Box removed it ")
     assert title.endswith("(auto_cleanup), and it is made again")
+
+
+def test_every_state_of_a_registration_can_be_shown(
+    command: Command, box: StandIn, engine: sa.Engine, file: Path
+) -> None:
+    now = datetime.now(UTC)
+    (there,) = [box.make(folder(1200))]
+    moments = (None, now - timedelta(days=400), now + timedelta(minutes=118))
+    rows = [
+        {
+            "target_type": "folder",
+            "target_id": str(1200 + number),
+            "address": HERE if is_ours else "https://elsewhere.example/hooks",
+            "triggers": triggers,
+            "webhook_id": webhook_id,
+            "state": state,
+            "is_ours": is_ours,
+            "noted_at": now,
+            "seen_at": seen_at,
+            "died_at": died_at,
+            "reason": reason,
+        }
+        for number, (state, webhook_id, is_ours, triggers, seen_at, died_at, reason) in enumerate(
+            itertools.product(
+                ("live", "making", "dead"),
+                (there, "999", None),
+                (True, False),
+                ([], ["FILE.UPLOADED", "SOME.DAY"]),
+                moments,
+                moments,
+                (None, "a\x1b[31mreason"),
+            )
+        )
+    ]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(registrations), rows)
+    for words in ("list", f"get {there}", f"plan --file {file}", "doctor", f"import --file {file}"):
+        for form in ([], ["--json"]):
+            result = command(*words.split(), *form)
+            assert result.exit_code in (0, 1, 2), (words, result.exception)
+            assert result.output
+            assert "\x1b[31mreason" not in result.output
+            if form and result.stdout:
+                json.loads(result.stdout)

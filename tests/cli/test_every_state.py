@@ -68,7 +68,7 @@ ELSEWHERE = {
     "events tail": "tests/cli/test_events.py",
     "handlers test": "tests/cli/test_trial.py",
     "bins create": "tests/cli/test_bins.py",
-    "box": "tests/cli/test_box.py",
+    "box": "tests/cli/test_box.py",  # over every state of a registration
     "sandbox": "tests/cli/test_sandbox.py",
     "db backup": "tests/cli/test_database.py",
     "db restore": "tests/cli/test_database.py",

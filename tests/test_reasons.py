@@ -7,7 +7,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -174,7 +174,9 @@ def in_tasks() -> None:
     async def fail() -> None:
         raise ValueError("in a task")
 
-    asyncio.run(all_of_them())
+    # In a thread of its own: where the tests with a browser ran before, this one has a loop already.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(all_of_them())).result()
 
 
 def no_schema() -> None:

@@ -497,6 +497,7 @@ def test_workers_that_sign_in_give_back_and_route_at_once_lose_nothing(
     engine: sa.Engine, inbox: Inbox, clock: Clock, start: Start
 ) -> None:
     start("acme", broken="acme").end()
+    start("beta", audit).end()  # known from before: who comes for the first time gets nothing that was routed already
     for number in range(40):
         arrive(inbox, clock, number=number)
     errors: list[BaseException] = []

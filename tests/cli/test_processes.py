@@ -285,12 +285,13 @@ def test_however_run_ends_nothing_stays_and_the_job_that_runs_is_finished(
     start: Start, keep: Keep, engine: sa.Engine, tmp_path: Path, end: Callable[[Process], None]
 ) -> None:
     (tmp_path / "slow.py").write_text(SLOW.format(folder=tmp_path))
-    keep()
     run = start("run", "--port", "0", HANDLERS="slow")
     base = read_until(run, "listens on").split()[-1]
     numbers = [int(re.findall(r"pid=(\d+)", read_until(run, "started (pid="))[0]) for _ in range(2)]
-    until((tmp_path / "begun").exists, "the handler runs")
+    read_until(run, "Booting worker")  # from here on web listens
     assert httpx.get(f"{base}/healthz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 200
+    keep()
+    until((tmp_path / "begun").exists, "the handler runs")
     end(run)
     until(lambda: not any(map(group_exists, numbers)), "web and worker have ended, and gunicorn's processes")
     for job in listing.show_event(engine, "last")["jobs"]:

@@ -46,11 +46,12 @@ class Moment(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def open_engine(url: str, *, limit: timedelta = patience.LIMIT) -> sa.Engine:
+def open_engine(url: str, *, limit: timedelta | None = None) -> sa.Engine:
     """Give an engine; nothing is opened before the first use, and everything is closed when the process ends in order.
 
-    `limit` is how long a request or a worker waits for the database.
+    `limit` is how long a request or a worker waits for the database: `patience.LIMIT` where none is given.
     """
+    limit = limit or patience.LIMIT
     parsed = sa.make_url(url)
     # Parameters are bodies and headers: they stay out of error texts.
     store, common = Store(limit), {"hide_parameters": True, "pool_timeout": limit.total_seconds()}

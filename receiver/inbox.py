@@ -198,10 +198,10 @@ class Group(Generic[Came, Said]):
     NAP_SECONDS = 0.0005
 
     def __init__(
-        self, write: Callable[[Callable[[], Sequence[Came]]], list[Said]], *, limit: timedelta = patience.LIMIT
+        self, write: Callable[[Callable[[], Sequence[Came]]], list[Said]], *, limit: timedelta | None = None
     ) -> None:
         self._write = write
-        self._limit = limit
+        self._limit = limit or patience.LIMIT
         self._open: Batch[Came, Said] = Batch()
         self._joining = threading.Lock()
         self._leading = threading.Lock()

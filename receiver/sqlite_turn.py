@@ -10,8 +10,6 @@ from contextlib import suppress
 from receiver import own_files, patience
 from receiver.errors import StoreError
 
-LONGEST_SECONDS = patience.LIMIT.total_seconds()
-
 
 class Turn:
     """Lets one writer of a SQLite file at a time come forward, whatever process it is in.
@@ -31,7 +29,7 @@ class Turn:
         self._among_threads = threading.Lock()
 
     def __enter__(self) -> None:
-        longest = min(patience.seconds_left(), LONGEST_SECONDS)
+        longest = min(patience.seconds_left(), patience.LIMIT.total_seconds())
         deadline = time.monotonic() + longest
         if not self._among_threads.acquire(timeout=longest):
             raise StoreError("the database is locked: another thread has been writing for too long")

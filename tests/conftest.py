@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -19,7 +20,7 @@ from jinja2 import Environment
 from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
-from receiver import db, dead_letters, metrics, refusals, search
+from receiver import db, dead_letters, metrics, patience, refusals, search
 from receiver.app import create_app
 from receiver.inbox import Inbox
 from receiver.routing import Router
@@ -67,8 +68,9 @@ def database_url(request: pytest.FixtureRequest, template_file: Path, tmp_path: 
 
 @pytest.fixture(autouse=True, scope="session")
 def unhurried() -> Iterator[None]:
-    """Let the short limits of lists never run out because the machine is busy; tests of them set their own."""
+    """Let no limit for the database run out because the machine is busy; tests of them set their own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "LIMIT", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(search, "PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
@@ -175,6 +177,11 @@ def postgres() -> Iterator[str]:
 
         patch.setattr(postgres_server, "pgexec", execute)
         server = postgres_server.get_server(Path(folder, "data"), cleanup_mode="stop")
+        # No power is cut here: nothing need wait for the disk.
+        with psycopg.connect(server.get_uri(), autocommit=True) as administration:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                administration.execute(f"ALTER SYSTEM SET {setting} = off")
+            administration.execute("SELECT pg_reload_conf()")
         yield server.get_uri()
         server.cleanup()
 
@@ -185,8 +192,6 @@ def migrated_postgres(postgres: str) -> Iterator[sa.Engine]:
     administration = sa.create_engine(resolve_database_url(postgres), isolation_level="AUTOCOMMIT")
     with administration.connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE suite")
-        # No power is cut here: a commit need not wait for the disk.
-        connection.exec_driver_sql("ALTER DATABASE suite SET synchronous_commit = off")
     engine = db.open_engine(str(administration.url.set(database="suite").render_as_string(hide_password=False)))
     db.upgrade(engine)
     yield engine

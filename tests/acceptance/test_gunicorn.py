@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any
 
-from tests.acceptance.service import Service
+from tests.acceptance.service import KEEPS_OPEN, Service
 from tests.acceptance.test_sockets import deliver, forge, kept_open
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -22,7 +22,7 @@ def test_without_keep_alive_no_answer_promises_any(service: Service) -> None:
 def test_options_that_work_do_so_together(service: Service) -> None:
     folder = service.folder
     options = (
-        "--max-requests 5 --max-requests-jitter 2 --timeout 60 --graceful-timeout 10 --keep-alive 3 --umask 077"
+        f"--max-requests 5 --max-requests-jitter 2 --timeout 60 --graceful-timeout 10 {KEEPS_OPEN} --umask 077"
         f" --pid {folder}/web.pid --worker-tmp-dir {folder} --reuse-port --no-sendfile --name box --backlog 100"
         f" --error-logfile {folder}/error.log --capture-output --enable-stdio-inheritance --log-level debug"
         " --limit-request-line 4000 --limit-request-fields 50 --limit-request-field_size 4000 --http-parser python"
@@ -54,7 +54,7 @@ def test_with_statsd_or_a_logger_of_ones_own_gunicorn_gives_the_answers(service:
         "        print('answered', resp.status, flush=True)\n"
     )
     for options in ("--logger-class loud.Loud", "--statsd-host 127.0.0.1:9"):
-        service.environ["GUNICORN_CMD_ARGS"] = options
+        service.environ["GUNICORN_CMD_ARGS"] = f"{KEEPS_OPEN} {options}"
         web = service.web()
         body, lines = forge()
         with kept_open(service) as connection:
@@ -70,7 +70,7 @@ def test_a_file_of_ones_own_takes_hooks_and_is_loaded_again_on_sighup(service: S
         "def post_request(worker, request, environ, response):\n"
         "    print('seen', request.path, response.status, flush=True)\n"
     )
-    service.environ["GUNICORN_CMD_ARGS"] = "--reload --reload-engine poll"
+    service.environ["GUNICORN_CMD_ARGS"] = f"{KEEPS_OPEN} --reload --reload-engine poll"
     command = f"gunicorn --config {service.folder}/mine.py wsgi:app"
     web = service.start(command, "web.log")
     until(lambda: service.answers() or web.poll() is not None, "the web process answers")

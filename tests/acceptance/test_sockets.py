@@ -14,7 +14,7 @@ import pytest
 
 from receiver import simulator
 from receiver.sources import SOURCES
-from tests.acceptance.service import Service
+from tests.acceptance.service import KEEPS_OPEN, Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -77,6 +77,7 @@ def deliver(connection: HTTPConnection, body: bytes, lines: list[tuple[str, str]
 
 
 def test_a_connection_that_stays_open_is_given_one_answer_after_the_other(service: Service) -> None:
+    service.environ["GUNICORN_CMD_ARGS"] = KEEPS_OPEN
     service.web()
     body, lines = forge()
     with kept_open(service) as connection:
@@ -94,6 +95,7 @@ def test_a_connection_that_stays_open_is_given_one_answer_after_the_other(servic
 
 
 def test_a_process_that_ends_answers_what_comes_and_closes_the_connection(service: Service) -> None:
+    service.environ["GUNICORN_CMD_ARGS"] = KEEPS_OPEN
     web = service.web()
     body, lines = forge()
     with kept_open(service) as connection:
@@ -111,7 +113,7 @@ def test_a_process_that_ends_answers_what_comes_and_closes_the_connection(servic
 
 
 def test_with_an_access_log_gunicorn_gives_the_answers(service: Service) -> None:
-    service.environ["GUNICORN_CMD_ARGS"] = f"--access-logfile {service.folder}/access.log"
+    service.environ["GUNICORN_CMD_ARGS"] = f"{KEEPS_OPEN} --access-logfile {service.folder}/access.log"
     web = service.web()
     body, lines = forge()
     with kept_open(service) as connection:

@@ -21,7 +21,7 @@ from receiver.errors import SettingsError
 from receiver.routing import Router
 from tests.acceptance.service import Service, free_port
 from tests.cli.conftest import Signalbox
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,7 @@ def in_the_application(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     def takes_long(event: object) -> None: ...
 
     monkeypatch.setattr(asking, "load_handlers", lambda: router)
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", PATIENCE_SECONDS)
     with app.app_context():
         yield router
 
@@ -99,7 +100,10 @@ def test_a_queue_that_no_celery_worker_serves_is_named_with_its_handlers_until_o
 
 def test_the_workers_of_another_application_on_the_same_broker_do_not_count(app: Flask, service: Service) -> None:
     service.celery("--queues of-another")
-    until(lambda: asking.ask_within(6, app.config["CELERY_BROKER_URL"], ["of-another"]), "its worker answers")
+    until(
+        lambda: asking.ask_within(PATIENCE_SECONDS, app.config["CELERY_BROKER_URL"], ["of-another"]),
+        "its worker answers",
+    )
     assert [state for state, _, _ in said(broker(app))] == ["ok", "fail"]
 
 

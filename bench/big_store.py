@@ -15,9 +15,10 @@ from bench.driver import Load
 from bench.figures import Row
 from bench.sites import BenchError, Got, Signalbox
 from bench.stage import Stage, in_turns, take_turns
-from receiver import db
-from receiver.inbox import Arrival, new_id
-from receiver.listing import list_events
+from receiver.inbox.rows import Arrival
+from receiver.observe.queries import list_events
+from receiver.storage import db
+from receiver.storage.ids import new_id
 
 AT_ONCE = 20_000
 KEPT_FOR = timedelta(days=30)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from receiver import simulator
+from receiver.sources import samples
 
 KEYS = {"primary": "primary-key-of-the-bench", "secondary": "secondary-key-of-the-bench"}
 LENGTH = struct.Struct("<I")
@@ -16,10 +16,10 @@ LENGTH = struct.Struct("<I")
 def forge(count: int) -> Iterator[bytes]:
     """Give whole HTTP requests: one Box FILE.UPLOADED, each time under another id and signed anew."""
     at = datetime.now(UTC)
-    payload = simulator.sample("box", "FILE.UPLOADED", at=at, number=1)
+    payload = samples.sample("box", "FILE.UPLOADED", at=at, number=1)
     for _ in range(count):
         payload["id"] = str(uuid.uuid4())
-        body, headers = simulator.forge("box", payload, KEYS, at=at)
+        body, headers = samples.forge("box", payload, KEYS, at=at)
         yield request("/hooks/box", headers, body)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.far_ends import FAR_ENDS, FarEnd, misbehaving
 from tests.installation import BOX_KEYS
@@ -135,7 +135,7 @@ def peak_of(pid: int) -> float:
 
 
 def deliver(client: httpx.Client, service: Service, number: int) -> float:
-    body, headers = simulator.forge("box", "FILE.UPLOADED", BOX_KEYS, at=datetime.now(UTC), number=number)
+    body, headers = samples.forge("box", "FILE.UPLOADED", BOX_KEYS, at=datetime.now(UTC), number=number)
     began = time.monotonic()
     client.post(f"{service.url}/hooks/box", content=body, headers=headers)
     return time.monotonic() - began

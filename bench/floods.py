@@ -21,8 +21,9 @@ from bench.driver import Load, driving, read_answers
 from bench.figures import Row
 from bench.sites import Signalbox, cpu_seconds
 from bench.stage import Stage, take_turns
-from receiver import bins, simulator
-from receiver.tables import rejected
+from receiver import bins
+from receiver.sources import samples
+from receiver.storage.tables import rejected
 
 GENUINE_PER_SECOND = 200
 GENUINE = Load(connections=64, seconds=0, rate=GENUINE_PER_SECOND)
@@ -64,7 +65,7 @@ def floods(stage: Stage) -> Iterator[Row]:
 def _prepare(site: Signalbox) -> None:
     """Make the bin, and keep as many refusals as there may be, which is when keeping one more was dearest."""
     bins.create(site.engine, name="flood", now=datetime.now(UTC))
-    body, headers = simulator.forge("box", "FILE.UPLOADED", WRONG_KEYS, at=datetime.now(UTC))
+    body, headers = samples.forge("box", "FILE.UPLOADED", WRONG_KEYS, at=datetime.now(UTC))
     block = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
     row = {"source": "box", "received_at": datetime.now(UTC), "reason": "signature_mismatch", "detail": "forged"}
     row |= {"size": len(body) + len(block), "headers": block, "body": body}
@@ -97,7 +98,7 @@ _UNSIGNED = [("Content-Type", "application/json")]
 
 
 def _forged(number: int) -> bytes:
-    body, headers = simulator.forge("box", "FILE.UPLOADED", WRONG_KEYS, at=datetime.now(UTC), number=number)
+    body, headers = samples.forge("box", "FILE.UPLOADED", WRONG_KEYS, at=datetime.now(UTC), number=number)
     return request("/hooks/box", headers, body)
 
 

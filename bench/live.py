@@ -15,7 +15,7 @@ from bench.phases import Ingest, take_in
 from bench.sites import LOGIN, BenchError, Signalbox, connections, cpu_seconds, until
 from bench.stage import Stage, take_turns
 from bench.streams import Stream
-from receiver.listing import newest_seq
+from receiver.observe.queries import newest_seq
 
 PAGES = 100
 NONE, MANY = "no page open", f"{PAGES} live pages open"

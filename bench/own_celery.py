@@ -5,8 +5,8 @@ import os
 from bench.handlers import nothing
 from config import load
 from receiver.app import create_app_without_web
-from receiver.routing import Router
-from receiver.tasks import Runner, make_celery, serve
+from receiver.jobs.celery_tasks import Runner, make_celery, serve
+from receiver.jobs.routing import Router
 
 flask_app = create_app_without_web(load(os.environ))
 engine, lease = flask_app.extensions["signalbox.engine"], flask_app.config["LEASE"]

@@ -15,7 +15,7 @@ from bench.driver import Load, Run, percentile
 from bench.figures import Row, row_of_rounds
 from bench.sites import Signalbox, Site, cpu_seconds
 from bench.stage import Stage, everyone, in_turns
-from receiver.tables import events
+from receiver.storage.tables import events
 
 DRAIN_SECONDS = 240
 MILLION = 1e6

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from bench.deliveries import KEYS, Deliveries
 from bench.driver import Load, Run, drive
 from bench.verify import Verdict, verify
-from receiver import db
-from receiver.tables import attempts, is_unrouted, jobs
+from receiver.storage import db
+from receiver.storage.tables import attempts, is_unrouted, jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 WEB = "gunicorn --config config/gunicorn.py"

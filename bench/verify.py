@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from bench.deliveries import Deliveries
 from bench.driver import Answered, read_answers
-from receiver.tables import events
+from receiver.storage.tables import events
 
 
 @dataclass(frozen=True, slots=True)

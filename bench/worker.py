@@ -10,7 +10,7 @@ from bench.handlers import note_into, nothing
 from config import load
 from receiver.app import create_app_without_web
 from receiver.cli.worker import worker_of
-from receiver.routing import Router
+from receiver.jobs.routing import Router
 
 
 def main(mode: str) -> None:

@@ -2,6 +2,6 @@
 
 from receiver.errors import Discard, Retry
 from receiver.events import Event
-from receiver.routing import on
+from receiver.jobs.routing import on
 
 __all__ = ["Discard", "Event", "Retry", "on"]

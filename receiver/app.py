@@ -5,9 +5,10 @@ from typing import Any
 
 from flask import Flask
 
-from receiver import db, logs, metrics
-from receiver.inbox import Inbox
+from receiver.inbox.rows import Inbox
+from receiver.observe import logs, metrics
 from receiver.sources import SOURCES
+from receiver.storage import db
 from receiver.web.hooks import Gate
 
 
@@ -27,7 +28,7 @@ def create_app_without_web(settings: Mapping[str, Any]) -> Flask:
     app.config.from_mapping(settings)
     logs.configure(level=settings["LOG_LEVEL"], form=settings["LOG_FORMAT"])
     if settings["SENTRY_DSN"]:
-        from receiver import sentry
+        from receiver.observe import sentry
 
         sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
     engine = db.open_engine(settings["DATABASE_URL"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from receiver.words import span
+from receiver.humanize import span
 
 
 class SignalboxError(Exception):

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from receiver import redaction
+from receiver.runtime import redaction
 
 
 class Headers(Mapping[str, str]):

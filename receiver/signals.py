@@ -12,8 +12,8 @@ from typing import Any
 
 from blinker import NamedSignal, Namespace
 
-from receiver import forks, tracebacks
 from receiver.errors import HandlerError
+from receiver.runtime import forks, tracebacks
 
 MOST_COMPLAINTS = 1000
 

@@ -20,12 +20,15 @@ from jinja2 import Environment
 from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
-from receiver import db, dead_letters, metrics, patience, refusals, search
 from receiver.app import create_app
-from receiver.inbox import Inbox
-from receiver.routing import Router
-from receiver.tables import metadata
-from receiver.web.pages import live
+from receiver.inbox import refusals
+from receiver.inbox.rows import Inbox
+from receiver.jobs import dead_letters
+from receiver.jobs.routing import Router
+from receiver.observe import metrics
+from receiver.storage import db, patience, search
+from receiver.storage.tables import metadata
+from receiver.web.pages import live_page
 from tests.installation import Clock, settings
 from tests.waiting import PATIENCE_SECONDS
 
@@ -72,7 +75,7 @@ def unhurried() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patience, "LIMIT", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(search, "PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
-        patch.setattr(live, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
+        patch.setattr(live_page, "SNAPSHOT_PATIENCE", timedelta(seconds=PATIENCE_SECONDS))
         patch.setattr(dead_letters, "PATIENCE_SECONDS", PATIENCE_SECONDS)
         yield
 

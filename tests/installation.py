@@ -1,14 +1,13 @@
-"""A small installation for tests: settings, keys, a clock that tests move, and deliveries by the simulator."""
+"""A small installation for tests: settings, keys, a clock that tests move, and deliveries by the samples."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from receiver import simulator
 from receiver.events import Delivery, Headers, Verified
-from receiver.inbox import Inbox
-from receiver.sources import SOURCES
+from receiver.inbox.rows import Inbox
+from receiver.sources import SOURCES, samples
 
 ROOT = Path(__file__).resolve().parents[1]
 BOX_KEYS = {"primary": "primary-key-of-the-tests", "secondary": "secondary-key-of-the-tests"}
@@ -73,7 +72,7 @@ class Clock:
 
 def delivery(source: str, name: str, *, at: datetime, number: int = 1) -> Delivery:
     """Give a signed delivery of a sample, received the moment that it was signed."""
-    body, lines = simulator.forge(source, name, KEYS[source], at=at, number=number)
+    body, lines = samples.forge(source, name, KEYS[source], at=at, number=number)
     return Delivery(source=source, body=body, headers=Headers(lines), received_at=at)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config import ROOT
 
-CODE = ("config", "handlers", "migrations", "receiver")
+CODE = ("config", "handlers", "receiver")
 FILES = ("wsgi.py", "Procfile", "pyproject.toml")
 
 MIGRATION = '''"""A column and an index of {table}, added while it is in use."""
@@ -13,7 +13,7 @@ MIGRATION = '''"""A column and an index of {table}, added while it is in use."""
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import in_use
+from receiver.storage.migrations import in_use
 
 revision = "later_{number}"
 down_revision = {before!r}
@@ -34,7 +34,7 @@ def make(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in FILES:
         shutil.copyfile(ROOT / name, folder / name)
-    add_migrations(folder / "migrations")
+    add_migrations(folder / "receiver" / "storage" / "migrations")
     return folder
 
 

@@ -32,21 +32,21 @@ _SOURCES = [
     "tests/sources/test_wire.py",
     "tests/sources/test_drift.py",
     "tests/test_secrets.py",
-    "tests/test_diagnosis.py",
+    "tests/inbox/test_diagnosis.py",
 ]
 _JOBS = [
-    "tests/test_leases.py",
-    "tests/test_apart.py",
-    "tests/test_which_jobs.py",
-    "tests/test_worker.py",
-    "tests/test_pause.py",
+    "tests/jobs/test_leases.py",
+    "tests/jobs/test_apart.py",
+    "tests/jobs/test_which_jobs.py",
+    "tests/jobs/test_worker.py",
+    "tests/jobs/test_pause.py",
 ]
-_AROUND_JOBS = ["tests/test_dead_letters.py", "tests/test_tasks.py", "tests/test_dispatch.py"]
+_AROUND_JOBS = ["tests/jobs/test_dead_letters.py", "tests/jobs/test_celery_tasks.py", "tests/jobs/test_dispatch.py"]
 
 # The lines of tests of each module: the next is run where the one before noticed nothing.
 COVERED: dict[str, list[list[str]]] = {
-    "receiver/sources/box.py": [["tests/sources/test_box.py", *_SOURCES], ["tests/sources/test_oracles.py"]],
-    "receiver/sources/filestack.py": [
+    "receiver/sources/box/__init__.py": [["tests/sources/test_box.py", *_SOURCES], ["tests/sources/test_oracles.py"]],
+    "receiver/sources/filestack/__init__.py": [
         ["tests/sources/test_filestack.py", *_SOURCES],
         ["tests/sources/test_oracles.py"],
     ],
@@ -55,26 +55,31 @@ COVERED: dict[str, list[list[str]]] = {
         ["tests/sources/test_drift.py", "tests/sources/test_oracles.py"],
     ],
     "receiver/sources/schemas.py": [["tests/sources/test_drift.py"]],
-    "receiver/sources/box_schemas.py": [["tests/sources/test_drift.py", "tests/sources/test_oracles.py"]],
-    "receiver/sources/filestack_schemas.py": [["tests/sources/test_drift.py", "tests/sources/test_oracles.py"]],
-    "receiver/inbox.py": [
-        [*SQLITE, "tests/test_inbox.py", "tests/test_release.py"],
-        [*POSTGRES, "tests/test_inbox.py", "tests/test_release.py"],
+    "receiver/sources/box/schemas.py": [["tests/sources/test_drift.py", "tests/sources/test_oracles.py"]],
+    "receiver/sources/filestack/schemas.py": [["tests/sources/test_drift.py", "tests/sources/test_oracles.py"]],
+    "receiver/inbox/rows.py": [
+        [*SQLITE, "tests/inbox/test_rows.py", "tests/inbox/test_reinstate.py"],
+        [*POSTGRES, "tests/inbox/test_rows.py", "tests/inbox/test_reinstate.py"],
         [
             *SQLITE,
             "tests/web/test_health.py",
             "tests/web/test_hooks.py",
-            "tests/test_search.py",
-            "tests/test_listing.py",
+            "tests/storage/test_search.py",
+            "tests/observe/test_queries.py",
         ],
     ],
-    "receiver/jobs.py": [[*SQLITE, *_JOBS], [*POSTGRES, *_JOBS], [*SQLITE, *_AROUND_JOBS], [*POSTGRES, *_AROUND_JOBS]],
-    "receiver/retry.py": [["tests/test_retry.py"]],
-    "receiver/worker.py": [[*SQLITE, *_JOBS], [*SQLITE, *_AROUND_JOBS]],
-    "receiver/web/auth.py": [["tests/web/test_auth.py", "tests/test_secrets.py"]],
+    "receiver/jobs/store.py": [
+        [*SQLITE, *_JOBS],
+        [*POSTGRES, *_JOBS],
+        [*SQLITE, *_AROUND_JOBS],
+        [*POSTGRES, *_AROUND_JOBS],
+    ],
+    "receiver/jobs/retry.py": [["tests/jobs/test_retry.py"]],
+    "receiver/jobs/worker.py": [[*SQLITE, *_JOBS], [*SQLITE, *_AROUND_JOBS]],
+    "receiver/web/auth/__init__.py": [["tests/web/test_auth.py", "tests/test_secrets.py"]],
 }
 
-_OURS = {"tests", "receiver", "config", "handlers", "migrations", "wsgi", "bench"}
+_OURS = {"tests", "receiver", "config", "handlers", "wsgi", "bench"}
 _NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "__pycache__", "var", ".*_cache", ".hypothesis", "images")
 _MEMORY_BYTES = 6 * 1024**3
 _LEAST_SECONDS = 20.0
@@ -222,7 +227,7 @@ def choose(module: str, lines: Sequence[int], most: int, seed: int) -> list[Muta
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument(
-        "modules", nargs="*", metavar="MODULE", help="such as receiver/jobs.py, or receiver/jobs.py:120"
+        "modules", nargs="*", metavar="MODULE", help="such as receiver/jobs/store.py, or receiver/jobs/store.py:120"
     )
     parser.add_argument("--most", type=int, default=20, metavar="N", help="of each module so many; 0 is all (20)")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="which ones: the same number, the same sample")

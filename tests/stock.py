@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from receiver import bins, jobs, roster
+from receiver import bins
 from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
-from receiver.inbox import Inbox
-from receiver.jobs import Finish, Routing
-from receiver.retry import Again, Dead
-from receiver.routing import Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.retry import Again, Dead
+from receiver.jobs.routing import Router
+from receiver.jobs.store import Finish, Routing
 from tests.installation import Clock, arrive, delivery
 
 HANDLERS = ["tests.stock.note", "tests.stock.index"]
@@ -23,7 +25,7 @@ def stock(engine: sa.Engine, clock: Clock) -> dict[str, list[str]]:
     known = {"events": [arrive(inbox, clock, number=number) for number in range(1, 6)]}
     known["events"].append(arrive(inbox, clock, "filestack", "fp.upload"))
     arrive(inbox, clock, number=1)
-    roster.sign_in(engine, _router(), clock())
+    registry.sign_in(engine, _router(), clock())
     _run(engine, known["events"][:4], clock)
     known["rejected"] = [_reject(inbox, clock, number) for number in range(3)]
     known["captures"] = [_capture(engine, clock, number) for number in range(3)]

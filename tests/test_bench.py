@@ -15,7 +15,7 @@ from bench import big_store, deliveries, driver, figures, peers, streams, verify
 from bench.driver import Answered, Load
 from bench.sites import FEWEST_LEFT
 from bench.stage import QUICK, Stage, take_turns
-from receiver.listing import list_events
+from receiver.observe.queries import list_events
 from tests.waiting import until
 
 SENT = {0: b"first", 1: b"second"}

@@ -150,12 +150,12 @@ def test_what_is_listed_as_no_setting_is_still_named_somewhere() -> None:
 
 
 def test_every_file_that_is_named_exists() -> None:
-    invented = r"receiver/(?:sources|simulator)/acme\w*\.py|(?:tests|handlers)/(?:sources/test_acme|hello)\.py"
+    invented = r"receiver/sources/acme/\w+\.py|(?:tests|handlers)/(?:sources/test_acme|hello)\.py"
     named = {
         code
         for name in NAMES
         for code in _CODE.findall(prose(name))
-        if re.fullmatch(r"(?:receiver|config|handlers|tests|migrations)/[\w/]+\.py", code)
+        if re.fullmatch(r"(?:receiver|config|handlers|tests)/[\w/]+\.py", code)
     }
     assert {code for code in named if not re.fullmatch(invented, code) and not (ROOT / code).exists()} == set()
 

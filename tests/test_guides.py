@@ -1,4 +1,4 @@
-"""The guides of the sources are complete: every name, every reason code, and samples that are the simulator's own."""
+"""The guides of the sources are complete: every name, every reason code, and samples that are the samples' own."""
 
 import json
 import re
@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from config import ROOT
-from receiver import simulator
-from receiver.box_webhooks.rules import TRIGGERS, fits
 from receiver.events import Reason, Unread
+from receiver.registrations.rules import TRIGGERS, fits
 from receiver.sources import SOURCES
+from receiver.sources import samples as of_sources
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ONLY_BOX = {Reason.VERSION_UNSUPPORTED, Reason.ALGORITHM_UNSUPPORTED}
@@ -77,14 +77,14 @@ def test_every_sample_is_what_is_sent_for_it(source: str) -> None:
     found = samples(source)
     assert len(found) > 5
     for shown in found:
-        sent = simulator.sample(source, name_of(shown), at=AT, number=1)
+        sent = of_sources.sample(source, name_of(shown), at=AT, number=1)
         assert shown == {key: sent[key] for key in shown}
 
 
 def test_every_body_of_filestack_that_was_published_has_a_whole_sample() -> None:
     shown = {name_of(payload): payload for payload in samples("filestack")}
     assert set(shown) == SOURCES["filestack"].KNOWN - {"fp.scan", "fp.video_converse"}
-    assert all(payload == simulator.sample("filestack", name, at=AT, number=1) for name, payload in shown.items())
+    assert all(payload == of_sources.sample("filestack", name, at=AT, number=1) for name, payload in shown.items())
 
 
 def test_every_family_of_boxs_triggers_whose_body_is_known_has_a_sample() -> None:

@@ -12,14 +12,16 @@ import sqlalchemy as sa
 from blinker import Signal
 from flask.testing import FlaskClient
 
-from receiver import logs, signals, simulator
+from receiver import signals
 from receiver.errors import HandlerError
 from receiver.events import Event
-from receiver.inbox import Inbox
-from receiver.routing import Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs.routing import Router
+from receiver.jobs.worker import Worker
+from receiver.observe import logs
 from receiver.signals import Notice
-from receiver.tables import jobs
-from receiver.worker import Worker
+from receiver.sources import samples
+from receiver.storage.tables import jobs
 from tests.installation import KEYS, Clock, arrive
 
 NOTICES = {name: one for name, one in vars(signals).items() if isinstance(one, Signal)}
@@ -111,8 +113,8 @@ def test_a_worker_whose_listeners_raise_works_all_the_same(
 
 @pytest.mark.parametrize("notice", NOTICES.values(), ids=NOTICES.keys())
 def test_web_answers_as_ever_where_its_listeners_raise(client: FlaskClient, notice: Notice) -> None:
-    came = [simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)] * 2
-    unreadable = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=2)
+    came = [samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)] * 2
+    unreadable = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=2)
     with notice.connected_to(fails):
         statuses = [client.post("/hooks/box", data=body, headers=headers).status_code for body, headers in came]
         statuses.append(client.post("/hooks/box", data=b"{}", headers=unreadable[1]).status_code)

@@ -21,10 +21,10 @@ TAKE_A_DELIVERY = """
 import json, sys
 from datetime import UTC, datetime
 import wsgi
-from receiver import simulator
+from receiver.sources import samples
 client = wsgi.app.test_client()
 client.get("/healthz")
-body, headers = simulator.forge("box", "FILE.UPLOADED", {"primary": sys.argv[1]}, at=datetime.now(UTC))
+body, headers = samples.forge("box", "FILE.UPLOADED", {"primary": sys.argv[1]}, at=datetime.now(UTC))
 before = set(sys.modules)
 answer = client.post("/hooks/box", data=body, headers=headers).json["status"]
 print(json.dumps([answer, sorted(before), sorted(sys.modules.keys() - before)]))
@@ -65,7 +65,7 @@ def test_a_command_loads_no_other_command(words: tuple[str, str]) -> None:
 
 def test_a_command_that_reads_the_tables_loads_nothing_that_it_does_without() -> None:
     loaded = loaded_by("events", "list")
-    assert {"receiver.db", "receiver.listing"} <= loaded
+    assert {"receiver.storage.db", "receiver.observe.queries"} <= loaded
     assert loaded & (WEB | SELDOM) == set()
 
 

@@ -23,7 +23,7 @@ EXCEPTIONS = {
     ("tests/acceptance/test_limits.py", "paced.wait(0.01)"): "how slowly a client sends",
     ("tests/acceptance/test_limits.py", "paced.wait(0.2)"): "how slowly a client sends",
     ("tests/slow_sentry.py", "time.sleep(1)"): "how slowly a Sentry responds",
-    ("tests/simulator/sandbox/test_running.py", "controls.post('/clock', seconds=7200)"): "of a clock that is moved",
+    ("tests/sandbox/test_running.py", "controls.post('/clock', seconds=7200)"): "of a clock that is moved",
     ("tests/test_bench.py", "Load(connections=1, seconds=10, count=15)"): "what a load is to be; the count ends it",
     ("tests/test_bench.py", "Load(connections=1, seconds=10, count=20)"): "what a load is to be; the count ends it",
 }

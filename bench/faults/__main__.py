@@ -22,7 +22,7 @@ from bench.faults.catalogue import FAULTS, Fault
 from bench.faults.installation import HANDLERS, Installation, Shape
 from bench.faults.provider import USUAL, Published
 from bench.sites import BenchError
-from receiver import logs
+from receiver.observe import logs
 
 SHAPES = [Shape(is_postgres=postgres, has_celery=celery) for postgres in (False, True) for celery in (False, True)]
 QUICK = {SHAPES[0]: ["web-child", "worker"], SHAPES[3]: ["celery-child", "redis", "postgres"]}

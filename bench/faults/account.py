@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from receiver.tables import attempts, events, jobs
+from receiver.storage.tables import attempts, events, jobs
 
 STEP = 500
 Run = tuple[str, int]  # the id of an event, and the number of the attempt

@@ -18,14 +18,15 @@ from bench.faults.installation import Shape
 from bench.faults.servers import Postgres
 from bench.sites import until
 from config.settings import resolve_database_url
-from receiver import Event, db, simulator
+from receiver import Event
 from receiver.events import Delivery, Headers, Verified
-from receiver.inbox import Inbox
-from receiver.routing import Router
-from receiver.sources import SOURCES
-from receiver.tables import events, is_unrouted, jobs
-from receiver.tasks import Dispatcher, Runner
-from receiver.worker import Worker
+from receiver.inbox.rows import Inbox
+from receiver.jobs.celery_tasks import Dispatcher, Runner
+from receiver.jobs.routing import Router
+from receiver.jobs.worker import Worker
+from receiver.sources import SOURCES, samples
+from receiver.storage import db
+from receiver.storage.tables import events, is_unrouted, jobs
 
 HOUR = timedelta(hours=1)
 JUMPS = 12
@@ -122,7 +123,7 @@ def _publish(engine: sa.Engine, clock: JumpingClock, rng: random.Random, rate: f
         clock.offset = rng.choice([HOUR, -HOUR, timedelta(0)])
         for number in range(int(rate * BETWEEN_SECONDS)):
             at = clock()
-            body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS, at=at, number=jump * 10_000 + number)
+            body, headers = samples.forge("box", "FILE.UPLOADED", KEYS, at=at, number=jump * 10_000 + number)
             delivery = Delivery(source="box", body=body, headers=Headers(headers), received_at=at)
             kept = inbox.accept(delivery, SOURCES["box"].parse(delivery), Verified("primary"))
             promised[kept.event_id] = body

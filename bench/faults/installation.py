@@ -17,8 +17,8 @@ from bench.faults.provider import Provider, Published
 from bench.faults.servers import Disk, Postgres
 from bench.sites import ROOT, WEB, free_port, until
 from config.settings import resolve_database_url
-from receiver import db
-from receiver.tables import events, handlers, is_unrouted, jobs
+from receiver.storage import db
+from receiver.storage.tables import events, handlers, is_unrouted, jobs
 
 HANDLERS = ("bench.faults.handlers.", f"{ACME}.", f"{LEDGER}.")  # how the names begin of those that note their runs
 STALL_SECONDS = 20  # longer than anybody waits for a database

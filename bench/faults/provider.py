@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from bench.deliveries import KEYS
-from receiver import simulator
+from receiver.sources import samples
 
 SENDERS = 48
 PATIENCE_SECONDS = 15
@@ -70,7 +70,7 @@ class Provider:
         """Let something happen at the provider's, and have it told as soon as a sender is free."""
         with self._changed:
             at, number = datetime.now(UTC), len(self.published)
-            body, headers = simulator.forge("box", name, KEYS, at=at, number=number)
+            body, headers = samples.forge("box", name, KEYS, at=at, number=number)
             one = Published(number, name, body, headers, at.timestamp())
             self.published.append(one)
             self._put(one, time.monotonic())

@@ -13,11 +13,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from receiver import db
 from receiver.bins.store import LIMIT, Item, Page, iso, place, show_bin
 from receiver.errors import NotFoundError
 from receiver.events import Headers
-from receiver.tables import captures
+from receiver.storage import db
+from receiver.storage.tables import captures
 
 _ID = re.compile(r"[0-9A-Z]{26}", re.ASCII)
 _MOST_FIELDS = 1000

@@ -11,13 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from ulid_transform import ulid_at_time
 
-from receiver import db, stores
 from receiver.bins import names, setup, store
 from receiver.bins.captures import Request
 from receiver.errors import BinError, NotFoundError
 from receiver.events import Headers
-from receiver.inbox import Group
-from receiver.tables import bins, captures
+from receiver.inbox.group_commit import Group
+from receiver.storage import db, stores
+from receiver.storage.tables import bins, captures
 
 MOST_AUTO_BINS = 1000
 FAILED_BODY = b'{"status":"failed, as this bin is set up to"}\n'

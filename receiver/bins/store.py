@@ -9,11 +9,11 @@ from typing import Any, TypedDict
 
 import sqlalchemy as sa
 
-from receiver import db
 from receiver.bins import names, setup
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
-from receiver.tables import bins, captures
+from receiver.storage import db
+from receiver.storage.tables import bins, captures
 
 LIMIT = 50
 _CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)

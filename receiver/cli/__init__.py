@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from receiver.errors import PatternError, SignalboxError
-from receiver.version import version
+from receiver.runtime.version import version
 
 # In the order that one meets them in: the module of each, which gives it the module's name, and what `-h` says of it.
 COMMANDS = {

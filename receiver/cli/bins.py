@@ -10,10 +10,11 @@ from flask import current_app
 from flask.cli import AppGroup
 from rich.console import RenderableType
 
-from receiver import addresses, words
 from receiver import bins as store
-from receiver.cli import as_it_came, options, screen
+from receiver import humanize
+from receiver.cli import options, raw_view, screen
 from receiver.cli.installation import open_tables
+from receiver.outbound import addresses
 
 _SPAN = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -65,7 +66,7 @@ def list_bins(limit: int, cursor: str | None, as_json: bool) -> None:
             one["name"],
             f"{one['kept']:,}",
             f"{one['captured']:,}",
-            words.ago(words.parse(one["captured_at"]), now) if one["captured_at"] else "never",
+            humanize.ago(humanize.parse(one["captured_at"]), now) if one["captured_at"] else "never",
             _answer(one),
             _address(one),
         )
@@ -123,7 +124,7 @@ def show_bin(name: str, id: str | None, raw: bool, as_json: bool) -> None:
         item = store.show_capture(engine, name, id)
         show = _show_capture
     if raw:
-        as_it_came.write_raw(as_it_came.body_of(item))
+        raw_view.write_raw(raw_view.body_of(item))
     elif as_json:
         screen.show_json(item)
     else:
@@ -135,7 +136,7 @@ def show_bin(name: str, id: str | None, raw: bool, as_json: bool) -> None:
 def delete_bin(name: str) -> None:
     """Delete a bin with all that it recorded."""
     gone = store.delete(open_tables(), name)
-    click.echo(f"deleted {name} with {words.count(gone, 'capture')}")
+    click.echo(f"deleted {name} with {humanize.count(gone, 'capture')}")
 
 
 def _show_bin(item: store.Item, now: datetime) -> None:
@@ -154,7 +155,7 @@ def _show_bin(item: store.Item, now: datetime) -> None:
 def _grid(captures: Sequence[store.Item], now: datetime) -> RenderableType:
     rows = [
         (
-            words.age(words.parse(one["captured_at"]), now),
+            humanize.age(humanize.parse(one["captured_at"]), now),
             one["id"],
             one["method"],
             _target(one),
@@ -172,10 +173,10 @@ def _target(capture: store.Item) -> str:
 
 
 def _show_capture(item: store.Item, now: datetime) -> None:
-    at = words.parse(item["captured_at"])
+    at = humanize.parse(item["captured_at"])
     pairs = [
         ("Id", item["id"]),
-        ("Came", f"{words.full(at)}, {words.ago(at, now)}"),
+        ("Came", f"{humanize.full(at)}, {humanize.ago(at, now)}"),
         ("From", item["client"]),
         ("Answered", str(item["answered"])),
     ]
@@ -183,9 +184,9 @@ def _show_capture(item: store.Item, now: datetime) -> None:
     screen.show(screen.styled(f"{item['method']} {_target(item)}", "bold"), screen.facts(pairs))
     for title, lines in (("Headers", item["headers"]), ("Form", item["form"]), ("Files", files)):
         if lines:
-            screen.show(screen.heading(title), as_it_came.header_lines(lines))
-    body = as_it_came.body_of(item)
-    screen.show(screen.heading(as_it_came.body_heading(item)), *as_it_came.body_lines(body))
+            screen.show(screen.heading(title), raw_view.header_lines(lines))
+    body = raw_view.body_of(item)
+    screen.show(screen.heading(raw_view.body_heading(item)), *raw_view.body_lines(body))
 
 
 def _address(item: store.Item) -> str:

@@ -9,13 +9,15 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from receiver import backups, db, pruning, words
-from receiver.backups import Rows
-from receiver.cli import choosing, options, screen
+from receiver import humanize
+from receiver.cli import options, screen, selection
 from receiver.cli.installation import open_tables
 from receiver.errors import BackupError
-from receiver.pruning import Pruned
-from receiver.words import count
+from receiver.humanize import count
+from receiver.jobs import pruning
+from receiver.jobs.pruning import Pruned
+from receiver.storage import backups, db
+from receiver.storage.backups import Rows
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -45,7 +47,9 @@ def backup(file: Path, as_json: bool) -> None:
         screen.show_json({"file": str(made.file), "bytes": made.bytes, "rows": dict(made.rows)})
     else:
         where = engine.url.render_as_string(hide_password=True)
-        click.echo(f"{made.file}: {words.size(made.bytes)}, {_events(made.rows)}, all of {where}. It was read again.")
+        click.echo(
+            f"{made.file}: {humanize.size(made.bytes)}, {_events(made.rows)}, all of {where}. It was read again."
+        )
 
 
 def _told(tell: Callable[[str], None]) -> backups.Tell:
@@ -76,7 +80,7 @@ def restore(file: Path, force: bool, as_json: bool) -> None:
         here = "what is there and cannot be read" if old is None else _events(old)
         if old is not None or backups.path_of(engine).exists():
             question = f"Put {_events(rows)} of {file} in the place of {here}? That is kept aside."
-            choosing.ask(question, yes=force, as_json=as_json, option="--force")
+            selection.ask(question, yes=force, as_json=as_json, option="--force")
     done = backups.restore(engine, file)
     if as_json:
         kept_as = done.kept_as and str(done.kept_as)

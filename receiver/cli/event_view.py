@@ -7,9 +7,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from receiver import words
-from receiver.cli import as_it_came, job_view, screen
-from receiver.listing import Item
+from receiver import humanize
+from receiver.cli import job_view, raw_view, screen
+from receiver.observe.queries import Item
 
 HOW_TO_GET_ONE = "No events yet. This sends one: signalbox send box FILE.UPLOADED"
 SOON = timedelta(seconds=10)
@@ -18,7 +18,7 @@ SOON = timedelta(seconds=10)
 def grid(items: Sequence[Item], now: datetime) -> Table:
     rows = [
         (
-            screen.styled(words.age(words.parse(item["received_at"]), now), "dim"),
+            screen.styled(humanize.age(humanize.parse(item["received_at"]), now), "dim"),
             item["id"],
             screen.styled(item["type"], "cyan"),
             fate(item),
@@ -30,7 +30,7 @@ def grid(items: Sequence[Item], now: datetime) -> Table:
 
 def line(item: Item) -> Text:
     return Text.assemble(
-        (words.clock(words.parse(item["received_at"])), "dim"),
+        (humanize.clock(humanize.parse(item["received_at"])), "dim"),
         f"  {item['id']}  ",
         screen.styled(item["type"], "cyan"),
         *([("  drift", "yellow")] if item["drift"] else []),
@@ -57,7 +57,7 @@ def whole(item: Item, now: datetime, *, full: bool, nobody_works: bool) -> Itera
     yield Text.assemble(screen.styled(item["type"], "bold cyan"), "  ", fate(item))
     yield screen.facts(_facts(item, now))
     yield screen.heading("Headers")
-    yield as_it_came.header_lines(item["headers"])
+    yield raw_view.header_lines(item["headers"])
     yield screen.heading("Payload")
     yield screen.as_json(item["payload"])
     yield from _drift(item["drift"])
@@ -67,22 +67,21 @@ def whole(item: Item, now: datetime, *, full: bool, nobody_works: bool) -> Itera
 
 
 def _facts(item: Item, now: datetime) -> Iterator[tuple[str, str]]:
-    received = words.parse(item["received_at"])
+    received = humanize.parse(item["received_at"])
     yield "Id", item["id"]
     if item["type"] != f"{item['source']}:{item['name']}":
         yield "Name", f"{item['name']}, as {item['source']} calls it"
-    yield "Received", f"{words.full(received)}, {words.ago(received, now)}"
+    yield "Received", f"{humanize.full(received)}, {humanize.ago(received, now)}"
     if item["occurred_at"]:
-        yield "Occurred", _occurred(words.parse(item["occurred_at"]), received)
+        yield "Occurred", _occurred(humanize.parse(item["occurred_at"]), received)
     yield "Verified by", item["verified_by"]
 
 
 def _occurred(occurred: datetime, received: datetime) -> str:
     if abs(received - occurred) < timedelta(seconds=1):
-        return words.full(occurred)
-    return (
-        f"{words.full(occurred)}, {words.span(received - occurred)} {'before' if occurred < received else 'after'} that"
-    )
+        return humanize.full(occurred)
+    side = "before" if occurred < received else "after"
+    return f"{humanize.full(occurred)}, {humanize.span(received - occurred)} {side} that"
 
 
 def _drift(drift: Sequence[dict[str, str]]) -> Iterator[RenderableType]:
@@ -94,14 +93,14 @@ def _drift(drift: Sequence[dict[str, str]]) -> Iterator[RenderableType]:
 def _deliveries(item: Item) -> Iterator[RenderableType]:
     if not item["repeats"]:
         return
-    first = words.parse(item["received_at"])
-    rows = [("1st", words.full(first), item["verified_by"], Text())]
+    first = humanize.parse(item["received_at"])
+    rows = [("1st", humanize.full(first), item["verified_by"], Text())]
     for number, repeat in enumerate(item["repeats"], 2):
-        at = words.parse(repeat["received_at"])
+        at = humanize.parse(repeat["received_at"])
         side = "before" if at < first else "after"  # one that was let in may be older
-        when = Text(f"{words.span(at - first)} {side} the first", style="dim")
+        when = Text(f"{humanize.span(at - first)} {side} the first", style="dim")
         differs = Text(", with another body", style="yellow") if repeat["body_differs"] else Text()
-        rows.append((words.ordinal(number), words.full(at), repeat["verified_by"], when + differs))
+        rows.append((humanize.ordinal(number), humanize.full(at), repeat["verified_by"], when + differs))
     yield screen.heading("Deliveries")
     yield screen.table(["", "RECEIVED", "VERIFIED BY", ""], rows, whole=["RECEIVED"])
     left_out = item["deliveries"] - len(rows)
@@ -112,7 +111,7 @@ def _deliveries(item: Item) -> Iterator[RenderableType]:
 def _jobs(item: Item, now: datetime, full: bool, nobody_works: bool) -> Iterator[RenderableType]:
     if item["state"] == "accepted":
         # An old event may have been put back just now.
-        late = nobody_works and now - words.parse(item["received_at"]) > SOON
+        late = nobody_works and now - humanize.parse(item["received_at"]) > SOON
         yield Text(f"Not routed yet{': is a worker running?' if late else '.'}", style="yellow")
     elif not item["jobs"]:
         yield Text("No handler wanted it. Which want what: signalbox handlers list", style="dim")

@@ -13,11 +13,15 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import jobs, listing, own_files, roster, search, tables, words
+from receiver import humanize
 from receiver.cli import event_view, options, screen
 from receiver.cli.installation import open_tables, require_handler
 from receiver.errors import NotFoundError
-from receiver.listing import Filters, Item
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.observe import queries
+from receiver.observe.queries import Filters, Item
+from receiver.storage import private_files, search, tables
 
 PAUSE = timedelta(milliseconds=500)
 LATE_PLACES = 100
@@ -38,7 +42,7 @@ def list_events(limit: int, cursor: str | None, as_json: bool, **filters: Any) -
     signalbox events list --type "box:FILE.*" --since 2h
     signalbox events list -q report.pdf --json
     """
-    page = listing.list_events(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
+    page = queries.list_events(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
         return
@@ -56,11 +60,11 @@ def show_event(id: str, full: bool, as_json: bool) -> None:
     ID may be a part of six characters or more that the id begins or ends with; `last` is the one received last.
     """
     engine, now = open_tables(), datetime.now(UTC)
-    item = listing.show_event(engine, id)
+    item = queries.show_event(engine, id)
     if as_json:
         screen.show_json(item)
     else:
-        screen.show(*event_view.whole(item, now, full=full, nobody_works=roster.nobody_works(engine, now)))
+        screen.show(*event_view.whole(item, now, full=full, nobody_works=registry.nobody_works(engine, now)))
 
 
 @events.command("export")
@@ -87,7 +91,7 @@ def export_events(as_json: bool, output: Path | None, **filters: Any) -> None:
     items = _whole(open_tables(), Filters(**filters))
     with _going_to(output):
         count = _write_document(items) if as_json else _write_lines(items)
-    screen.note(f"{words.count(count, 'event')} written.")
+    screen.note(f"{humanize.count(count, 'event')} written.")
 
 
 @contextmanager
@@ -97,7 +101,7 @@ def _going_to(output: Path | None) -> Iterator[None]:
         yield
         return
     try:
-        own_files.make(output, may_exist=False)
+        private_files.make(output, may_exist=False)
     except OSError as error:
         raise click.ClickException(
             f"{output} cannot be written ({error.strerror}): -o takes a name that is free."
@@ -113,7 +117,7 @@ def _going_to(output: Path | None) -> Iterator[None]:
 def _whole(engine: sa.Engine, filters: Filters) -> Iterator[Item]:
     for event_id in search.walk_ids(engine, tables.events, filters):
         with suppress(NotFoundError):  # pruned meanwhile
-            yield listing.show_event(engine, event_id)
+            yield queries.show_event(engine, event_id)
 
 
 def _write_lines(items: Iterator[Item]) -> int:
@@ -143,7 +147,7 @@ def replay_events(ids: tuple[str, ...], handler: str | None) -> None:
     engine = open_tables()
     if handler is not None:
         require_handler(handler)
-    for event_id in [listing.find_event_id(engine, given) for given in ids]:
+    for event_id in [queries.find_event_id(engine, given) for given in ids]:
         count = jobs.replay_event(engine, event_id, handler=handler, now=datetime.now(UTC))
         click.echo(f"{event_id}  {_what_runs(count, handler)}")
 
@@ -151,7 +155,7 @@ def replay_events(ids: tuple[str, ...], handler: str | None) -> None:
 def _what_runs(count: int, handler: str | None) -> str:
     if handler is not None:
         return f"{handler} runs again" if count else f"{handler} is running now: left alone"
-    return f"routed again; {words.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
+    return f"routed again; {humanize.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
 
 
 @events.command("tail")
@@ -161,7 +165,7 @@ def _what_runs(count: int, handler: str | None) -> str:
 def tail_events(source: str | None, type: str | None, as_json: bool) -> None:
     """Follow the events that come from now on, until Ctrl-C."""
     engine = open_tables()
-    newest = listing.newest_seq(engine)
+    newest = queries.newest_seq(engine)
     screen.note("Waiting for events; Ctrl-C ends it.")
     try:
         for item in _follow(engine, Filters(source=source, type=type), after=newest):
@@ -179,7 +183,7 @@ def _follow(engine: sa.Engine, filters: Filters, *, after: int) -> Iterator[Item
     while True:
         floor = max(after, newest - LATE_PLACES)
         known = {place for place in known if place > floor}
-        came = listing.events_after(engine, floor, filters, known=known)
+        came = queries.events_after(engine, floor, filters, known=known)
         for place, item in came:
             known.add(place)
             newest = max(newest, place)

@@ -9,14 +9,16 @@ from flask.cli import AppGroup
 from rich.table import Table
 from rich.text import Text
 
-from receiver import jobs, roster, words
+from receiver import humanize
 from receiver.cli import options, screen
+from receiver.cli.handler_test import try_handler
 from receiver.cli.installation import load_handlers, open_tables, require_known_handler
-from receiver.cli.trial import try_handler
 from receiver.errors import HandlerError, SchemaError, StoreError
-from receiver.routing import BrokenModule, Handler, Router
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.routing import BrokenModule, Handler, Router
 
-IMPORTING = ("/importlib/", "<frozen importlib", "receiver/routing.py")
+IMPORTING = ("/importlib/", "<frozen importlib", "receiver/jobs/routing.py")
 
 handlers = AppGroup("handlers", help="See which functions want which events.")
 handlers.add_command(try_handler)
@@ -46,14 +48,14 @@ def list_handlers(as_json: bool) -> None:
     else:
         screen.note("No handlers. A file in handlers/ with a function under @on(…) is one.")
     for name in others:
-        has = words.count(running[name], "running worker") if running[name] else "no running worker"
+        has = humanize.count(running[name], "running worker") if running[name] else "no running worker"
         screen.note(f"{name} is not loaded here; {has} {'have' if running[name] > 1 else 'has'} it")
 
 
 def _by_workers() -> dict[str, int]:
     """Give the handlers that workers have, or had, each with how many run that have it; nothing without a database."""
     try:
-        known = roster.list_handlers(open_tables())
+        known = registry.list_handlers(open_tables())
     except (StoreError, SchemaError, OSError):
         return {}
     return {item["name"]: item["workers"] for item in known if item["trouble"] is None}
@@ -69,7 +71,7 @@ def forget_handler(name: str) -> None:
     """
     engine = open_tables()
     require_known_handler(engine, name)
-    if not roster.forget(engine, name, datetime.now(UTC)):
+    if not registry.forget(engine, name, datetime.now(UTC)):
         raise HandlerError(f"a running worker has loaded {name}: take it out of its HANDLERS, or end it")
     click.echo(f"{name} is forgotten: what comes from now on is not for it.")
 
@@ -81,7 +83,7 @@ def pause_handler(name: str) -> None:
     engine = open_tables()
     require_known_handler(engine, name)
     waiting = jobs.pause_handler(engine, name, datetime.now(UTC))
-    click.echo(f"{name} is paused; {words.count(waiting, 'job')} waited for it.")
+    click.echo(f"{name} is paused; {humanize.count(waiting, 'job')} waited for it.")
 
 
 @handlers.command("resume", short_help="Run the jobs of a paused handler again.")
@@ -91,7 +93,7 @@ def resume_handler(name: str) -> None:
     engine = open_tables()
     require_known_handler(engine, name)
     woken = jobs.resume_handler(engine, name, datetime.now(UTC))
-    click.echo(f"{name} is resumed; {words.count(woken, 'job')} waited for it.")
+    click.echo(f"{name} is resumed; {humanize.count(woken, 'job')} waited for it.")
 
 
 def _table(router: Router, running: Mapping[str, int]) -> Table:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from receiver import db, forks, metrics, roster, stores
 from receiver.errors import HandlerError, NotFoundError, SettingsError
-from receiver.logs import LINES
-from receiver.routing import Handler, Router, router
-from receiver.watchdog import Watchdog
+from receiver.jobs import registry
+from receiver.jobs.routing import Handler, Router, router
+from receiver.observe import metrics
+from receiver.observe.logs import LINES
+from receiver.runtime import forks
+from receiver.runtime.watchdog import Watchdog
+from receiver.storage import db, stores
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -77,7 +80,7 @@ def require_handler(name: str) -> Handler:
 def require_known_handler(engine: sa.Engine, name: str) -> None:
     """Raise NotFoundError, with the names that come close, unless a handler of this name is here, or was."""
     try:
-        roster.show_handler(engine, name)
+        registry.show_handler(engine, name)
     except NotFoundError:
         require_handler(name)
 
@@ -87,15 +90,15 @@ def start_celery(app: Flask) -> "Celery":
     # Imported where it is used: Celery takes a quarter of a second, and most commands do without it.
     from celery.signals import worker_init, worker_process_shutdown
 
-    from receiver import tasks
+    from receiver.jobs import celery_tasks
 
     url = app.config["CELERY_BROKER_URL"]
     if not url:
         raise SettingsError({"CELERY_BROKER_URL": ["must be set where Celery runs the jobs: redis://localhost:6379/0"]})
-    tasks.require_driver(url)
+    celery_tasks.require_driver(url)
     engine, lease, stall = app.extensions["signalbox.engine"], app.config["LEASE"], app.config["STALL"]
-    celery = tasks.make_celery(url)
-    tasks.serve(celery, lambda: tasks.Runner(engine, router, lease=lease, watchdog=Watchdog(stall)))
+    celery = celery_tasks.make_celery(url)
+    celery_tasks.serve(celery, lambda: celery_tasks.Runner(engine, router, lease=lease, watchdog=Watchdog(stall)))
 
     def prepare(**_: object) -> None:
         try:
@@ -111,7 +114,7 @@ def start_celery(app: Flask) -> "Celery":
         metrics.write_last()
         stores.close_all()
         if app.config["SENTRY_DSN"]:
-            from receiver import sentry
+            from receiver.observe import sentry
 
             sentry.flush()
 

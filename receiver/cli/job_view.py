@@ -7,10 +7,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from receiver import words
+from receiver import humanize
 from receiver.cli import screen
-from receiver.listing import Item
-from receiver.reasons import line_of, reason_of
+from receiver.observe.queries import Item
+from receiver.runtime.reasons import line_of, reason_of
 
 STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red", "discarded": "dim"}
 OUTCOMES = {"done": "green", "retry": "yellow", "lost": "yellow", "discarded": "magenta", "failed": "red"}
@@ -40,8 +40,8 @@ def _news(item: Item, now: datetime) -> str:
     if item["state"] == "waiting" and item["next_attempt_at"] is None:
         return _waits(item)
     if item["state"] == "waiting":
-        due = words.parse(item["next_attempt_at"])
-        return ": ".join(filter(None, [f"in {words.span(due - now)}" if due > now else "due", error]))
+        due = humanize.parse(item["next_attempt_at"])
+        return ": ".join(filter(None, [f"in {humanize.span(due - now)}" if due > now else "due", error]))
     if item["state"] == "running":
         return _running(item, now)
     return error if item["state"] == "dead" else ""
@@ -56,7 +56,7 @@ def _running(job: Item, now: datetime) -> str:
     """Say for how long a job runs; a release of long ago wrote down no time."""
     if job["running_since"] is None:
         return "running, and nobody wrote down since when"
-    return words.lasting(words.parse(job["running_since"]), now)
+    return humanize.lasting(humanize.parse(job["running_since"]), now)
 
 
 def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
@@ -79,13 +79,13 @@ def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
 
 
 def _attempt(number: int, attempt: Item) -> Text:
-    started, finished = words.parse(attempt["started_at"]), words.parse(attempt["finished_at"])
+    started, finished = humanize.parse(attempt["started_at"]), humanize.parse(attempt["finished_at"])
     error = line_of(attempt["error"])
     return Text.assemble(
         (f"  {number:>2} ", "dim"),
-        words.full(started),
+        humanize.full(started),
         screen.styled(f"  {attempt['outcome']}", OUTCOMES.get(attempt["outcome"], "")),
-        (f" after {words.took(started, finished)}", "dim"),
+        (f" after {humanize.took(started, finished)}", "dim"),
         screen.styled(f"  {error}" if error else ""),
     )
 
@@ -99,16 +99,16 @@ def _why(job: Item) -> str:
 
 def _next(job: Item, now: datetime) -> str:
     if job["discarded_at"]:
-        at = words.full(words.parse(job["discarded_at"]))
+        at = humanize.full(humanize.parse(job["discarded_at"]))
         return f"{job['discarded_reason']}, at {at}; once more: signalbox jobs replay {job['id']}"
     if job["state"] == "dead":
         return f"once more: signalbox jobs replay {job['id']}"
     if job["state"] == "running":
-        since = f", since {words.full(words.parse(job['running_since']))}" if job["running_since"] else ""
+        since = f", since {humanize.full(humanize.parse(job['running_since']))}" if job["running_since"] else ""
         return f"{_running(job, now)}{since}"
     if job["next_attempt_at"] is None:
         return _waits(job) if job["state"] == "waiting" else ""
-    due = words.parse(job["next_attempt_at"])
+    due = humanize.parse(job["next_attempt_at"])
     if due > now:
-        return f"next attempt in {words.span(due - now)}, at {words.full(due)}"
-    return "due now" if now - due < LATE else f"due {words.ago(due, now)}: is a worker running?"
+        return f"next attempt in {humanize.span(due - now)}, at {humanize.full(due)}"
+    return "due now" if now - due < LATE else f"due {humanize.ago(due, now)}: is a worker running?"

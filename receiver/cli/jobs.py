@@ -11,11 +11,12 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup
 
-from receiver import dead_letters, listing, words
-from receiver import jobs as store
-from receiver.cli import choosing, job_view, options, screen
+from receiver import humanize
+from receiver.cli import job_view, options, screen, selection
 from receiver.cli.installation import open_tables, require_known_handler
-from receiver.dead_letters import Which
+from receiver.jobs import dead_letters, store
+from receiver.jobs.dead_letters import Which
+from receiver.observe import queries
 
 DONE_OR_DISCARDED = "is done or discarded already"
 
@@ -30,7 +31,7 @@ jobs = AppGroup("jobs", help="See events on their way through handlers; repeat o
 @options.as_json
 def list_jobs(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
     """List jobs, the newest first. The dead letters: signalbox jobs list --state dead"""
-    page = listing.list_jobs(open_tables(), **filters, limit=limit, cursor=cursor)
+    page = queries.list_jobs(open_tables(), **filters, limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
     else:
@@ -43,7 +44,7 @@ def list_jobs(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> 
 @options.as_json
 def show_job(id: int, full: bool, as_json: bool) -> None:
     """Show a job with every attempt."""
-    item = listing.show_job(open_tables(), id)
+    item = queries.show_job(open_tables(), id)
     if as_json:
         screen.show_json(item)
         return
@@ -87,7 +88,7 @@ def _replay_dead_letters(engine: sa.Engine, which: Which, now: datetime, *, yes:
     if as_json:
         screen.show_json({"jobs": replayed})
     elif replayed:
-        click.echo(f"{words.count(replayed, 'job')} {'runs' if replayed == 1 else 'run'} again")
+        click.echo(f"{humanize.count(replayed, 'job')} {'runs' if replayed == 1 else 'run'} again")
     else:
         screen.note("No dead letter is like that.")
 
@@ -123,7 +124,7 @@ def discard_jobs(
     if not ids:
         _discard_dead_letters(engine, Which(**filters), why, yes=yes, as_json=as_json)
         return
-    running = {one for one in ids if listing.show_job(engine, one)["state"] == "running"}
+    running = {one for one in ids if queries.show_job(engine, one)["state"] == "running"}
     if undo:
         change, did, did_not = partial(store.bring_back, engine), "is a dead letter again", "is not discarded"
     else:
@@ -150,7 +151,7 @@ def _discard_dead_letters(engine: sa.Engine, which: Which, reason: str, *, yes: 
     if as_json:
         screen.show_json({"jobs": discarded})
     elif discarded:
-        click.echo(f"{words.count(discarded, 'dead letter')} discarded")
+        click.echo(f"{humanize.count(discarded, 'dead letter')} discarded")
     else:
         screen.note("No dead letter is like that.")
 
@@ -169,10 +170,10 @@ def _ask_about(engine: sa.Engine, which: Which, question: str, *, yes: bool, as_
         require_known_handler(engine, which.handler)
     if found.number:
         number = (
-            words.count(found.number, "dead letter") if found.is_whole else f"{found.number:,} or more dead letters"
+            humanize.count(found.number, "dead letter") if found.is_whole else f"{found.number:,} or more dead letters"
         )
         asked = question.format(f"{number}{f' of {which.handler}' if which.handler else ''}")
-        choosing.ask(asked, yes=yes, as_json=as_json)
+        selection.ask(asked, yes=yes, as_json=as_json)
     return found.number > 0
 
 

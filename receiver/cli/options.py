@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from receiver import words
-from receiver.search import DISCARDED, JOB_STATES, STATES
+from receiver import humanize
 from receiver.sources import SOURCES
+from receiver.storage.search import DISCARDED, JOB_STATES, STATES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ class Moment(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            return words.read_time(value, datetime.now(UTC))
+            return humanize.read_time(value, datetime.now(UTC))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time: write 10m, 2h or 3d for so long ago, or 2026-05-04T12:00.", param, ctx)
 

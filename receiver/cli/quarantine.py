@@ -9,12 +9,15 @@ import click
 from flask.cli import AppGroup
 from rich.text import Text
 
-from receiver import listing, release, tables, words
-from receiver.cli import as_it_came, choosing, options, screen
-from receiver.cli.choosing import Chosen
+from receiver import humanize
+from receiver.cli import options, raw_view, screen, selection
 from receiver.cli.installation import open_tables
+from receiver.cli.selection import Chosen
 from receiver.errors import NotFoundError, UnreadableError
-from receiver.listing import Filters, Item
+from receiver.inbox import reinstate
+from receiver.observe import queries
+from receiver.observe.queries import Filters, Item
+from receiver.storage import tables
 
 NOTHING = "Nothing is quarantined that is like that."
 
@@ -30,17 +33,17 @@ quarantine = AppGroup(
 @options.as_json
 def list_quarantined(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> None:
     """List the quarantined deliveries, the newest first, each with what is wrong."""
-    page = listing.list_quarantined(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
+    page = queries.list_quarantined(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
         return
     now = datetime.now(UTC)
     rows = [
         (
-            words.age(words.parse(one["received_at"]), now),
+            humanize.age(humanize.parse(one["received_at"]), now),
             one["id"],
             one["source"],
-            "; ".join(as_it_came.problems(one["errors"])),
+            "; ".join(raw_view.problems(one["errors"])),
         )
         for one in page["items"]
     ]
@@ -54,9 +57,9 @@ def list_quarantined(limit: int, cursor: str | None, as_json: bool, **filters: A
 @options.as_json
 def show_quarantined(id: str, raw: bool, as_json: bool) -> None:
     """Show why a delivery cannot be read, and all of it. ID may be a part of six characters or more, or `last`."""
-    item = listing.show_quarantined(open_tables(), id)
+    item = queries.show_quarantined(open_tables(), id)
     if raw:
-        as_it_came.write_raw(as_it_came.body_of(item))
+        raw_view.write_raw(raw_view.body_of(item))
     elif as_json:
         screen.show_json(item)
     else:
@@ -64,10 +67,10 @@ def show_quarantined(id: str, raw: bool, as_json: bool) -> None:
 
 
 def _show(item: Any, now: datetime) -> None:
-    received = words.parse(item["received_at"])
+    received = humanize.parse(item["received_at"])
     pairs = [
         ("Id", item["id"]),
-        ("Received", f"{words.full(received)}, {words.ago(received, now)}"),
+        ("Received", f"{humanize.full(received)}, {humanize.ago(received, now)}"),
         ("Deliveries", str(item["deliveries"])),
         ("Verified by", item["verified_by"]),
     ]
@@ -75,18 +78,18 @@ def _show(item: Any, now: datetime) -> None:
         screen.styled(f"A quarantined delivery to {item['source']}", "bold"),
         screen.facts(pairs),
         screen.heading("What is wrong"),
-        *(screen.styled(problem, "yellow") for problem in as_it_came.problems(item["errors"])),
+        *(screen.styled(problem, "yellow") for problem in raw_view.problems(item["errors"])),
         screen.heading("Headers"),
-        as_it_came.header_lines(item["headers"]),
+        raw_view.header_lines(item["headers"]),
         screen.heading(f"Body, {item['body_bytes']:,} bytes"),
-        *as_it_came.body_lines(as_it_came.body_of(item)),
+        *raw_view.body_lines(raw_view.body_of(item)),
     )
 
 
 @quarantine.command("release")
-@choosing.several
+@selection.several
 @click.option("--as", "name", metavar="NAME", help="As an event of this name, whatever its own is: FILE.UPLOADED.")
-@choosing.yes
+@selection.yes
 @options.as_json
 def release_quarantined(ids: tuple[str, ...], name: str | None, yes: bool, as_json: bool, **which: Any) -> None:
     """Let quarantined deliveries in as events, if they can be read now.
@@ -99,12 +102,12 @@ def release_quarantined(ids: tuple[str, ...], name: str | None, yes: bool, as_js
     signalbox quarantine release --all
     signalbox quarantine release last --as FILE.UPLOADED
     """
-    chosen = choosing.choose(tables.quarantined, listing.show_quarantined, ids, **which)
+    chosen = selection.choose(tables.quarantined, queries.show_quarantined, ids, **which)
     if chosen.ids and not chosen.one_by_one:
         count = len(chosen.ids)
         what = f"{count:,} quarantined {'delivery' if count == 1 else 'deliveries'}"
         readable = "" if name else " What still cannot be read will stay."
-        choosing.ask(f"Let {what} in as events?{readable}", yes=yes, as_json=as_json)
+        selection.ask(f"Let {what} in as events?{readable}", yes=yes, as_json=as_json)
     items = []
     for item in _release(chosen, name):
         items.append(item)
@@ -123,7 +126,7 @@ def _release(chosen: Chosen, name: str | None) -> Iterator[Item]:
     engine = open_tables()
     for one in chosen.ids:
         try:
-            yield {"id": one, **asdict(release.release_quarantined(engine, one, name=name))}
+            yield {"id": one, **asdict(reinstate.release_quarantined(engine, one, name=name))}
         except UnreadableError as error:
             yield {"id": one, "status": "quarantined", "event": None, "quarantined": one, "errors": error.errors}
         except NotFoundError:
@@ -132,6 +135,6 @@ def _release(chosen: Chosen, name: str | None) -> Iterator[Item]:
 
 def _line(item: Item) -> Text:
     if item["status"] == "quarantined":
-        return screen.styled(f"{item['id']}  stays: {'; '.join(as_it_came.problems(item['errors']))}", "yellow")
+        return screen.styled(f"{item['id']}  stays: {'; '.join(raw_view.problems(item['errors']))}", "yellow")
     style = "green" if item["status"] == "accepted" else "dim"
     return Text.assemble(f"{item['id']}  ", (item["status"], style), f"  {item['event']}")

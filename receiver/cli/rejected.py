@@ -9,15 +9,17 @@ import click
 from flask.cli import AppGroup
 from rich.text import Text
 
-from receiver import listing, tables, words
-from receiver.cli import as_it_came, choosing, options, screen
-from receiver.cli.choosing import Chosen
+from receiver import humanize
+from receiver.cli import options, raw_view, screen, selection
 from receiver.cli.installation import open_tables
-from receiver.diagnosis import Diagnosis
+from receiver.cli.selection import Chosen
 from receiver.errors import NotFoundError
 from receiver.events import Refused, Verified
-from receiver.listing import Filters, Item
-from receiver.web import second_look
+from receiver.inbox.diagnosis import Diagnosis
+from receiver.observe import queries
+from receiver.observe.queries import Filters, Item
+from receiver.storage import tables
+from receiver.web import reinstating
 
 Looks = Sequence[tuple[str, Verified | Refused]]
 
@@ -34,19 +36,19 @@ rejected = AppGroup(
 
 @rejected.command("list")
 @options.received
-@choosing.reason
+@selection.reason
 @options.paged
 @options.as_json
 def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | None, **filters: Any) -> None:
     """List the rejected deliveries, the newest first, each with its reason."""
-    page = listing.list_rejected(open_tables(), Filters(**filters), reason=reason, limit=limit, cursor=cursor)
+    page = queries.list_rejected(open_tables(), Filters(**filters), reason=reason, limit=limit, cursor=cursor)
     if as_json:
         screen.show_json(page)
         return
     now = datetime.now(UTC)
     rows = [
         (
-            words.age(words.parse(one["received_at"]), now),
+            humanize.age(humanize.parse(one["received_at"]), now),
             one["id"],
             one["source"],
             screen.styled(one["reason"], "red"),
@@ -64,20 +66,20 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | N
 @options.as_json
 def show_rejected(id: str, raw: bool, as_json: bool) -> None:
     """Show why a delivery was refused, and all of it. ID may be a part of six characters or more, or `last`."""
-    item = listing.show_rejected(open_tables(), id)
+    item = queries.show_rejected(open_tables(), id)
     if raw:
-        as_it_came.write_raw(as_it_came.body_of(item))
+        raw_view.write_raw(raw_view.body_of(item))
     elif as_json:
         screen.show_json(item)
     else:
-        _show(item, second_look.diagnose(item["id"], item["reason"]), datetime.now(UTC))
+        _show(item, reinstating.diagnose(item["id"], item["reason"]), datetime.now(UTC))
 
 
 def _show(item: Any, found: Diagnosis, now: datetime) -> None:
-    received = words.parse(item["received_at"])
+    received = humanize.parse(item["received_at"])
     pairs = [
         ("Id", item["id"]),
-        ("Received", f"{words.full(received)}, {words.ago(received, now)}"),
+        ("Received", f"{humanize.full(received)}, {humanize.ago(received, now)}"),
         ("Reason", screen.styled(item["reason"], "red")),
         ("", item["detail"]),
     ]
@@ -90,15 +92,15 @@ def _show(item: Any, found: Diagnosis, now: datetime) -> None:
         screen.styled(f"A rejected delivery to {item['source']}", "bold"),
         screen.facts(pairs),
         screen.heading("Headers"),
-        as_it_came.header_lines(item["headers"]),
-        screen.heading(as_it_came.body_heading(item)),
-        *as_it_came.body_lines(as_it_came.body_of(item)),
+        raw_view.header_lines(item["headers"]),
+        screen.heading(raw_view.body_heading(item)),
+        *raw_view.body_lines(raw_view.body_of(item)),
     )
 
 
 @rejected.command("verify")
-@choosing.several
-@choosing.reason
+@selection.several
+@selection.reason
 @any_age
 @options.as_json
 def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which: Any) -> None:
@@ -110,7 +112,7 @@ def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which:
     signalbox rejected verify last
     signalbox rejected verify --reason signature_mismatch --since 2d
     """
-    chosen = choosing.choose(tables.rejected, listing.show_rejected, ids, **which)
+    chosen = selection.choose(tables.rejected, queries.show_rejected, ids, **which)
     looks = list(_look(chosen, any_age=any_age))
     verify = sum(isinstance(verdict, Verified) for _, verdict in looks)
     if as_json:
@@ -127,11 +129,11 @@ def verify_rejected(ids: tuple[str, ...], any_age: bool, as_json: bool, **which:
 
 
 @rejected.command("release")
-@choosing.several
-@choosing.reason
+@selection.several
+@selection.reason
 @any_age
 @click.option("--unverified", is_flag=True, help="Let in what does not verify, too: nobody says that it is genuine.")
-@choosing.yes
+@selection.yes
 @options.as_json
 def release_rejected(
     ids: tuple[str, ...], any_age: bool, unverified: bool, yes: bool, as_json: bool, **which: Any
@@ -146,11 +148,11 @@ def release_rejected(
     signalbox rejected release last
     signalbox rejected release --reason signature_mismatch --since 2d
     """
-    chosen = choosing.choose(tables.rejected, listing.show_rejected, ids, **which)
+    chosen = selection.choose(tables.rejected, queries.show_rejected, ids, **which)
     looks = list(_look(chosen, any_age=any_age))
     ready = [one for one, verdict in looks if unverified or isinstance(verdict, Verified)]
     if ready and not chosen.one_by_one:
-        choosing.ask(_question(len(ready), looks), yes=yes, as_json=as_json)
+        selection.ask(_question(len(ready), looks), yes=yes, as_json=as_json)
     items = []
     for item in _release(looks, any_age=any_age, unverified=unverified):
         items.append(item)
@@ -166,7 +168,7 @@ def release_rejected(
 def _look(chosen: Chosen, *, any_age: bool) -> Iterator[tuple[str, Verified | Refused]]:
     for one in chosen.ids:
         try:
-            yield one, second_look.look(one, any_age=any_age)
+            yield one, reinstating.look(one, any_age=any_age)
         except NotFoundError:
             continue  # newer ones have pushed it out meanwhile
 
@@ -191,7 +193,7 @@ def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]
             yield {"id": one, **_STAYS, "reason": verdict.reason.value, "detail": verdict.detail}
             continue
         try:
-            became = second_look.let_in(one, any_age=any_age, unverified=unverified)
+            became = reinstating.let_in(one, any_age=any_age, unverified=unverified)
         except NotFoundError:
             continue
         if isinstance(became, Refused):
@@ -224,7 +226,7 @@ def _line(item: Item) -> Text:
     if item["status"] == "rejected":
         return screen.styled(f"{item['id']}  stays: {item['reason']}  {item['detail']}", "red")
     if item["status"] == "quarantined":
-        problems = "; ".join(as_it_came.problems(item["errors"]))
+        problems = "; ".join(raw_view.problems(item["errors"]))
         said = f"{item['id']}  quarantined as {item['quarantined']}, for it cannot be read: {problems}"
         return screen.styled(said, "yellow")
     style = "green" if item["status"] == "accepted" else "dim"

@@ -11,11 +11,11 @@ from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
-from receiver import db
-from receiver.addresses import address, as_variables, hook_url
 from receiver.cli import screen
 from receiver.cli.installation import ROOT, command
 from receiver.cli.supervisor import parse_procfile, supervise
+from receiver.outbound.addresses import address, as_variables, hook_url
+from receiver.storage import db
 
 PROCESSES = ("web", "worker")
 

@@ -13,7 +13,7 @@ from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
 
-from receiver import words
+from receiver import humanize
 
 SOON = timedelta(seconds=1)
 
@@ -102,7 +102,7 @@ def waiting(what: str, *, most: timedelta) -> Iterator[None]:
     if not _console(sys.stderr).is_terminal:
         yield
         return
-    timer = threading.Timer(SOON.total_seconds(), note, [f"Waiting for {what}, {words.span(most)} at most."])
+    timer = threading.Timer(SOON.total_seconds(), note, [f"Waiting for {what}, {humanize.span(most)} at most."])
     timer.daemon = True
     timer.start()
     try:

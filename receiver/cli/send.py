@@ -13,14 +13,13 @@ from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
-from receiver import simulator
-from receiver.addresses import address, hook_url
 from receiver.cli import options, paths, screen
 from receiver.errors import SignalboxError
+from receiver.humanize import plain
 from receiver.outbound import Client, OutboundError, Reply, Trouble, parse, read_json
-from receiver.sources import SOURCES
+from receiver.outbound.addresses import address, hook_url
+from receiver.sources import SOURCES, samples
 from receiver.web.hooks import Gate
-from receiver.words import plain
 
 Lines = list[tuple[str, str]]
 
@@ -104,7 +103,7 @@ def send(
 
 
 def _show_names(sources: list[str], as_json: bool) -> None:
-    names = [{"source": source, "name": name} for source in sources for name in simulator.names(source)]
+    names = [{"source": source, "name": name} for source in sources for name in samples.names(source)]
     if as_json:
         screen.show_json({"items": names, "next": None})
     else:
@@ -135,7 +134,7 @@ def _open_gate(source: str) -> Gate:
 
 
 def _hint_at_known(source: str, name: str) -> None:
-    known = simulator.names(source)
+    known = samples.names(source)
     if name in known or name in SAID_BY_USERS:
         return
     matches = {one.lower(): one for one in known}
@@ -159,17 +158,17 @@ def _deliveries(
     first = secrets.randbelow(MANY_NUMBERS)
     for number in range(first, first + count):
         at = datetime.now(UTC) - (gate.max_age + STALER if stale else timedelta())
-        payload = simulator.sample(source, name, at=at, number=number)
+        payload = samples.sample(source, name, at=at, number=number)
         for change in changes:
             paths.change(payload, change)
         for _ in range(2 if duplicate else 1):
             body, headers = _forge(source, payload, gate.keys, at)
-            yield simulator.tampered(body) if tamper else body, headers
+            yield samples.tampered(body) if tamper else body, headers
 
 
 def _forge(source: str, payload: Mapping[str, Any], keys: Mapping[str, str], at: datetime) -> tuple[bytes, Lines]:
     try:
-        return simulator.forge(source, payload, keys, at=at)
+        return samples.forge(source, payload, keys, at=at)
     except UnicodeEncodeError as error:
         raise click.UsageError(f"This payload cannot be written as UTF-8: {error.reason}.") from error
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from receiver import outlet
-from receiver.lines import Line, Lines
+from receiver.observe.log_writer import Line, Lines
+from receiver.runtime import outlet
 
 GRACE_SECONDS = 5.0  # from the first SIGTERM to SIGKILL
 LOOK_SECONDS = 0.1

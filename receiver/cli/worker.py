@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
-from receiver import pruning, roster
-from receiver.box_webhooks import Kind, Sentinel, account_of
 from receiver.cli.installation import load_handlers, open_tables
 from receiver.errors import StoreError, WorkerError
-from receiver.logs import LINES, log
-from receiver.routing import Router
-from receiver.watchdog import Watchdog, end_process
-from receiver.worker import Worker, utc_now
+from receiver.jobs import pruning, registry
+from receiver.jobs.routing import Router
+from receiver.jobs.worker import Worker, utc_now
+from receiver.observe.logs import LINES, log
+from receiver.registrations import Kind, Sentinel, account_of
+from receiver.runtime.watchdog import Watchdog, end_process
 
 
 @click.command()
@@ -41,7 +41,7 @@ def worker() -> None:
     sentinel = sentinel_of(engine, settings)
     _stop_on_signal(stop, one)
     log.info("worker", state="started", handlers=len(router.handlers()), threads=settings["WORKER_THREADS"])
-    with roster.attending(engine, router, one.id), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
+    with registry.attending(engine, router, one.id), prune_hourly(engine, settings["RETENTION"]), sentinel.watching():
         try:
             one.run(stop)
         except WorkerError as error:
@@ -56,7 +56,7 @@ def worker_of(engine: sa.Engine, router: Router, settings: Mapping[str, Any]) ->
     if not url:
         threads, lease = settings["WORKER_THREADS"], settings["LEASE"]
         return Worker(engine, router, threads=threads, lease=lease, watchdog=watchdog)
-    from receiver.tasks import Dispatcher, make_celery, require_driver
+    from receiver.jobs.celery_tasks import Dispatcher, make_celery, require_driver
 
     require_driver(url)
     return Dispatcher(engine, router, make_celery(url), lease=settings["LEASE"], watchdog=watchdog)
@@ -73,7 +73,7 @@ def sentinel_of(engine: sa.Engine, settings: Mapping[str, Any]) -> Sentinel:
 def sign_in(engine: sa.Engine, router: Router, worker: str) -> None:
     """Say what this worker has loaded; it works all the same where that cannot be written down at once."""
     try:
-        roster.sign_in(engine, router, datetime.now(UTC), worker=worker)
+        registry.sign_in(engine, router, datetime.now(UTC), worker=worker)
     except StoreError as error:
         log.warning("worker", state="not signed in", error=str(error))
 

@@ -14,10 +14,10 @@ import httpcore
 import httpx
 
 from receiver.events import Headers
+from receiver.humanize import plain, size
 from receiver.outbound.connections import Backend, Meter, Resolve, resolve
+from receiver.outbound.public_addresses import is_loopback
 from receiver.outbound.replies import OutboundError, Reply, Trouble, decode
-from receiver.public_addresses import is_loopback
-from receiver.words import plain, size
 
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PORTS = {"http": 80, "https": 443}

@@ -9,7 +9,7 @@ from typing import Any
 
 from receiver.errors import SignalboxError
 from receiver.events import Headers
-from receiver.words import plain
+from receiver.humanize import plain
 
 DEEPEST = 100  # levels of JSON; what is deeper breaks whoever walks through it
 _MOST_CODINGS = 3

@@ -18,8 +18,8 @@ from receiver import bins
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
 from receiver.web import turned_away
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, explain
 from receiver.web.hooks import BodyError, _read_body, header_lines
+from receiver.web.responses import RETRY_AFTER_SECONDS, Answer, explain
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -12,8 +12,8 @@ from receiver.bins import SERVERS_OWN, Request
 from receiver.errors import ForwardError
 from receiver.events import Headers
 from receiver.outbound import Client, OutboundError, Resolve, parse, resolve
-from receiver.public_addresses import is_public
-from receiver.redaction import is_secret
+from receiver.outbound.public_addresses import is_public
+from receiver.runtime.redaction import is_secret
 
 PATIENCE = timedelta(seconds=10)
 KEPT_BYTES = 64 * 1024

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from receiver import db
 from receiver.errors import SchemaError, StoreError
-from receiver.inbox import Inbox
-from receiver.logs import log
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
+from receiver.inbox.rows import Inbox
+from receiver.observe.logs import log
+from receiver.storage import db
+from receiver.web.responses import RETRY_AFTER_SECONDS, Answer
 
 # Who knows SECRET_KEY may ask whether this process has the keys that are set now; to others it says nothing of them.
 KEYS_HEADER = "X-Signalbox-Keys"

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Flask, Response, abort, current_app, request
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from receiver import refusals, signals
+from receiver import signals
 from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
-from receiver.inbox import Inbox
+from receiver.inbox import refusals
+from receiver.inbox.rows import Inbox
 from receiver.sources import Source
 from receiver.web import turned_away
-from receiver.web.answers import RETRY_AFTER_SECONDS, Answer, http_date
+from receiver.web.responses import RETRY_AFTER_SECONDS, Answer, http_date
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

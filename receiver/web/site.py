@@ -7,11 +7,11 @@ from typing import Any
 from flask import Flask
 
 from receiver.bins import Recorder
-from receiver.web import answers, api, auth, pages
+from receiver.web import api, auth, pages, responses
 from receiver.web.capture import capture
 from receiver.web.health import health
 from receiver.web.hooks import Desk, ShortWay, hooks
-from receiver.web.prometheus import prometheus
+from receiver.web.stats.prometheus import prometheus
 
 FORM_TIMES = 4  # a body in a form is written longer than it is
 STATIC_LASTS = timedelta(days=365)  # their addresses change with their content
@@ -34,7 +34,7 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
     app.extensions["signalbox.recorder"] = Recorder(
         app.extensions["signalbox.engine"], goes_first=lambda: desk.inbox.is_waited_for
     )
-    answers.register(app)
+    responses.register(app)
     auth.register(app, settings)
     app.register_blueprint(hooks)
     app.register_blueprint(health)

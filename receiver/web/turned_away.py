@@ -9,7 +9,7 @@ from ulid_transform import ulid_at_time
 from werkzeug.exceptions import HTTPException
 
 from receiver.events import Headers, Unread
-from receiver.refusals import BEGINNING, Refusal
+from receiver.inbox.refusals import BEGINNING, Refusal
 
 NOTED = "signalbox.noted"  # in the environ of a request whose refusal was taken down already
 NOBODY = "unknown"  # the source of a request that names none of ours

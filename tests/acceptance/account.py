@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from config.settings import resolve_database_url
-from receiver import db
-from receiver.tables import attempts, events, jobs
+from receiver.storage import db
+from receiver.storage.tables import attempts, events, jobs
 from tests.waiting import PATIENCE_SECONDS, until
 
 

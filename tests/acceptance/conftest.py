@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from receiver import db
-from receiver.simulator.sandbox.post import post
+from receiver.sandbox.post import post
+from receiver.storage import db
 from tests.acceptance.service import Service
-from tests.box_webhooks.stand_in import StandIn
+from tests.registrations.stand_in import StandIn
 
 
 @pytest.fixture

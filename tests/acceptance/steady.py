@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS
 
@@ -64,7 +64,7 @@ class Steady:
         connection.close()
 
     def _deliver(self, connection: http.client.HTTPConnection, number: int) -> None:
-        body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
+        body, headers = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
         status = 0
         while status != 200 and not self._giving_up.is_set():
             status, answer = _post(connection, body, dict(headers))

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from receiver import simulator
-from receiver.tables import events
+from receiver.sources import samples
+from receiver.storage.tables import events
 from tests.acceptance.service import Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -39,9 +39,7 @@ class Burst:
     def _send(self, numbers: Iterator[int]) -> None:
         with httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as client:
             for number in numbers:
-                body, headers = simulator.forge(
-                    "box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number
-                )
+                body, headers = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
                 before = len(self.statuses)
                 try:
                     answer = client.post(self._url, content=body, headers=headers)

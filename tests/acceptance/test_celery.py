@@ -12,7 +12,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from receiver.tables import attempts, jobs
+from receiver.storage.tables import attempts, jobs
 from tests.acceptance.service import Service
 from tests.slow_sentry import sentry
 from tests.waiting import PATIENCE_SECONDS, until

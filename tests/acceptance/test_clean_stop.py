@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -34,7 +34,7 @@ def test_when_all_have_ended_the_file_alone_has_everything(service: Service, lin
     processes = [service.start(line, "run.log")] if line else [service.web(), service.worker()]
     until(service.answers, "web answers")
     for number in range(SENT):
-        body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
+        body, headers = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
         assert service.post("box", body, headers).status_code == 200
     log = "run.log" if line else "worker.log"
     until(lambda: service.log(log).count("note_upload") >= SENT, "every job has ended")

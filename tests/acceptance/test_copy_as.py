@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from receiver import simulator
-from receiver.sources import SOURCES
+from receiver.sources import SOURCES, samples
 from tests.acceptance.service import Service, needs
 from tests.installation import FILESTACK_KEYS, KEYS
 from tests.waiting import PATIENCE_SECONDS
@@ -44,7 +43,7 @@ def pasted(service: Service, command: list[str], text: str) -> str:
 def test_what_is_copied_runs_and_the_very_bytes_arrive_again(service: Service, source: str) -> None:
     service.web()
     name = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}[source]
-    body, headers = simulator.forge(source, name, KEYS[source], at=datetime.now(UTC))
+    body, headers = samples.forge(source, name, KEYS[source], at=datetime.now(UTC))
     event_id = service.post(source, body, headers).json()["event"]
     answers = [
         json.loads(pasted(service, ["bash"], page(service, f"/events/{event_id}/copy/curl"))),
@@ -77,7 +76,7 @@ def test_odd_bytes_come_back_as_they_were_after_the_event_is_gone(service: Servi
 
 def test_the_copied_test_passes_and_fails_without_the_right_key(service: Service) -> None:
     service.web()
-    body, headers = simulator.forge("filestack", "fp.upload", FILESTACK_KEYS, at=datetime.now(UTC))
+    body, headers = samples.forge("filestack", "fp.upload", FILESTACK_KEYS, at=datetime.now(UTC))
     event_id = service.post("filestack", body, headers).json()["event"]
     file = service.folder / "test_pasted.py"
     file.write_text(page(service, f"/events/{event_id}/copy/pytest"))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.far_ends import SOON, FarEnd, Line, misbehaving
 from tests.installation import BOX_KEYS
@@ -36,7 +36,7 @@ def test_deliveries_are_taken_while_the_same_worker_waits_for_box(service: Servi
         asking.start()
         assert is_asked.wait(PATIENCE_SECONDS)
         for number in range(20):
-            body, headers = simulator.forge("box", "FILE.UPLOADED", BOX_KEYS, at=datetime.now(UTC), number=number)
+            body, headers = samples.forge("box", "FILE.UPLOADED", BOX_KEYS, at=datetime.now(UTC), number=number)
             assert service.post("box", body, headers).status_code == 200
         assert asked == []  # it still waits
         is_over.set()

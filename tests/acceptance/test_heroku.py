@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.project import copy_project
 from tests.acceptance.service import PROCFILE, Service
 from tests.installation import KEYS
@@ -68,7 +68,7 @@ def test_the_lines_of_the_procfile_work_with_the_requirements_alone(slug: Path, 
         service.run(PROCFILE["release"])
         service.web()
         service.worker()
-        body, headers = simulator.forge("filestack", "fp.upload", KEYS["filestack"], at=datetime.now(UTC))
+        body, headers = samples.forge("filestack", "fp.upload", KEYS["filestack"], at=datetime.now(UTC))
         answer = service.post("filestack", body, headers).json()
         assert answer["status"] == "accepted"
 

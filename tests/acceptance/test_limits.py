@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import PROCFILE, Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -66,7 +66,7 @@ def heard(connection: socket.socket) -> bytes:
 
 
 def delivery(number: int = 1) -> tuple[bytes, bytes]:
-    body, lines = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
+    body, lines = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=number)
     head = "".join(f"{name}: {value}\r\n" for name, value in [*lines, ("Content-Length", str(len(body)))])
     return DELIVERY + head.encode() + b"\r\n", body
 

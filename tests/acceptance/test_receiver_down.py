@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from receiver.box_webhooks import list_kept
-from receiver.simulator.sandbox.actions import Order
-from receiver.simulator.sandbox.faults import Faults
-from receiver.tables import events
+from receiver.registrations import list_kept
+from receiver.sandbox.actions import Order
+from receiver.sandbox.faults import Faults
+from receiver.storage.tables import events
 from tests.acceptance.account import NOTHING_AMISS, done_twice_or_not_at_all
 from tests.acceptance.service import Service
-from tests.box_webhooks.stand_in import StandIn
+from tests.registrations.stand_in import StandIn
 from tests.waiting import until
 
 MANY = 25

@@ -8,12 +8,12 @@ from subprocess import Popen
 import pytest
 import sqlalchemy as sa
 
-from receiver import listing
-from receiver.box_webhooks import list_kept
-from receiver.simulator.sandbox.actions import Order
-from receiver.simulator.sandbox.faults import Faults
+from receiver.observe import queries
+from receiver.registrations import list_kept
+from receiver.sandbox.actions import Order
+from receiver.sandbox.faults import Faults
 from tests.acceptance.service import Service
-from tests.box_webhooks.stand_in import RENAMED, UPLOADED, StandIn, folder
+from tests.registrations.stand_in import RENAMED, UPLOADED, StandIn, folder
 from tests.waiting import PATIENCE_SECONDS, until
 
 PLAN_COMMAND = "python wsgi.py box plan --file {}"
@@ -88,7 +88,7 @@ def delivering(box: StandIn) -> Iterator[None]:
 
 def names(engine: sa.Engine) -> list[str]:
     """Give what came, oldest first."""
-    return [item["name"] for item in reversed(listing.list_events(engine)["items"])]
+    return [item["name"] for item in reversed(queries.list_events(engine)["items"])]
 
 
 def upload(box: StandIn, path: str) -> None:
@@ -129,4 +129,4 @@ def test_a_worker_that_is_to_register_and_has_no_credentials_does_not_start(serv
 def test_a_command_that_does_not_speak_to_box_does_not_load_its_sdk(service: Service) -> None:
     done = service.run("python -X importtime wsgi.py box -h")
     assert "box_sdk_gen" not in done.stderr
-    assert "receiver.box_webhooks" in done.stderr
+    assert "receiver.registrations" in done.stderr

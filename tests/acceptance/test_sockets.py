@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from receiver import simulator
-from receiver.sources import SOURCES
+from receiver.sources import SOURCES, samples
 from tests.acceptance.service import KEEPS_OPEN, Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -43,7 +42,7 @@ def talk(service: Service, *pieces: bytes, stop_half_way: bool = False) -> tuple
 
 
 def forge() -> tuple[bytes, list[tuple[str, str]]]:
-    return simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
+    return samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
 
 
 def chunks(body: bytes, size: int = 100) -> bytes:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from receiver import simulator
-from receiver.tables import jobs
+from receiver.sources import samples
+from receiver.storage.tables import jobs
 from tests.acceptance.service import Service
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -202,7 +202,7 @@ def test_a_broken_handler_module_is_shown_and_the_others_work(service: Service) 
 
 def test_a_kill_between_commit_and_answer_leaves_an_event_that_the_retry_only_counts(service: Service) -> None:
     web = service.web()
-    body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
+    body, headers = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
     first = service.post("box", body, headers).json()
     service.kill(web)
     service.web()
@@ -213,7 +213,7 @@ def test_a_kill_between_commit_and_answer_leaves_an_event_that_the_retry_only_co
 def test_a_service_without_tables_keeps_nothing_and_says_come_again(service: Service) -> None:
     service.environ["DATABASE_URL"] = f"sqlite:///{service.folder}/other.db"
     service.web()
-    body, headers = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
+    body, headers = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
     assert service.post("box", body, headers).status_code == 503
     assert httpx.get(f"{service.url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).status_code == 503
     worker = service.run("python wsgi.py worker", check=False)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from receiver import db
-from receiver.box_webhooks import kept
-from receiver.box_webhooks.rules import Content, Target
-from receiver.simulator.sandbox import Answer
-from receiver.simulator.sandbox.actions import Order
-from receiver.simulator.sandbox.faults import Faults
-from receiver.simulator.sandbox.filestack_events import Call
-from receiver.web.sandbox import open_pages
+from receiver.registrations import store
+from receiver.registrations.rules import Content, Target
+from receiver.sandbox import Answer
+from receiver.sandbox.actions import Order
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.filestack_events import Call
+from receiver.sandbox.pages import open_pages
+from receiver.storage import db
 from tests.acceptance.service import Service
-from tests.box_webhooks.stand_in import StandIn, folder
+from tests.registrations.stand_in import StandIn, folder
 
 # Which webhook tells of what, by the beginning of the trigger. The stand-in counts from 4500001.
 WEBHOOKS: Mapping[str, str] = {"FILE.": "4500001", "SIGN_REQUEST.": "4500002", "COLLABORATION.": "4500003"}
@@ -106,7 +106,7 @@ def register(service: Service, box: StandIn) -> None:
     now = datetime.now(UTC)
     for number, (target, content) in enumerate(contents.items()):
         seen = now - timedelta(hours=5, minutes=number)
-        kept.note(engine, target, content, webhook_id=ids[target], is_ours=True, now=seen)
+        store.note(engine, target, content, webhook_id=ids[target], is_ours=True, now=seen)
     _differ(engine, box, ids, now)
     engine.dispose()
 
@@ -115,7 +115,7 @@ def _differ(engine: sa.Engine, box: StandIn, ids: Mapping[Target, str], now: dat
     """Let Box remove one, let somebody change one there, and make another by hand."""
     session, all_of_them = box.session(), box.world.registrations
     all_of_them.delete(session, ids[folder(1400)])
-    kept.bury(engine, ids[folder(1400)], reason="auto_cleanup", now=now - timedelta(minutes=47))
+    store.bury(engine, ids[folder(1400)], reason="auto_cleanup", now=now - timedelta(minutes=47))
     all_of_them.update(session, ids[Target("file", "5000")], address="https://old-tunnel.example.com/hooks/box")
     box.make(folder(77), Content.of("https://elsewhere.example.com/hooks", ["FILE.LOCKED"]))
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.browser.relay import Relay
 from tests.browser.visitor import Visitor
@@ -37,7 +37,7 @@ def pages(browser: Browser, relay: Relay) -> Iterator[list[Page]]:
 
 
 def deliver(service: Service) -> str:
-    body, lines = simulator.forge("box", "FOLDER.TRASHED", KEYS["box"], at=datetime.now(UTC))
+    body, lines = samples.forge("box", "FOLDER.TRASHED", KEYS["box"], at=datetime.now(UTC))
     return str(service.post("box", body, lines).json()["event"])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
@@ -30,9 +30,9 @@ def send(service: Service) -> Callable[..., str]:
     """Deliver a sample, and give the id of its event."""
 
     def deliver(source: str, name: str, **changed: Any) -> str:
-        payload = simulator.sample(source, name, at=datetime.now(UTC), number=1)
-        payload = simulator.renewed(source, payload) | changed
-        body, lines = simulator.forge(source, payload, KEYS[source], at=datetime.now(UTC))
+        payload = samples.sample(source, name, at=datetime.now(UTC), number=1)
+        payload = samples.renewed(source, payload) | changed
+        body, lines = samples.forge(source, payload, KEYS[source], at=datetime.now(UTC))
         return str(service.post(source, body, lines).json()["event"])
 
     return deliver

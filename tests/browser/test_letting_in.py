@@ -7,9 +7,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from receiver import db
 from receiver.events import Reason, Refused
-from receiver.inbox import Inbox
+from receiver.inbox.rows import Inbox
+from receiver.storage import db
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import delivery

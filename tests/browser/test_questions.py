@@ -10,9 +10,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 
-from receiver import db, simulator
 from receiver.events import Reason, Refused, Verified
-from receiver.inbox import Inbox
+from receiver.inbox.rows import Inbox
+from receiver.sources import samples
+from receiver.storage import db
 from tests.acceptance.service import Service
 from tests.browser.controls import CONTROLS, Control
 from tests.browser.test_every_page import AXE, EVERYTHING, LOOK, RUN_AXE
@@ -62,8 +63,8 @@ def a_capture(service: Service) -> str:
 def a_waiting_event(service: Service) -> str:
     """Deliver what a handler wants that is paused: its job waits for as long as the test takes."""
     call(service, "POST", f"/api/handlers/{PAUSED}/pause").raise_for_status()
-    payload = simulator.sample("box", "SIGN_REQUEST.COMPLETED", at=datetime.now(UTC), number=next(NUMBERS))
-    body, lines = simulator.forge("box", payload, KEYS["box"], at=datetime.now(UTC))
+    payload = samples.sample("box", "SIGN_REQUEST.COMPLETED", at=datetime.now(UTC), number=next(NUMBERS))
+    body, lines = samples.forge("box", payload, KEYS["box"], at=datetime.now(UTC))
     event_id = service.post("box", body, lines).json()["event"]
 
     def states() -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
@@ -47,7 +47,7 @@ def test_without_scripts_everything_is_there(visitor: Visitor) -> None:
 
 
 def test_axe_finds_nothing_at_all_where_there_is_an_alarm(service: Service, visitor: Visitor) -> None:
-    body, lines = simulator.forge("box", "NO_ACTIVE_SESSION", KEYS["box"], at=datetime.now(UTC))
+    body, lines = samples.forge("box", "NO_ACTIVE_SESSION", KEYS["box"], at=datetime.now(UTC))
     assert service.post("box", body, lines).status_code == 200
     page = visitor.open("/stats")
     page.locator("#events-table summary").click()

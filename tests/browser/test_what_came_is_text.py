@@ -9,7 +9,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
@@ -76,10 +76,10 @@ def _worked(service: Service) -> float:
 
 
 def test_an_event_that_holds_code_is_shown_as_text(service: Service, visitor: Visitor) -> None:
-    payload = simulator.sample("box", "FILE.UPLOADED", at=datetime.now(UTC), number=1)
-    payload = simulator.renewed("box", payload) | {IMAGE: LINK, "trigger": f"FILE.{IMAGE.replace(' ', '/')}"}
+    payload = samples.sample("box", "FILE.UPLOADED", at=datetime.now(UTC), number=1)
+    payload = samples.renewed("box", payload) | {IMAGE: LINK, "trigger": f"FILE.{IMAGE.replace(' ', '/')}"}
     payload["source"] |= {"name": f"{SCRIPT} {TURNED}", "description": f'"><{SCRIPT[1:]}', "shared_link": {"url": LINK}}
-    body, lines = simulator.forge("box", payload, KEYS["box"], at=datetime.now(UTC))
+    body, lines = samples.forge("box", payload, KEYS["box"], at=datetime.now(UTC))
     event_id = service.post("box", body, [*lines, ("X-Note", SCRIPT)]).json()["event"]
     page = visitor.open(f"/events/{event_id}")
     assert "U+202E" in page.locator(f'.row[data-id="{event_id}"] .about').inner_text()
@@ -93,10 +93,10 @@ def test_an_event_that_holds_code_is_shown_as_text(service: Service, visitor: Vi
 
 def test_the_line_of_an_event_that_comes_into_an_open_page_is_text_too(service: Service, visitor: Visitor) -> None:
     page = visitor.open("/")
-    payload = simulator.sample("filestack", "fp.upload", at=datetime.now(UTC), number=1)
-    payload = simulator.renewed("filestack", payload)
+    payload = samples.sample("filestack", "fp.upload", at=datetime.now(UTC), number=1)
+    payload = samples.renewed("filestack", payload)
     payload["text"]["filename"] = f"{IMAGE} {TURNED}"
-    body, lines = simulator.forge("filestack", payload, KEYS["filestack"], at=datetime.now(UTC))
+    body, lines = samples.forge("filestack", payload, KEYS["filestack"], at=datetime.now(UTC))
     event_id = service.post("filestack", body, lines).json()["event"]
     line = page.locator(f'.row[data-id="{event_id}"]')
     expect(line).to_contain_text(IMAGE)
@@ -131,7 +131,7 @@ def test_ten_thousand_arrays_in_one_another_are_shown(
 ) -> None:
     open_quickly(capture("/deep", NESTED))
     assert service.post("box", NESTED, [("Content-Type", "application/json")]).status_code == 401
-    signed = simulator.signed("box", NESTED, KEYS["box"], at=datetime.now(UTC))
+    signed = samples.signed("box", NESTED, KEYS["box"], at=datetime.now(UTC))
     assert service.post("box", NESTED, signed).status_code == 422
     for kind in ("rejected", "quarantine"):
         newest = httpx.get(f"{service.url}/api/{kind}", trust_env=False, timeout=PATIENCE_SECONDS).json()["items"][0]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from receiver import simulator
+from receiver.sources import samples
 from tests.acceptance.service import Service
 from tests.browser.visitor import Visitor
 from tests.installation import KEYS
@@ -17,7 +17,7 @@ from tests.waiting import PATIENCE_SECONDS
 @pytest.fixture
 def kept(service: Service) -> str:
     """The id of an event that just came."""
-    body, lines = simulator.forge("box", "FOLDER.RENAMED", KEYS["box"], at=datetime.now(UTC))
+    body, lines = samples.forge("box", "FOLDER.RENAMED", KEYS["box"], at=datetime.now(UTC))
     return str(service.post("box", body, lines).json()["event"])
 
 

@@ -15,18 +15,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from receiver import bins, db, signals, simulator
+from receiver import bins, signals
 from receiver.bins import Request
 from receiver.errors import UnreadableError
 from receiver.events import Delivery, Headers, Refused
-from receiver.inbox import Inbox
-from receiver.metrics import Tally
-from receiver.routing import Router, router
-from receiver.simulator import Lines
-from receiver.simulator.faults import spoil
-from receiver.sources import SOURCES
-from receiver.tables import jobs
-from receiver.worker import Worker
+from receiver.inbox.rows import Inbox
+from receiver.jobs.routing import Router, router
+from receiver.jobs.worker import Worker
+from receiver.observe.metrics import Tally
+from receiver.sources import SOURCES, samples
+from receiver.sources.samples import Lines
+from receiver.sources.spoil import spoil
+from receiver.storage import db
+from receiver.storage.tables import jobs
 from tests.browser.at_box import ANY_OTHER, WEBHOOKS
 from tests.installation import KEYS
 
@@ -84,12 +85,12 @@ class Office:
 
     def come(self, source: str, payload: Mapping[str, Any], fault: str = "") -> None:
         """Take a delivery of a payload, signed rightly or with a fault."""
-        body = simulator.encode(source, payload)
+        body = samples.encode(source, payload)
         at, age, skew = self.now(), timedelta(hours=1), timedelta(minutes=1)
         if fault:
             body, lines = spoil(source, body, KEYS[source], fault, at=at, max_age=age, max_skew=skew)
         else:
-            lines = simulator.signed(source, body, KEYS[source], at=at)
+            lines = samples.signed(source, body, KEYS[source], at=at)
         self.take(source, body, lines)
 
     def take(self, source: str, body: bytes, lines: Lines) -> None:
@@ -148,7 +149,7 @@ class Script:
 
     def _payload(self, source: str, name: str, at: datetime) -> dict[str, Any]:
         self._number += 1
-        payload = simulator.sample(source, name, at=at - timedelta(seconds=1.3), number=self._number * 37)
+        payload = samples.sample(source, name, at=at - timedelta(seconds=1.3), number=self._number * 37)
         if source == "box":
             payload["webhook"]["id"] = next((id_ for kind, id_ in WEBHOOKS.items() if name.startswith(kind)), ANY_OTHER)
         file, size = FILES[self._number % len(FILES)]
@@ -175,7 +176,7 @@ class Script:
             yield Moment(timedelta(minutes=minutes), partial(self._signed, body))
 
     def _signed(self, body: bytes) -> None:
-        self._office.take("box", body, simulator.signed("box", body, KEYS["box"], at=self._office.now()))
+        self._office.take("box", body, samples.signed("box", body, KEYS["box"], at=self._office.now()))
 
     def _last_ones(self) -> Iterator[Moment]:
         """What stands at the top of the inbox."""

@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 from receiver.app import create_app_without_web
 from receiver.cli import cli
 from receiver.events import Verified
-from receiver.inbox import Inbox
+from receiver.inbox.rows import Inbox
 from receiver.sources import SOURCES
 from receiver.web import site
 from tests.installation import delivery, settings

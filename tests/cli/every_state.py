@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from receiver import jobs as life
-from receiver import tables
 from receiver.events import Headers, Reason, Unread
-from receiver.search import JOB_STATES
+from receiver.jobs import store as life
+from receiver.storage import tables
+from receiver.storage.search import JOB_STATES
 
 PAUSED, BROKEN, GONE = "every.paused", "every.broken", "every.gone"
 HANDLERS = ("handlers.log.log_event", PAUSED, BROKEN, GONE)

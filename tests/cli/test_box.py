@@ -12,14 +12,14 @@ from click.testing import Result
 from flask import Flask
 from werkzeug.wrappers import Response
 
-from receiver.box_webhooks import account
-from receiver.box_webhooks.rules import Content
-from receiver.inbox import Inbox
-from receiver.tables import registrations
+from receiver.inbox.rows import Inbox
+from receiver.registrations import account
+from receiver.registrations.rules import Content
+from receiver.storage.tables import registrations
 from tests.acceptance.service import free_port
-from tests.box_webhooks.arriving import arrive_from
-from tests.box_webhooks.stand_in import ELSEWHERE, StandIn, folder
 from tests.cli.conftest import Signalbox
+from tests.registrations.arriving import arrive_from
+from tests.registrations.stand_in import ELSEWHERE, StandIn, folder
 
 SECRET = "hunter2-of-the-tests"
 HERE = "http://127.0.0.1:8000/hooks/box"
@@ -311,7 +311,7 @@ def test_the_doctor_exits_1_where_something_is_wrong(command: Command, box: Stan
 def test_a_registration_that_box_removed_is_in_the_plan(
     command: Command, box: StandIn, file: Path, inbox: Inbox, app: Flask
 ) -> None:
-    from receiver.box_webhooks import Sentinel
+    from receiver.registrations import Sentinel
 
     command("apply", "--file", str(file))
     id_ = box.ids()["folder:1200"]

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from flask import Flask
 from kombu.transport import TRANSPORT_ALIASES, memory
 
-from receiver import tasks
-from receiver.cli import broker as asking
-from receiver.cli.broker import broker, without_secrets
-from receiver.cli.checks import Finding
+from receiver.cli.doctor import broker as asking
+from receiver.cli.doctor.broker import broker, without_secrets
+from receiver.cli.doctor.checks import Finding
 from receiver.cli.installation import start_celery
 from receiver.cli.worker import worker_of
 from receiver.errors import SettingsError
-from receiver.routing import Router
+from receiver.jobs import celery_tasks
+from receiver.jobs.routing import Router
 from tests.acceptance.service import Service, free_port
 from tests.cli.conftest import Signalbox
 from tests.waiting import PATIENCE_SECONDS, until
@@ -177,7 +177,7 @@ def test_a_broker_whose_client_is_not_installed_is_a_failure_that_names_it(app: 
 
 def without_its_driver(url: str) -> bool:
     try:
-        tasks.require_driver(url)
+        celery_tasks.require_driver(url)
     except SettingsError as error:
         assert "pip install 'kombu[" in str(error)  # noqa: PT017
         return True

@@ -10,9 +10,9 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from config import ROOT
-from receiver import db
 from receiver.app import create_app
 from receiver.cli import cli
+from receiver.storage import db
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import settings
 

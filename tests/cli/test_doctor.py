@@ -14,16 +14,19 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 import wsgi
-from receiver import jobs, roster, sqlite_file
 from receiver.app import create_app_without_web
-from receiver.cli import checks, cli, damage, installation
-from receiver.cli.checks import Finding
+from receiver.cli import cli, installation
+from receiver.cli.doctor import checks, integrity
+from receiver.cli.doctor.checks import Finding
 from receiver.events import Reason, Refused, Verified
-from receiver.inbox import Inbox
-from receiver.jobs import Routing
-from receiver.routing import BrokenModule, Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.routing import BrokenModule, Router
+from receiver.jobs.store import Routing
+from receiver.jobs.worker import Worker
 from receiver.sources import SOURCES
-from receiver.worker import Worker
+from receiver.storage import sqlite_file
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import delivery, settings
 
@@ -45,14 +48,14 @@ def now() -> datetime:
 
 
 def test_where_all_is_well_it_says_so_and_ends_with_0(signalbox: Signalbox, engine: sa.Engine, served: str) -> None:
-    roster.beat(engine, now())
+    registry.beat(engine, now())
     result = signalbox("doctor")
     assert (result.exit_code, {line[:4] for line in result.stdout.splitlines()}) == (0, {"ok  "})
     assert f"{served} can keep deliveries" in result.stdout
 
 
 def test_the_json_says_the_same_in_one_document(signalbox: Signalbox, engine: sa.Engine, served: str) -> None:
-    roster.beat(engine, now())
+    registry.beat(engine, now())
     document = json.loads(signalbox("doctor", "--json").stdout)
     assert document["healthy"]
     assert {item["name"] for item in document["items"]} >= {"settings", "database", "box", "worker", "clock", "web"}
@@ -111,7 +114,7 @@ def test_a_misspelt_name_in_the_file_is_a_warning_with_the_one_that_was_meant(ap
 
 
 def test_a_worker_that_was_not_seen_for_long_is_not_there(app: Flask, engine: sa.Engine) -> None:
-    roster.beat(engine, now() - timedelta(hours=2))
+    registry.beat(engine, now() - timedelta(hours=2))
     assert states(checks.worker(app)) == [("fail", "none runs: the last sign of one was 2 h ago")]
 
 
@@ -138,7 +141,7 @@ def test_a_module_that_does_not_import_is_a_failure(
 def test_handlers_that_are_paused_or_not_loaded_by_the_worker_are_named(app: Flask, engine: sa.Engine) -> None:
     router = Router()
     router.on("*")(lambda event: None)
-    roster.sign_in(engine, router, now())
+    registry.sign_in(engine, router, now())
     jobs.pause_handler(engine, LOG, now())
     (paused, _), (new, said) = states(checks.handlers(app))
     assert (paused, new) == ("warn", "warn")
@@ -220,9 +223,9 @@ def test_every_worker_is_named_with_what_it_has_loaded_and_what_waits_for_nobody
     router = Router()
     router.on("*")(print)
     router.packages["acme"] = {"acme"}
-    roster.sign_in(engine, router, now() - timedelta(seconds=50), worker="one")
+    registry.sign_in(engine, router, now() - timedelta(seconds=50), worker="one")
     router.broken["acme"] = BrokenModule("acme", "SyntaxError: no", "Traceback …")
-    roster.sign_in(engine, router, now(), worker="two")
+    registry.sign_in(engine, router, now(), worker="two")
     here = f"process {os.getpid()} on {socket.gethostname()}"
     (well, said), (failing, broken) = states(checks.worker(app))
     assert (well, said.startswith(here), said.endswith("with 1 handler of acme")) == ("ok", True, True)
@@ -253,7 +256,7 @@ def overwrite(engine: sa.Engine, *, table: str) -> Path:
 def test_a_damaged_page_is_found_and_everything_else_is_looked_at_all_the_same(
     signalbox: Signalbox, engine: sa.Engine, served: str
 ) -> None:
-    roster.beat(engine, now())
+    registry.beat(engine, now())
     overwrite(engine, table="rejected")
     document = json.loads((result := signalbox("doctor", "--json")).stdout)
     found = {item["name"]: item for item in document["items"]}
@@ -279,16 +282,16 @@ def test_a_file_that_is_no_database_is_one_line_that_fails_and_the_rest_goes_on(
 def test_a_file_too_large_to_be_read_in_time_is_said_to_be_read_in_part(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert states(damage.damage(app)) == [("ok", "none: every page can be read")]
-    monkeypatch.setattr(damage, "LIMIT", timedelta(0))
+    assert states(integrity.damage(app)) == [("ok", "none: every page can be read")]
+    monkeypatch.setattr(integrity, "LIMIT", timedelta(0))
     monkeypatch.setattr(sqlite_file, "STEPS", 1)
-    ((state, said),) = states(damage.damage(app))
+    ((state, said),) = states(integrity.damage(app))
     assert (state, said) == ("ok", "none found in 0 s, and the file is too large to be read in that time")
 
 
 @pytest.mark.both_databases
 def test_whether_anything_is_damaged_is_asked_of_either_database(app: Flask) -> None:
-    assert [state for state, _ in states(damage.damage(app))] == ["ok"]
+    assert [state for state, _ in states(integrity.damage(app))] == ["ok"]
 
 
 def test_a_check_that_fails_itself_is_a_finding_and_keeps_no_other_from_looking(

@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from receiver import jobs, listing, roster, search
 from receiver.events import Delivery, Event, Headers, Verified
-from receiver.inbox import Inbox
-from receiver.jobs import Routing
-from receiver.routing import Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.routing import Router
+from receiver.jobs.store import Routing
+from receiver.jobs.worker import Worker
+from receiver.observe import queries
 from receiver.sources import SOURCES
-from receiver.worker import Worker
+from receiver.storage import search
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import delivery
 
@@ -47,7 +50,7 @@ def test_events_are_listed_a_line_each(signalbox: Signalbox, keep: Keep) -> None
 
 def test_the_json_of_a_listing_is_that_of_the_listing(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
     keep()
-    assert json.loads(signalbox("events", "list", "--json").stdout) == listing.list_events(engine)
+    assert json.loads(signalbox("events", "list", "--json").stdout) == queries.list_events(engine)
 
 
 def test_options_narrow_a_listing_down(signalbox: Signalbox, keep: Keep) -> None:
@@ -154,7 +157,7 @@ def test_an_event_that_nobody_routed_for_long_makes_one_look_for_the_worker(
     )
     event_id = inbox.accept(came, SOURCES["box"].parse(came), Verified("primary")).event_id
     assert "is a worker running?" in signalbox("events", "show", event_id).stdout
-    roster.beat(engine, datetime.now(UTC))
+    registry.beat(engine, datetime.now(UTC))
     assert "Not routed yet." in signalbox("events", "show", event_id).stdout
 
 
@@ -165,7 +168,7 @@ def test_a_replayed_event_is_routed_again(
     work(engine, router)
     result = signalbox("events", "replay", kept[-8:])
     assert (result.exit_code, result.stdout) == (0, f"{kept}  routed again; 1 job of before runs again\n")
-    assert listing.show_event(engine, kept)["state"] == "accepted"
+    assert queries.show_event(engine, kept)["state"] == "accepted"
 
 
 def test_an_event_is_given_to_one_handler_that_did_not_have_it(
@@ -173,14 +176,14 @@ def test_an_event_is_given_to_one_handler_that_did_not_have_it(
 ) -> None:
     kept = keep()
     assert signalbox("events", "replay", kept, "--handler", "handlers.log.log_event").exit_code == 0
-    assert [job["handler"] for job in listing.show_event(engine, kept)["jobs"]] == ["handlers.log.log_event"]
+    assert [job["handler"] for job in queries.show_event(engine, kept)["jobs"]] == ["handlers.log.log_event"]
 
 
 def test_a_handler_that_is_not_there_is_not_given_anything(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
     kept = keep()
     result = signalbox("events", "replay", kept, "--handler", "handlers.log.log_evnt")
     assert (result.exit_code, "did you mean handlers.log.log_event" in result.stderr) == (1, True)
-    assert listing.show_event(engine, kept)["jobs"] == []
+    assert queries.show_event(engine, kept)["jobs"] == []
 
 
 def test_of_several_events_none_is_replayed_where_one_is_not_there(
@@ -189,7 +192,7 @@ def test_of_several_events_none_is_replayed_where_one_is_not_there(
     kept = keep()
     work(engine, router)
     assert signalbox("events", "replay", kept, "01AAAAAAAA").exit_code == 1
-    assert listing.show_event(engine, kept)["state"] == "routed"
+    assert queries.show_event(engine, kept)["state"] == "routed"
 
 
 def test_an_export_holds_whole_events_the_oldest_first(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
@@ -197,7 +200,7 @@ def test_an_export_holds_whole_events_the_oldest_first(signalbox: Signalbox, kee
     result = signalbox("events", "export")
     items = [json.loads(line) for line in result.stdout.splitlines()]
     assert [item["id"] for item in items] == ids
-    assert items[0] == listing.show_event(engine, ids[0])
+    assert items[0] == queries.show_event(engine, ids[0])
     assert result.stderr == "3 events written.\n"
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver import jobs as life
-from receiver import tables
 from receiver.cli import cli
-from receiver.retry import Policy
+from receiver.jobs import store as life
+from receiver.jobs.retry import Policy
+from receiver.storage import tables
 from tests.cli import every_state
 from tests.cli.conftest import Signalbox
 from tests.cli.every_state import AHEAD, Stock

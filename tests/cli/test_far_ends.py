@@ -13,10 +13,12 @@ import pytest
 from flask import Flask
 
 from config import ROOT
-from receiver.cli import forwarding, sandbox_client, screen
-from receiver.cli.cursor import Cursor, held
-from receiver.cli.far import Far
-from receiver.cli.forwarding import forward
+from receiver.cli import screen
+from receiver.cli.listen import forwarder
+from receiver.cli.listen.cursor import Cursor, held
+from receiver.cli.listen.forwarder import forward
+from receiver.cli.listen.remote import Far
+from receiver.cli.sandbox import client
 from receiver.errors import SignalboxError
 from receiver.outbound import Client
 from tests.cli.conftest import Signalbox
@@ -57,7 +59,7 @@ def test_box_says_in_a_line_why_there_is_no_list(
 ) -> None:
     with misbehaving(far_end) as url:
         app.config.update(BOX_API_URL=url, BOX_DEVELOPER_TOKEN=SECRET)
-        monkeypatch.setattr("receiver.cli.box_office._PAUSE", timedelta(milliseconds=1))
+        monkeypatch.setattr("receiver.cli.box.session._PAUSE", timedelta(milliseconds=1))
         result = signalbox("box", "--within", seconds(far_end), "list")
     assert result.exit_code == 1
     assert is_fit_for_a_terminal(result.stdout + result.stderr)
@@ -70,7 +72,7 @@ def test_a_command_of_the_sandbox_says_in_a_line_that_there_is_none(
 ) -> None:
     if far_end.scheme != "http":
         pytest.skip("a sandbox has no TLS")
-    monkeypatch.setattr(sandbox_client, "PATIENCE", within(far_end))
+    monkeypatch.setattr(client, "PATIENCE", within(far_end))
     with misbehaving(far_end) as url:
         result = signalbox("sandbox", "--port", url.rpartition(":")[2], "log")
     assert result.exit_code == 1
@@ -83,7 +85,7 @@ def test_a_command_of_the_sandbox_says_in_a_line_that_there_is_none(
 def test_doctor_says_in_a_line_what_is_there_instead_of_web(
     signalbox: Signalbox, far_end: FarEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.cli.checks.WEB_WITHIN", within(far_end))
+    monkeypatch.setattr("receiver.cli.doctor.checks.WEB_WITHIN", within(far_end))
     with misbehaving(far_end) as url:
         result = signalbox("doctor", "--url", url)
     assert result.exit_code == 1
@@ -148,7 +150,7 @@ def test_what_a_url_here_responds_with_is_recorded_whatever_it_is(
     def give_up(_pause: object, why: str) -> None:
         raise GaveUpWaiting(why)
 
-    monkeypatch.setattr(forwarding._Pause, "wait", give_up)
+    monkeypatch.setattr(forwarder._Pause, "wait", give_up)
     cursor = Cursor.read(tmp_path / "cursor.json")
     since = datetime.now(UTC) - timedelta(minutes=1)
     with misbehaving(far_end) as url, Client(within=within(far_end), most=1000) as near, app.app_context():

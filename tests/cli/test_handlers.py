@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from receiver import jobs, roster
 from receiver.cli import installation
-from receiver.jobs import Routing
-from receiver.routing import Router
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.routing import Router
+from receiver.jobs.store import Routing
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import Clock
 
@@ -68,16 +69,16 @@ def test_a_handler_is_paused_and_resumed(signalbox: Signalbox, engine: sa.Engine
     name = "handlers.log.log_event"
     jobs.route(engine, [Routing(keep(), [name])], Clock()())
     assert signalbox("handlers", "pause", name).stdout == f"{name} is paused; 1 job waited for it.\n"
-    assert roster.show_handler(engine, name)["paused_at"]
+    assert registry.show_handler(engine, name)["paused_at"]
     assert signalbox("handlers", "resume", name).stdout == f"{name} is resumed; 1 job waited for it.\n"
-    assert roster.show_handler(engine, name)["paused_at"] is None
+    assert registry.show_handler(engine, name)["paused_at"] is None
 
 
 @pytest.mark.parametrize("act", ["pause", "resume"])
 def test_a_name_that_is_nearly_right_is_refused_with_a_hint(signalbox: Signalbox, engine: sa.Engine, act: str) -> None:
     result = signalbox("handlers", act, "handlers.log.log_evnt")
     assert (result.exit_code, "did you mean handlers.log.log_event?" in result.stderr) == (1, True)
-    assert roster.list_handlers(engine) == []
+    assert registry.list_handlers(engine) == []
 
 
 def test_a_handler_that_only_other_workers_have_or_that_none_has_is_said(
@@ -85,11 +86,11 @@ def test_a_handler_that_only_other_workers_have_or_that_none_has_is_said(
 ) -> None:
     router = Router()
     router.on("*")(print)
-    roster.sign_in(engine, router, datetime.now(UTC), worker="one")
+    registry.sign_in(engine, router, datetime.now(UTC), worker="one")
     result = signalbox("handlers", "list")
     assert "builtins.print is not loaded here; 1 running worker has it" in result.stderr
     assert "no running worker has loaded it" in result.stdout
-    roster.sign_out(engine, "one", datetime.now(UTC))
+    registry.sign_out(engine, "one", datetime.now(UTC))
     assert "builtins.print is not loaded here; no running worker have it" not in signalbox("handlers", "list").stderr
     assert "builtins.print is not loaded here; no running worker has it" in signalbox("handlers", "list").stderr
 
@@ -97,12 +98,12 @@ def test_a_handler_that_only_other_workers_have_or_that_none_has_is_said(
 def test_a_handler_is_forgotten_unless_a_running_worker_has_it(signalbox: Signalbox, engine: sa.Engine) -> None:
     router = Router()
     router.on("*")(print)
-    roster.sign_in(engine, router, datetime.now(UTC), worker="one")
+    registry.sign_in(engine, router, datetime.now(UTC), worker="one")
     refused = signalbox("handlers", "forget", "builtins.print")
     assert (refused.exit_code, "a running worker has loaded builtins.print" in refused.stderr) == (1, True)
-    roster.sign_out(engine, "one", datetime.now(UTC))
+    registry.sign_out(engine, "one", datetime.now(UTC))
     assert signalbox("handlers", "forget", "builtins.print").exit_code == 0
-    assert roster.list_handlers(engine) == []
+    assert registry.list_handlers(engine) == []
 
 
 def test_the_list_needs_no_database(signalbox: Signalbox, engine: sa.Engine) -> None:

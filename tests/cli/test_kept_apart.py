@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from flask import Flask
 
-from receiver import simulator
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
-from receiver.inbox import Inbox
-from receiver.refusals import BEGINNING
-from receiver.web.hexdump import hex_lines
+from receiver.inbox.refusals import BEGINNING
+from receiver.inbox.rows import Inbox
+from receiver.sources import samples
+from receiver.web.payload.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
 
@@ -56,7 +56,7 @@ def test_what_is_quarantined_is_listed_with_what_is_wrong(signalbox: Signalbox, 
 
 
 def test_a_rejected_delivery_is_shown_with_what_would_have_made_it_match(signalbox: Signalbox, inbox: Inbox) -> None:
-    body, lines = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
+    body, lines = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC))
     rewritten = json.dumps(json.loads(body), indent=2).encode()
     delivery = Delivery(source="box", body=rewritten, headers=Headers(lines), received_at=datetime.now(UTC))
     inbox.reject(delivery, Refused(Reason.SIGNATURE_MISMATCH, "No key matches."))

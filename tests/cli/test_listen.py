@@ -13,15 +13,15 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from receiver import listing
-from receiver.cli import cursor as cursor_module
-from receiver.cli import far as far_module
-from receiver.cli import forwarding
-from receiver.cli.cursor import Cursor
-from receiver.cli.far import Far, FarError, begin, unknown
-from receiver.cli.forwarding import Forwarded, forward
+from receiver.cli.listen import cursor as cursor_module
+from receiver.cli.listen import forwarder
+from receiver.cli.listen import remote as far_module
+from receiver.cli.listen.cursor import Cursor
+from receiver.cli.listen.forwarder import Forwarded, forward
+from receiver.cli.listen.remote import Far, FarError, begin, unknown
 from receiver.errors import SignalboxError
 from receiver.events import Delivery, Headers, Verified
+from receiver.observe import queries
 from receiver.outbound import Client, Reply
 from receiver.sources import SOURCES
 from tests.cli.conftest import Keep, Signalbox
@@ -75,7 +75,7 @@ Follow = Callable[..., Iterator[Forwarded]]
 @pytest.fixture
 def follow(app: Flask, served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
     """Begin to listen to the application of this test, as a new process would."""
-    monkeypatch.setattr(forwarding, "PAUSE", SOON)
+    monkeypatch.setattr(forwarder, "PAUSE", SOON)
     opened: list[Far | Client] = []
 
     def start(to: str, *, since: timedelta = timedelta(), **filters: str) -> Iterator[Forwarded]:
@@ -102,7 +102,7 @@ def test_an_event_is_forwarded_byte_for_byte_and_signed_afresh(
     (came,) = near.came
     verdict = SOURCES["box"].verify(came, BOX_KEYS, max_age=timedelta(minutes=1), max_skew=timedelta(minutes=1))
     assert verdict == Verified("primary")
-    kept = dict(listing.show_event(engine, event_id)["headers"])
+    kept = dict(queries.show_event(engine, event_id)["headers"])
     assert came.body == body_of(engine, event_id)
     assert came.headers["Box-Delivery-Id"] == kept["BOX-DELIVERY-ID"]
     assert came.headers["Signalbox-Event"] == event_id

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from config import ROOT
-from receiver.tables import is_dead, jobs
+from receiver.storage.tables import is_dead, jobs
 from tests.cli.conftest import Keep
 from tests.slow_sentry import Sentry, sentry
 from tests.waiting import PATIENCE_SECONDS, until

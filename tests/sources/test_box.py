@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import simulator
 from receiver.errors import UnreadableError
 from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
-from receiver.sources import box
+from receiver.sources import box, samples
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 KEYS = {"primary": "key one of the tests", "secondary": "key two of the tests"}
 MAX_AGE = timedelta(minutes=10)
 MAX_SKEW = timedelta(seconds=60)
-BODY = simulator.encode("box", simulator.sample("box", "FILE.UPLOADED", at=NOW, number=1))
+BODY = samples.encode("box", samples.sample("box", "FILE.UPLOADED", at=NOW, number=1))
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "box.json").read_text(encoding="utf-8"))
 
 
@@ -105,7 +104,7 @@ def test_a_body_that_is_not_utf8_verifies_by_its_bytes() -> None:
 
 def test_one_changed_byte_is_a_mismatch() -> None:
     one = delivery()
-    assert refusal(replace(one, body=simulator.tampered(one.body))).reason is Reason.SIGNATURE_MISMATCH
+    assert refusal(replace(one, body=samples.tampered(one.body))).reason is Reason.SIGNATURE_MISMATCH
 
 
 def test_a_body_written_out_again_is_a_mismatch() -> None:

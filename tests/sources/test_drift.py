@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import simulator
 from receiver.events import Delivery, Event, Headers
-from receiver.sources import SOURCES
-from receiver.sources.filestack_schemas import UNKNOWN_ACTION
+from receiver.sources import SOURCES, samples
+from receiver.sources.filestack.schemas import UNKNOWN_ACTION
 from receiver.sources.schemas import MAX_DRIFT, find_drift
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-SAMPLES = [(source, name) for source in SOURCES for name in simulator.names(source)]
+SAMPLES = [(source, name) for source in SOURCES for name in samples.names(source)]
 OPEN = {"NO_ACTIVE_SESSION"}
 
 Change = Callable[[dict[str, Any]], object]
@@ -28,9 +27,9 @@ def drift_of_body(source: str, body: bytes) -> list[dict[str, str]]:
 
 
 def drift(source: str, name: str, change: Change = lambda payload: None) -> list[dict[str, str]]:
-    payload = simulator.sample(source, name, at=NOW, number=1)
+    payload = samples.sample(source, name, at=NOW, number=1)
     change(payload)
-    return drift_of_body(source, simulator.encode(source, payload))
+    return drift_of_body(source, samples.encode(source, payload))
 
 
 @pytest.mark.parametrize(("source", "name"), SAMPLES)
@@ -186,7 +185,7 @@ def test_a_name_that_nobody_knows_is_drift_beside_what_else_is_odd(source: str, 
 
 @pytest.mark.parametrize(("source", "name"), [("box", "FILE.UPLOADED"), ("filestack", "fp.delete")])
 def test_an_event_of_either_source_that_has_no_name_is_checked_by_its_type(source: str, name: str) -> None:
-    payload = simulator.sample(source, name, at=NOW, number=1) | {"lamp": 1}
+    payload = samples.sample(source, name, at=NOW, number=1) | {"lamp": 1}
     event = Event(type=f"{source}:{name}", payload=payload)
     assert [entry["path"] for entry in SOURCES[source].drift(event)] == ["lamp"]
 
@@ -208,7 +207,7 @@ def test_there_are_never_too_many_entries() -> None:
 
 @pytest.mark.parametrize("key", ["\x00", "\ud800", "\u202e", "\n", "x" * 9_999, "\ud800" * 9_999, "_schema", "a.b", ""])
 def test_a_path_can_always_be_stored_and_shown(key: str) -> None:
-    payload = simulator.sample("box", "FILE.UPLOADED", at=NOW, number=1) | {key: 1}
+    payload = samples.sample("box", "FILE.UPLOADED", at=NOW, number=1) | {key: 1}
     (entry,) = drift_of_body("box", json.dumps(payload).encode())
     assert entry["path"].isprintable()
     assert len(entry["path"]) <= 200

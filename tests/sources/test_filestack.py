@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import simulator
 from receiver.errors import UnreadableError
 from receiver.events import Delivery, Event, Headers, Reason, Refused, Verified
-from receiver.sources import filestack
+from receiver.sources import filestack, samples
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 KEYS = {"secret 1": "secret one of the tests", "secret 2": "secret two of the tests"}
 DAY = timedelta(hours=24)
 MAX_SKEW = timedelta(seconds=60)
-BODY = simulator.encode("filestack", simulator.sample("filestack", "fp.upload", at=NOW, number=1))
+BODY = samples.encode("filestack", samples.sample("filestack", "fp.upload", at=NOW, number=1))
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "filestack.json").read_text(encoding="utf-8"))
 
 
@@ -99,7 +98,7 @@ def test_a_body_that_is_not_utf8_verifies_by_its_bytes() -> None:
 
 def test_one_changed_byte_is_a_mismatch() -> None:
     one = delivery()
-    assert refusal(replace(one, body=simulator.tampered(one.body))).reason is Reason.SIGNATURE_MISMATCH
+    assert refusal(replace(one, body=samples.tampered(one.body))).reason is Reason.SIGNATURE_MISMATCH
 
 
 def test_another_timestamp_is_a_mismatch() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import diagnosis
 from receiver.errors import UnreadableError
 from receiver.events import Delivery, Headers, Reason
+from receiver.inbox import diagnosis
 from receiver.sources import box, filestack, wire
 from receiver.sources.schemas import MAX_CHECKED
 

@@ -14,9 +14,8 @@ from box_sdk_gen.internal.utils import escape_unicode
 from box_sdk_gen.managers import webhooks as box_sdk
 from filestack.helpers import verify_webhook_signature
 
-from receiver import simulator
 from receiver.events import Delivery, Headers, Refused, Verified
-from receiver.sources import SOURCES, box, filestack, wire
+from receiver.sources import SOURCES, box, filestack, samples, wire
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, 400_000, tzinfo=UTC)
 SKEW = timedelta(seconds=60)
@@ -297,7 +296,7 @@ def _alter_the_body(case: Case, rng: random.Random) -> Case:
 
 
 def _altered_bodies(body: bytes) -> list[bytes]:
-    return [body + b" ", body[:-1], simulator.tampered(body), body.replace(rb"\u00e9", "é".encode())]
+    return [body + b" ", body[:-1], samples.tampered(body), body.replace(rb"\u00e9", "é".encode())]
 
 
 def _change_a_key(case: Case, rng: random.Random) -> Case:
@@ -345,9 +344,9 @@ def test_the_sdk_has_this_fault_and_we_do_not(source: str, fault: Fault) -> None
     assert fault.applies(fault.example)
 
 
-@pytest.mark.parametrize(("source", "name"), [(source, name) for source in SOURCES for name in simulator.names(source)])
+@pytest.mark.parametrize(("source", "name"), [(source, name) for source in SOURCES for name in samples.names(source)])
 def test_the_sdk_accepts_every_sample_that_we_sign(source: str, name: str) -> None:
-    body, lines = simulator.forge(source, name, KEYS[source], at=NOW, number=1)
+    body, lines = samples.forge(source, name, KEYS[source], at=NOW, number=1)
     case = Case(source, body, {header.lower(): value for header, value in lines}, KEYS[source])
     assert sdk_verdict(case) == "accepted"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 
-from receiver import logs
+from receiver.observe import logs
 
 AWAY = "postgresql+psycopg://signalbox:hush@127.0.0.1:1/box"
 SAID = "The database could not do it now."

@@ -48,11 +48,11 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(run: dict[str, Any], captures: list[str]) -> SchemathesisConfig:
+def config(run: dict[str, Any], captures: list[str], *, seed: int) -> SchemathesisConfig:
     without = [{"include-method": run["without"], "enabled": False}] if run["without"] else []
     return SchemathesisConfig.from_dict(
         {
-            "seed": EXAMPLES,
+            "seed": seed,
             "generation": {"max-examples": EXAMPLES, "database": "none"},
             "phases": run["phases"],
             "auth": {"openapi": {"token": {"bearer": TOKEN}}},
@@ -121,13 +121,17 @@ def guarded(database_url: str) -> Iterator[Flask]:
     app.extensions["signalbox.engine"].dispose()
 
 
-def ask(app: Flask, engine: sa.Engine, run: str) -> Outcome:
+def ask(app: Flask, engine: sa.Engine, run: str, *, until_asked: str = "") -> Outcome:
+    """Return what a run brought; where chance has left out an operation that is wanted, of another run as well."""
     known = stock(engine, Clock())
-    found = config(RUNS[run], known["captures"])
-    schema = schemathesis.openapi.from_wsgi("/api/openapi.json", app, config=found, headers=BEARER)
     outcome = Outcome()
-    for event in from_schema(schema).execute():
-        outcome.take(event)
+    for seed in range(EXAMPLES, EXAMPLES + 10):
+        found = config(RUNS[run], known["captures"], seed=seed)
+        schema = schemathesis.openapi.from_wsgi("/api/openapi.json", app, config=found, headers=BEARER)
+        for event in from_schema(schema).execute():
+            outcome.take(event)
+        if outcome.failures or not until_asked or until_asked in outcome.statuses:
+            break
     print({operation: dict(found) for operation, found in outcome.statuses.items()})
     return outcome
 
@@ -150,7 +154,7 @@ def test_every_operation_answers_as_the_document_says(guarded: Flask, engine: sa
 
 
 def test_what_was_made_is_there_and_what_was_deleted_is_not(guarded: Flask, engine: sa.Engine) -> None:
-    outcome = ask(guarded, engine, "one after the other")
+    outcome = ask(guarded, engine, "one after the other", until_asked="POST /api/bins")
     assert outcome.failures == set()
     assert "POST /api/bins" in outcome.statuses
 

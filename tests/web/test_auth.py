@@ -12,10 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import logs, metrics
 from receiver.app import create_app
+from receiver.observe import logs, metrics
 from receiver.web.auth import OPEN, Doors
-from receiver.web.throttle import Throttle
+from receiver.web.auth.throttle import Throttle
 from tests.installation import settings
 
 PASSWORD = "open-sesame-of-the-tests"

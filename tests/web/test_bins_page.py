@@ -17,12 +17,14 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from werkzeug.serving import make_server
 
-from receiver import bins, listing, simulator
+from receiver import bins
 from receiver.app import create_app
 from receiver.errors import NotFoundError
 from receiver.events import Headers
-from receiver.web import as_curl
+from receiver.observe import queries
+from receiver.sources import samples
 from receiver.web.pages import bin_form
+from receiver.web.snippets import as_curl
 from tests.installation import KEYS, settings
 from tests.waiting import PATIENCE_SECONDS
 from tests.web.asked import answer, asks, confirm
@@ -394,13 +396,13 @@ def test_what_is_too_old_is_not_shown(client: FlaskClient, engine: sa.Engine) ->
 
 
 def box_delivery() -> dict[str, Any]:
-    body, lines = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
+    body, lines = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
     return {"headers": Headers(lines), "body": body}
 
 
 def test_a_capture_is_sent_on_to_a_source(client: FlaskClient, engine: sa.Engine) -> None:
     page = confirm(client, put(engine, **box_delivery()) + "/forward", {"source": "box"}).text
-    (event,) = listing.list_events(engine)["items"]
+    (event,) = queries.list_events(engine)["items"]
     assert event["id"] in page
     assert "<html" in page
 

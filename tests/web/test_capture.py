@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from receiver import bins, db
+from receiver import bins
 from receiver.app import create_app
-from receiver.tables import captures
+from receiver.storage import db
+from receiver.storage.tables import captures
 from receiver.web import capture
-from receiver.web.pages import now
+from receiver.web.page import now
 from tests.installation import settings
 
 pytestmark = pytest.mark.both_databases

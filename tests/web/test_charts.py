@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.web.charts import Line, Panel, Strip, Times, draw, range_bar, rate_bar, took
+from receiver.web.stats.charts import Line, Panel, Strip, Times, draw, range_bar, rate_bar, took
 
 BEGAN = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 HOSTILE = ["</text><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a\u202eb\u0007c", "&amp;", ""]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from receiver.web.pages import STATIC
+from receiver.web.page import STATIC
 from tests.browser.controls import CONTROLS, HARMLESS
 
 TEMPLATES = STATIC.parent / "templates"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from receiver.events import Delivery, Headers, Verified
 from receiver.sources import SOURCES
-from receiver.web import copy_as
-from receiver.web.copy_as import Copied
+from receiver.web.snippets import copy_as
+from receiver.web.snippets.copy_as import Copied
 from tests.installation import KEYS
 from tests.waiting import PATIENCE_SECONDS
 

@@ -7,9 +7,9 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.inbox import Inbox
-from receiver.web import diff
-from receiver.web.diff import Difference, Row
+from receiver.inbox.rows import Inbox
+from receiver.web.payload import diff
+from receiver.web.payload.diff import Difference, Row
 from tests.installation import Clock, arrive
 from tests.web.test_tree import ANY_JSON
 

@@ -15,9 +15,11 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import bins, listing, simulator
+from receiver import bins
 from receiver.errors import ForwardError
 from receiver.events import Headers
+from receiver.observe import queries
+from receiver.sources import samples
 from receiver.web import forward
 from tests.installation import KEYS
 
@@ -262,13 +264,13 @@ def test_over_tls_the_name_is_asked_for_and_the_certificate_checked(tmp_path: Pa
 
 
 def box_delivery() -> bins.Request:
-    body, lines = simulator.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
+    body, lines = samples.forge("box", "FILE.UPLOADED", KEYS["box"], at=datetime.now(UTC), number=1)
     return came(headers=Headers([*lines, ("Content-Length", "9"), ("Connection", "close")]), body=body, query="a=1")
 
 
 def test_a_capture_sent_to_a_source_is_accepted_as_if_it_had_come_there(app: Flask) -> None:
     answered = forward.to_source(app, "box", box_delivery())
-    (item,) = listing.list_events(app.extensions["signalbox.engine"])["items"]
+    (item,) = queries.list_events(app.extensions["signalbox.engine"])["items"]
     assert (answered.status, answered.url) == (200, "/hooks/box")
     assert item["id"].encode() in answered.body
 

@@ -11,16 +11,17 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from receiver import dead_letters, jobs, roster
 from receiver.events import Event
-from receiver.inbox import Inbox
-from receiver.jobs import Finish, Routing
-from receiver.metrics import Tally
-from receiver.retry import Dead
-from receiver.routing import BrokenModule, Router
-from receiver.tables import jobs as table
-from receiver.tables import workers
-from receiver.worker import Worker
+from receiver.inbox.rows import Inbox
+from receiver.jobs import dead_letters, registry
+from receiver.jobs import store as jobs
+from receiver.jobs.retry import Dead
+from receiver.jobs.routing import BrokenModule, Router
+from receiver.jobs.store import Finish, Routing
+from receiver.jobs.worker import Worker
+from receiver.observe.metrics import Tally
+from receiver.storage.tables import jobs as table
+from receiver.storage.tables import workers
 from tests.installation import Clock, arrive
 from tests.web.asked import answer, asks, confirm
 
@@ -47,7 +48,7 @@ def clock() -> Clock:
 def signed_in(engine: sa.Engine, router: Router, clock: Clock) -> Router:
     router.on("box:FILE.*", attempts=3)(index_file)
     router.on("*")(log_event)
-    roster.sign_in(engine, router, clock())
+    registry.sign_in(engine, router, clock())
     return router
 
 
@@ -102,7 +103,7 @@ def test_a_module_that_does_not_import_stands_on_top_with_its_traceback(
     client: FlaskClient, engine: sa.Engine, signed_in: Router, clock: Clock
 ) -> None:
     signed_in.broken["a.broken"] = BrokenModule("a.broken", "SyntaxError: no", "Traceback <here>")
-    roster.sign_in(engine, signed_in, clock())
+    registry.sign_in(engine, signed_in, clock())
     page = client.get("/handlers").text
     assert page.index("a.broken") < page.index(HERE)
     assert "<details><summary" in page
@@ -128,7 +129,7 @@ def test_the_list_has_the_buttons_too_and_comes_back(client: FlaskClient, engine
     for act in ("pause", "resume"):
         answer = client.post(f"/handlers/{HERE}/{act}", data={"from": "list"})
         assert answer.headers["Location"] == "/handlers"
-    assert [item["paused_at"] for item in roster.list_handlers(engine)] == [None, None]
+    assert [item["paused_at"] for item in registry.list_handlers(engine)] == [None, None]
 
 
 @pytest.mark.usefixtures("signed_in")
@@ -209,7 +210,7 @@ def test_a_replay_keeps_its_filter_so_that_the_next_click_is_not_about_all_the_r
 def test_what_is_too_much_for_one_question_is_asked_in_parts(
     client: FlaskClient, engine: sa.Engine, die: Die, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.dead_letters.pick", partial(dead_letters.pick, limit=2))
+    monkeypatch.setattr("receiver.jobs.dead_letters.pick", partial(dead_letters.pick, limit=2))
     for number in range(3):
         die(number)
     question = client.post(f"/handlers/{HERE}/replay").text
@@ -277,7 +278,7 @@ def test_nobodys_page_is_not_found_and_nothing_is_done(client: FlaskClient, engi
     assert client.get("/handlers/%00%ff").status_code == 404
     for act in ("pause", "resume", "replay"):
         assert client.post(f"/handlers/nobody/{act}").status_code == 404
-    assert len(roster.list_handlers(engine)) == 2
+    assert len(registry.list_handlers(engine)) == 2
 
 
 @pytest.mark.usefixtures("signed_in")

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import logs
 from receiver.app import create_app, create_app_without_web
+from receiver.observe import logs
 from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import settings
 

@@ -17,22 +17,21 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from receiver import simulator
-from receiver.sources import SOURCES
-from receiver.tables import events, quarantined, rejected
-from receiver.web import inside
+from receiver.sources import SOURCES, samples
+from receiver.storage.tables import events, quarantined, rejected
+from receiver.web import loopback
 from receiver.web.hooks import ShortWay
 from tests.installation import BOX_KEYS, KEYS
 
 pytestmark = pytest.mark.both_databases
 
 ClientWith = Callable[..., FlaskClient]
-EVERY_NAME = [(source, name) for source in SOURCES for name in simulator.names(source)]
+EVERY_NAME = [(source, name) for source in SOURCES for name in samples.names(source)]
 
 
 def forge(source: str = "box", name: str = "FILE.UPLOADED", **changed: Any) -> tuple[bytes, list[tuple[str, str]]]:
     told: dict[str, Any] = {"at": datetime.now(UTC), "number": 1} | changed
-    return simulator.forge(source, name, KEYS[source], **told)
+    return samples.forge(source, name, KEYS[source], **told)
 
 
 def sign(source: str, body: bytes) -> list[tuple[str, str]]:
@@ -68,7 +67,7 @@ def test_a_second_delivery_of_an_event_is_told_the_id_of_the_first(client: Flask
 
 def test_a_wrong_signature_is_refused_with_a_code_and_a_sentence(app: Flask, client: FlaskClient) -> None:
     body, headers = forge()
-    response = post(client, "box", simulator.tampered(body), headers)
+    response = post(client, "box", samples.tampered(body), headers)
     answer = response.get_json()
     assert (response.status_code, answer["status"], answer["reason"]) == (401, "rejected", "signature_mismatch")
     assert answer["detail"].endswith((".", "?"))
@@ -81,7 +80,7 @@ def test_a_refusal_never_says_what_would_have_been_right(client: FlaskClient) ->
     text = post(
         client, "box", body, [line for line in headers if "PRIMARY" not in line[0] and "SECONDARY" not in line[0]]
     ).text
-    wrong = post(client, "box", simulator.tampered(body), headers).text
+    wrong = post(client, "box", samples.tampered(body), headers).text
     for secret in [*right, *BOX_KEYS.values()]:
         assert secret not in text + wrong
 
@@ -189,7 +188,7 @@ def test_what_this_process_gives_to_its_own_hook_has_no_connection_to_answer_on(
     assert isinstance(app.wsgi_app, ShortWay)
     app.wsgi_app.answer_past_gunicorn(object(), is_ending=lambda: False)
     with app.app_context():
-        assert inside.deliver("box", *forge()).verdict == "accepted"
+        assert loopback.deliver("box", *forge()).verdict == "accepted"
 
 
 def test_a_slash_at_the_end_of_the_address_does_no_harm(client: FlaskClient) -> None:

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import listing, search
-from receiver.about import About
 from receiver.app import create_app
 from receiver.events import Delivery, Event, Headers, Reason, Refused, Unread, Verified
-from receiver.inbox import Inbox
-from receiver.routing import Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs.routing import Router
+from receiver.jobs.worker import Worker
+from receiver.observe import queries
 from receiver.sources import SOURCES
-from receiver.web.pages import filtering, rows
-from receiver.worker import Worker
+from receiver.sources.summary import About
+from receiver.storage import search
+from receiver.web.pages import filters, list_rows
 from tests.installation import delivery, settings
 
 pytestmark = pytest.mark.both_databases
@@ -76,7 +77,7 @@ def test_a_line_says_what_became_of_its_jobs(
 
 
 def test_many_jobs_are_counted_instead_of_drawn() -> None:
-    line = rows.Line(1, "A", "box", "box:X", "", "primary", About(""), "routed", 1, 0, {"done": 6})
+    line = list_rows.Line(1, "A", "box", "box:X", "", "primary", About(""), "routed", 1, 0, {"done": 6})
     assert line.marks == [("done", 0)] * 6
     assert replace(line, job_counts={"done": 6, "dead": 2}).marks == [("dead", 2), ("done", 6)]
 
@@ -163,17 +164,17 @@ def test_a_list_that_a_filter_makes_no_sense_of_is_not_live(client: FlaskClient,
 
 
 @pytest.mark.parametrize("text", ["%00", "%ff", "%F0%9F%9A%82", "' OR 1=1 --", "%", "_", "\\", "<script>"])
-@pytest.mark.parametrize("name", [*filtering.OF_EVENTS, "cursor"])
+@pytest.mark.parametrize("name", [*filters.OF_EVENTS, "cursor"])
 def test_nothing_in_an_address_is_an_error(client: FlaskClient, keep: Keep, name: str, text: str) -> None:
     keep()
-    for root in filtering.ROOTS.values():
+    for root in filters.ROOTS.values():
         answer = client.get(f"{root}?{name}={text}")
         assert answer.status_code == 200
         assert "<script>" not in answer.text.replace("<script src", "")
 
 
 def test_older_events_follow_without_gap_while_more_arrive(client: FlaskClient, keep: Keep) -> None:
-    ids = [keep(number=number) for number in range(listing.LIMIT * 2 + 7)]
+    ids = [keep(number=number) for number in range(queries.LIMIT * 2 + 7)]
     found: list[str] = []
     address = "/?source=box"
     while address:
@@ -186,7 +187,7 @@ def test_older_events_follow_without_gap_while_more_arrive(client: FlaskClient, 
 
 
 def test_htmx_gets_what_is_to_be_appended_and_nothing_else(client: FlaskClient, keep: Keep) -> None:
-    for number in range(listing.LIMIT + 1):
+    for number in range(queries.LIMIT + 1):
         keep(number=number)
     page = client.get("/").text
     (address,) = re.findall(r'hx-get="([^"]+)" hx-target="#older"', page)
@@ -233,7 +234,7 @@ def test_rejected_deliveries_stand_beside_with_their_reason_in_words(client: Fla
 
 
 def test_every_reason_has_its_words() -> None:
-    assert set(rows.REASONS) == {reason.value for reason in (*Reason, *Unread)}
+    assert set(list_rows.REASONS) == {reason.value for reason in (*Reason, *Unread)}
 
 
 def test_quarantined_deliveries_stand_beside_with_what_is_wrong(client: FlaskClient, inbox: Inbox) -> None:
@@ -251,7 +252,7 @@ def test_quarantined_deliveries_stand_beside_with_what_is_wrong(client: FlaskCli
         ("box", rb'{"trigger": "\ud800"}', "U+D800"),
         ("filestack", b'{"action": "fp.upload", "text": {"filename": "lamp.jpg"}}', "fp.upload lamp.jpg"),
         ("filestack", b'{"action": 1, "text": "lamp.jpg"}', ""),
-        ("box", b'{"trigger": "FILE.MOVED", "x": "' + b"x" * rows.LONGEST_READ + b'"}', ""),
+        ("box", b'{"trigger": "FILE.MOVED", "x": "' + b"x" * list_rows.LONGEST_READ + b'"}', ""),
         ("box", b"[" * 100_000, ""),
         ("box", b"\xff", ""),
         ("box", b"[]", ""),

@@ -14,11 +14,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from receiver.events import Event, Reason, Refused, Verified
-from receiver.inbox import Inbox
-from receiver.routing import Router
+from receiver.inbox.rows import Inbox
+from receiver.jobs.routing import Router
+from receiver.jobs.worker import Worker
 from receiver.sources import SOURCES
-from receiver.web import live
-from receiver.worker import Worker
+from receiver.web import sse
 from tests.installation import delivery
 from tests.waiting import until
 
@@ -177,7 +177,7 @@ def test_a_page_is_told_of_what_its_filter_lets_through(watch: Watch, keep: Keep
 
 
 def test_too_many_at_once_are_counted_instead(watch: Watch, keep: Keep) -> None:
-    for number in range(live.MOST_AT_ONCE + 5):
+    for number in range(sse.MOST_AT_ONCE + 5):
         keep(number)
     told = watch().next("came", "more")
     assert told == Told("more", "55", "55")
@@ -185,7 +185,7 @@ def test_too_many_at_once_are_counted_instead(watch: Watch, keep: Keep) -> None:
 
 def test_counting_takes_the_filter_into_account(watch: Watch, keep: Keep) -> None:
     keep(1, "filestack", "fp.upload")
-    for number in range(live.MOST_AT_ONCE + 5):
+    for number in range(sse.MOST_AT_ONCE + 5):
         keep(number)
     assert watch("/live?source=filestack&after=0").next("came", "more").event == "came"
 
@@ -234,10 +234,10 @@ def test_a_page_that_joins_takes_nothing_from_those_that_are_there(watch: Watch,
 def test_a_page_that_looks_anew_after_a_flood_hears_of_what_comes_next(watch: Watch, keep: Keep) -> None:
     page = watch()
     page.next("counts")
-    for number in range(live.MOST_AT_ONCE + 1):
+    for number in range(sse.MOST_AT_ONCE + 1):
         keep(number)
     told = 0
-    while told < live.MOST_AT_ONCE + 1:
+    while told < sse.MOST_AT_ONCE + 1:
         one = page.next("came", "more")
         told += int(one.data) if one.event == "more" else 1
     anew = watch(f"/live?after={told}")
@@ -255,20 +255,20 @@ class Counted:
         self.finds: list[int] = []
         self.threads: set[threading.Thread] = set()
 
-    def __call__(self, after: int) -> live.Look:
+    def __call__(self, after: int) -> sse.Look:
         self.looks.append(after)
         self.threads.add(threading.current_thread())
-        new = [live.Message("came", f"<p>{number}</p>", number) for number in self.numbers if number > after]
+        new = [sse.Message("came", f"<p>{number}</p>", number) for number in self.numbers if number > after]
         if new:
             self.finds.append(len(self.looks))
-        return live.Look(new, max([after, *self.numbers]))
+        return sse.Look(new, max([after, *self.numbers]))
 
 
 @pytest.fixture
 def counted(app: Flask) -> Counted:
     """A route of a test's own, whose looks are counted."""
     look = Counted()
-    app.add_url_rule("/counted", "live.counted", lambda: live.stream("counted", look, live.cursor()))
+    app.add_url_rule("/counted", "live.counted", lambda: sse.stream("counted", look, sse.cursor()))
     return look
 
 
@@ -290,7 +290,7 @@ def test_what_comes_is_found_by_the_next_look_and_looks_are_less_than_a_second_a
     begun = len(counted.looks)
     page.next("came")
     assert counted.finds[0] <= begun + 1
-    assert live.TICK_SECONDS <= 0.5
+    assert sse.TICK_SECONDS <= 0.5
 
 
 def test_nobody_looks_when_nobody_watches(watch: Watch, counted: Counted) -> None:
@@ -311,7 +311,7 @@ def test_a_page_that_went_away_is_forgotten(app: Flask, watch: Watch, counted: C
 
 
 def test_who_does_not_read_is_let_go(watch: Watch, counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "MOST_UNREAD", 0)
+    monkeypatch.setattr(sse, "MOST_UNREAD", 0)
     page = watch("/counted")
     counted.numbers.append(1)
     with pytest.raises(StopIteration):
@@ -319,7 +319,7 @@ def test_who_does_not_read_is_let_go(watch: Watch, counted: Counted, monkeypatch
 
 
 def test_one_page_too_many_is_told_so(client: FlaskClient, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "MOST_STREAMS", 1)
+    monkeypatch.setattr(sse, "MOST_STREAMS", 1)
     watch()
     answer = client.get("/live")
     assert answer.status_code == 503
@@ -327,7 +327,7 @@ def test_one_page_too_many_is_told_so(client: FlaskClient, watch: Watch, monkeyp
 
 
 def test_an_idle_stream_shows_that_it_lives(watch: Watch, counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
     assert _text(next(watch("/counted")._chunks)) == ": still here\n\n"
 
 
@@ -339,7 +339,7 @@ def test_streams_end_when_their_process_is_told_to_end(app: Flask, watch: Watch,
 
 
 def test_data_of_any_kind_stays_the_data_of_its_message() -> None:
-    written = live._lines(live.Message("came", "a\n\nevent: b\r\rid: 7\u2028\n", 3))
+    written = sse._lines(sse.Message("came", "a\n\nevent: b\r\rid: 7\u2028\n", 3))
     assert [line.partition(":")[0] for line in written.splitlines() if line] == ["id", "event", *["data"] * 6]
 
 
@@ -362,7 +362,7 @@ def _looks_fail(app: Flask) -> bool:
 def test_a_page_that_watches_is_told_nothing_more_after_its_logout(
     client_with: Callable[..., FlaskClient], inbox: Inbox, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.02)
     client = client_with(ADMIN_PASSWORD="a-password-of-the-tests")
     client.post("/login", data={"password": "a-password-of-the-tests"})
     page, other = Page(client), Page(client)

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.app import create_app
-from receiver.inbox import Inbox
-from receiver.metrics import Tally
+from receiver.inbox.rows import Inbox
+from receiver.observe.metrics import Tally
 from tests.installation import Clock, arrive, settings
 
 

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from receiver.box_webhooks import kept
-from receiver.box_webhooks.rules import Content
-from receiver.inbox import Inbox
+from receiver.inbox.rows import Inbox
+from receiver.registrations import store
+from receiver.registrations.rules import Content
 from receiver.web.pages import registrations as page_module
 from tests.acceptance.service import free_port
-from tests.box_webhooks.arriving import arrive_from
-from tests.box_webhooks.stand_in import ADDRESS, ELSEWHERE, UPLOADED, StandIn, folder
 from tests.far_ends import FAR_ENDS, FarEnd, misbehaving, within
+from tests.registrations.arriving import arrive_from
+from tests.registrations.stand_in import ADDRESS, ELSEWHERE, UPLOADED, StandIn, folder
 from tests.waiting import PATIENCE_SECONDS
 
 ClientWith = Callable[..., FlaskClient]
@@ -56,7 +56,7 @@ def wish(file: Path, **triggers: str) -> None:
 
 
 def note(engine: sa.Engine, number: int, content: Content = UPLOADED, *, webhook_id: str = "77") -> None:
-    kept.note(engine, folder(number), content, webhook_id=webhook_id, is_ours=True, now=now() - timedelta(hours=3))
+    store.note(engine, folder(number), content, webhook_id=webhook_id, is_ours=True, now=now() - timedelta(hours=3))
 
 
 def shown(client: FlaskClient, address: str = "/registrations", **request: Any) -> str:
@@ -132,7 +132,7 @@ def test_what_box_removed_stands_first_with_the_reason(office: FlaskClient, file
     wish(file, f1="FILE.UPLOADED", f2="FILE.UPLOADED")
     note(engine, 1)
     note(engine, 2, webhook_id="78")
-    kept.bury(engine, "78", reason="auto_cleanup", now=now() - timedelta(hours=2))
+    store.bury(engine, "78", reason="auto_cleanup", now=now() - timedelta(hours=2))
     page = shown(office)
     assert page.index("folder:2") < page.index("folder:1")
     assert "Box removed it: apply makes it again. Removed 2 h ago : auto_cleanup" in page
@@ -178,9 +178,9 @@ def test_box_is_asked_when_somebody_wants_it(office: FlaskClient, box: StandIn, 
 def test_asking_changes_nothing(office: FlaskClient, box: StandIn, file: Path, engine: sa.Engine) -> None:
     wish(file, f1="FILE.UPLOADED")
     note(engine, 3)
-    before = kept.list_kept(engine)
+    before = store.list_kept(engine)
     asked(office)
-    assert (kept.list_kept(engine), box.content()) == (before, {})
+    assert (store.list_kept(engine), box.content()) == (before, {})
 
 
 def test_the_part_that_changes_is_given_alone(office: FlaskClient) -> None:

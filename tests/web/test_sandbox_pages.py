@@ -8,13 +8,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from receiver.simulator.sandbox import Answer, Plan, World, create_sandbox, world_of
-from receiver.simulator.sandbox.actions import ACTIONS
-from receiver.simulator.sandbox.faults import Faults
-from receiver.simulator.sandbox.filestack_events import KINDS
-from receiver.web.sandbox import open_pages
+from receiver.sandbox import Answer, Plan, World, create_sandbox, world_of
+from receiver.sandbox.actions import ACTIONS
+from receiver.sandbox.faults import Faults
+from receiver.sandbox.filestack_events import KINDS
+from receiver.sandbox.pages import open_pages
 from tests.installation import KEYS
-from tests.simulator.sandbox.calls import Box, Controls
+from tests.sandbox.calls import Box, Controls
 from tests.web.asked import answer as yes
 from tests.web.asked import asks, confirm
 

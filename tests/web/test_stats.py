@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from receiver import jobs, metrics
-from receiver.inbox import Inbox
-from receiver.jobs import Routing
-from receiver.metrics import Tally
-from receiver.web import findings
-from receiver.web.charts import Times
+from receiver.inbox.rows import Inbox
+from receiver.jobs import store as jobs
+from receiver.jobs.store import Routing
+from receiver.observe import metrics
+from receiver.observe.metrics import Tally
 from receiver.web.pages.stats import percent
+from receiver.web.stats import alarms
+from receiver.web.stats.charts import Times
 from tests.installation import Clock, arrive
 
 
@@ -228,28 +229,28 @@ def figures(series: dict[str, list[int]], step: timedelta = timedelta(minutes=1)
     [([1, 1, 1, 1, 1], 1), ([1, 0, 0, 1, 1, 1, 0], 3), ([1, 0, 1, 0, 1], None), ([], None), ([0, 0, 0], None)],
 )
 def test_the_usual_silence_is_the_longest_that_ended(series: list[int], longest: int | None) -> None:
-    found = findings.usual_silence(figures({"accepted": series}))
+    found = alarms.usual_silence(figures({"accepted": series}))
     assert found == (timedelta(minutes=longest) if longest else None)
 
 
 def test_a_rejected_delivery_breaks_the_silence_too() -> None:
-    assert findings.came_in(figures({"accepted": [1, 0, 0], "rejected": [0, 0, 2]})) == [0, 2]
+    assert alarms.came_in(figures({"accepted": [1, 0, 0], "rejected": [0, 0, 2]})) == [0, 2]
 
 
 def test_the_busiest_step_is_told_as_a_rate() -> None:
-    said = findings.busiest(figures({"accepted": [10, 25, 5]}, timedelta(minutes=20)))
+    said = alarms.busiest(figures({"accepted": [10, 25, 5]}, timedelta(minutes=20)))
     assert said == "40 events came, most at 12:20: 1.2 a minute"
 
 
 def test_without_events_the_title_says_so() -> None:
-    assert findings.busiest(figures({})) == "No event came"
-    assert findings.not_accepted({}) == "No delivery came"
-    assert findings.not_accepted({"accepted": 3}) == "Every delivery made an event"
+    assert alarms.busiest(figures({})) == "No event came"
+    assert alarms.not_accepted({}) == "No delivery came"
+    assert alarms.not_accepted({"accepted": 3}) == "Every delivery made an event"
 
 
 def test_the_longest_wait_is_told_with_its_time() -> None:
     times = Times([datetime(2026, 5, 4, 12, minute, tzinfo=UTC) for minute in range(3)], timedelta(minutes=1))
-    assert findings.oldest([0, 130.0, 2], times) == "The longest wait for a worker was 2 min, at 12:01"
+    assert alarms.oldest([0, 130.0, 2], times) == "The longest wait for a worker was 2 min, at 12:01"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.web.throttle import Throttle, address_of, network_of
+from receiver.web.auth.throttle import Throttle, address_of, network_of
 
 
 def after_failures(*addresses: str, at: float = 100.0) -> Throttle:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.web import paths, tree
-from receiver.web.tree import Step, steps
+from receiver.web.payload import json_path, tree
+from receiver.web.payload.tree import Step, steps
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -35,12 +35,12 @@ def test_paths_are_as_people_paste_them() -> None:
 
 
 def test_a_path_shows_what_is_invisible_as_its_number() -> None:
-    assert paths.below("", "a\u202eb") == r'["a\u202eb"]'
+    assert json_path.below("", "a\u202eb") == r'["a\u202eb"]'
 
 
 def test_a_path_that_is_too_long_is_none_and_so_is_what_stands_below() -> None:
-    assert paths.below("", "x" * 501) is None
-    assert paths.below(None, "a") is None
+    assert json_path.below("", "x" * 501) is None
+    assert json_path.below(None, "a") is None
 
 
 @given(ANY_JSON)

@@ -10,9 +10,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import db, listing, metrics, simulator
-from receiver.logs import LINES
-from receiver.refusals import BEGINNING
+from receiver.inbox.refusals import BEGINNING
+from receiver.observe import metrics, queries
+from receiver.observe.logs import LINES
+from receiver.sources import samples
+from receiver.storage import db
 from tests.installation import KEYS
 
 pytestmark = pytest.mark.both_databases
@@ -28,7 +30,7 @@ def client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
 
 def refused(client: FlaskClient) -> list[Any]:
     client.application.extensions["signalbox.inbox"].refusals.write_out()
-    return listing.list_rejected(client.application.extensions["signalbox.engine"])["items"]
+    return queries.list_rejected(client.application.extensions["signalbox.engine"])["items"]
 
 
 def chunked(client: FlaskClient, path: str, body: bytes) -> Any:
@@ -103,7 +105,7 @@ def test_what_is_cut_or_meant_no_source_can_neither_be_verified_nor_let_in(clien
 def test_what_came_while_no_key_was_set_is_let_in_once_it_is(
     client: FlaskClient, client_with: Callable[..., FlaskClient]
 ) -> None:
-    body, headers = simulator.forge("filestack", "fp.upload", KEYS["filestack"], at=datetime.now(UTC), number=1)
+    body, headers = samples.forge("filestack", "fp.upload", KEYS["filestack"], at=datetime.now(UTC), number=1)
     assert client.post("/hooks/filestack", data=body, headers=headers).status_code == 404
     (found,) = refused(client)
     assert "FILESTACK_SECRETS" in client.get(f"/rejected/{found['id']}").text

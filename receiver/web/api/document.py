@@ -10,9 +10,9 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Flask, Response, current_app, render_template, request
 
-from receiver.web.api.answering import give
 from receiver.web.api.reference import Reference
 from receiver.web.api.resource import Resource
+from receiver.web.api.response import give
 from receiver.web.api.wording import coded
 from receiver.web.schemas.shape import Refusal
 
@@ -75,7 +75,7 @@ class Document(flask_smorest.Api):  # type: ignore[misc]
             self.spec.components.security_scheme(name, scheme)
 
     def _register_error_handlers(self) -> None:
-        """Errors are explained by receiver/web/answers.py, everywhere in one form."""
+        """Errors are explained by receiver/web/responses.py, everywhere in one form."""
 
     def _register_responses(self) -> None:
         """Describe what every operation may refuse, each once, by the name of its status."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from flask import Response
 
-from receiver import jobs, listing, roster
-from receiver.web.api.answering import give, give_bytes
-from receiver.web.api.asking import refuse, whole_id
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.observe import queries
+from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
-from receiver.web.pages import engine
+from receiver.web.api.response import give, give_bytes
+from receiver.web.page import engine
 from receiver.web.schemas.deliveries import Event, EventLine, EventReplayAsked, EventsAsked, Replayed, filters
 from receiver.web.schemas.shape import Searched, page_of
 
@@ -24,19 +26,19 @@ def list_events(asked: dict[str, Any]) -> Response:
 
     Each says how many of its jobs are in which state; where one event is asked for, it says more.
     """
-    return give(listing.list_events(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    return give(queries.list_events(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
 
 
 @events.operation("GET", "/<id>", parameters=[ID], gives=Event, refuses=(404,))
 def show_event(id: str) -> Response:
     """Show an event with its bytes, its deliveries and every attempt of its jobs."""
-    return give(listing.show_event(engine(), whole_id(id, "event")))
+    return give(queries.show_event(engine(), whole_id(id, "event")))
 
 
 @events.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_event_body(id: str) -> Response:
     """Give the body of the first delivery, byte for byte as it came."""
-    item = listing.show_event(engine(), whole_id(id, "event"))
+    item = queries.show_event(engine(), whole_id(id, "event"))
     return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
 
 
@@ -46,9 +48,9 @@ def replay_event(asked: dict[str, Any], id: str) -> Response:
 
     Without a handler, those that came later get it too. Jobs that are running now are left alone.
     """
-    event, handler = listing.find_event_id(engine(), whole_id(id, "event")), asked.get("handler")
+    event, handler = queries.find_event_id(engine(), whole_id(id, "event")), asked.get("handler")
     if handler is not None:
-        roster.show_handler(engine(), handler)
+        registry.show_handler(engine(), handler)
     count = jobs.replay_event(engine(), event, handler=handler, now=datetime.now(UTC))
     if handler is not None and count == 0:
         refuse(409, f"{handler} is running now, and was left alone.")

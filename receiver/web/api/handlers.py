@@ -6,11 +6,12 @@ from typing import Any
 
 from flask import Response
 
-from receiver import jobs, roster
-from receiver.dead_letters import Count
-from receiver.web.api.answering import give
+from receiver.jobs import registry
+from receiver.jobs import store as jobs
+from receiver.jobs.dead_letters import Count
 from receiver.web.api.resource import Resource
-from receiver.web.pages import engine
+from receiver.web.api.response import give
+from receiver.web.page import engine
 from receiver.web.schemas.handlers import Handler, HandlerLine
 from receiver.web.schemas.shape import page_of
 
@@ -26,7 +27,7 @@ NAME = {
 @handlers.operation("GET", "", gives=page_of(HandlerLine))
 def list_handlers() -> Response:
     """List the handlers that the workers have loaded, by name, all of them on one page."""
-    return give({"items": _with_counts(roster.list_handlers(engine())), "next": None})
+    return give({"items": _with_counts(registry.list_handlers(engine())), "next": None})
 
 
 @handlers.operation("GET", "/<name>", parameters=[NAME], gives=Handler, refuses=(404,))
@@ -38,7 +39,7 @@ def show_handler(name: str) -> Response:
 @handlers.operation("POST", "/<name>/pause", parameters=[NAME], gives=Handler, refuses=(404,))
 def pause_handler(name: str) -> Response:
     """Begin no job of a handler until it is resumed; what runs now runs to its end."""
-    roster.show_handler(engine(), name)
+    registry.show_handler(engine(), name)
     jobs.pause_handler(engine(), name, datetime.now(UTC))
     return give(_whole(name))
 
@@ -46,18 +47,18 @@ def pause_handler(name: str) -> Response:
 @handlers.operation("POST", "/<name>/resume", parameters=[NAME], gives=Handler, refuses=(404,))
 def resume_handler(name: str) -> Response:
     """Run the jobs of a handler again, at once where they wait."""
-    roster.show_handler(engine(), name)
+    registry.show_handler(engine(), name)
     jobs.resume_handler(engine(), name, datetime.now(UTC))
     return give(_whole(name))
 
 
 def _whole(name: str) -> dict[str, Any]:
-    (item,) = _with_counts([roster.show_handler(engine(), name)])
-    return item | {"failures": roster.list_failures(engine(), name)}
+    (item,) = _with_counts([registry.show_handler(engine(), name)])
+    return item | {"failures": registry.list_failures(engine(), name)}
 
 
 def _with_counts(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = roster.job_counts(engine(), [item["name"] for item in items])
+    found = registry.job_counts(engine(), [item["name"] for item in items])
     return [item | _told(found[item["name"]]) for item in items]
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from flask import Response
 
-from receiver import listing, release
 from receiver.errors import UnreadableError
-from receiver.logs import log
-from receiver.web.api.answering import give, give_bytes
-from receiver.web.api.asking import refuse, whole_id
+from receiver.inbox import reinstate
+from receiver.observe import queries
+from receiver.observe.logs import log
+from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
-from receiver.web.pages import engine
+from receiver.web.api.response import give, give_bytes
+from receiver.web.page import engine
 from receiver.web.schemas.deliveries import (
     Quarantined,
     QuarantinedLine,
@@ -30,19 +31,19 @@ ID = id_of("quarantined delivery")
 @quarantine.operation("GET", "", takes=ReceivedAsked, gives=page_of(QuarantinedLine, Searched))
 def list_quarantined(asked: dict[str, Any]) -> Response:
     """List the deliveries that did verify and cannot be read, the newest first."""
-    return give(listing.list_quarantined(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    return give(queries.list_quarantined(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
 
 
 @quarantine.operation("GET", "/<id>", parameters=[ID], gives=Quarantined, refuses=(404,))
 def show_quarantined(id: str) -> Response:
     """Show a quarantined delivery with its bytes, and what is wrong with it."""
-    return give(listing.show_quarantined(engine(), whole_id(id, "quarantined delivery")))
+    return give(queries.show_quarantined(engine(), whole_id(id, "quarantined delivery")))
 
 
 @quarantine.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_quarantined_body(id: str) -> Response:
     """Give the body of a quarantined delivery, byte for byte as it came."""
-    item = listing.show_quarantined(engine(), whole_id(id, "quarantined delivery"))
+    item = queries.show_quarantined(engine(), whole_id(id, "quarantined delivery"))
     return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
 
 
@@ -54,9 +55,9 @@ def release_quarantined(asked: dict[str, Any], id: str) -> Response:
 
     It keeps its bytes, its headers and the time that it came at.
     """
-    kept = str(listing.show_quarantined(engine(), whole_id(id, "quarantined delivery"))["id"])
+    kept = str(queries.show_quarantined(engine(), whole_id(id, "quarantined delivery"))["id"])
     try:
-        became = release.release_quarantined(engine(), kept, name=asked.get("name"))
+        became = reinstate.release_quarantined(engine(), kept, name=asked.get("name"))
     except UnreadableError as error:
         refuse(409, "It cannot be read, and stays: `errors` says why.", error.errors)
     log.info("released", kept=kept, status=became.status, event_id=became.event)

@@ -6,14 +6,14 @@ from typing import Any
 
 from flask import Response
 
-from receiver import listing
 from receiver.events import Refused, Verified
-from receiver.logs import log
-from receiver.web import second_look
-from receiver.web.api.answering import give, give_bytes
-from receiver.web.api.asking import refuse, whole_id
+from receiver.observe import queries
+from receiver.observe.logs import log
+from receiver.web import reinstating
+from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
-from receiver.web.pages import engine
+from receiver.web.api.response import give, give_bytes
+from receiver.web.page import engine
 from receiver.web.schemas.deliveries import (
     ReceivedAsked,
     Rejected,
@@ -33,19 +33,19 @@ ID = id_of("rejected delivery")
 @rejected.operation("GET", "", takes=ReceivedAsked, gives=page_of(RejectedLine, Searched))
 def list_rejected(asked: dict[str, Any]) -> Response:
     """List the deliveries whose signature did not verify, the newest first."""
-    return give(listing.list_rejected(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    return give(queries.list_rejected(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
 
 
 @rejected.operation("GET", "/<id>", parameters=[ID], gives=Rejected, refuses=(404,))
 def show_rejected(id: str) -> Response:
     """Show a rejected delivery with its bytes, and why it was refused."""
-    return give(listing.show_rejected(engine(), whole_id(id, "rejected delivery")))
+    return give(queries.show_rejected(engine(), whole_id(id, "rejected delivery")))
 
 
 @rejected.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_rejected_body(id: str) -> Response:
     """Give the body of a rejected delivery, byte for byte as it came."""
-    item = listing.show_rejected(engine(), whole_id(id, "rejected delivery"))
+    item = queries.show_rejected(engine(), whole_id(id, "rejected delivery"))
     return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
 
 
@@ -53,7 +53,7 @@ def give_rejected_body(id: str) -> Response:
 def verify_rejected(asked: dict[str, Any], id: str) -> Response:
     """Say whether a rejected delivery verifies with the keys that are set now. Nothing is changed by it."""
     kept = _id(id)
-    verdict = second_look.look(kept, **asked)
+    verdict = reinstating.look(kept, **asked)
     found = verdict.by if isinstance(verdict, Verified) else None
     why = (verdict.reason.value, verdict.detail) if isinstance(verdict, Refused) else (None, None)
     return give({"id": kept, "verifies": found is not None, "verified_by": found, "reason": why[0], "detail": why[1]})
@@ -66,7 +66,7 @@ def release_rejected(asked: dict[str, Any], id: str) -> Response:
     It keeps its bytes, its headers and the time that it came at.
     """
     kept = _id(id)
-    became = second_look.let_in(kept, **asked)
+    became = reinstating.let_in(kept, **asked)
     if isinstance(became, Refused):
         refuse(409, f"It still does not verify, and stays. {became.detail}")
     log.info("released", kept=kept, status=became.status, event_id=became.event)
@@ -74,4 +74,4 @@ def release_rejected(asked: dict[str, Any], id: str) -> Response:
 
 
 def _id(given: str) -> str:
-    return str(listing.show_rejected(engine(), whole_id(given, "rejected delivery"))["id"])
+    return str(queries.show_rejected(engine(), whole_id(given, "rejected delivery"))["id"])

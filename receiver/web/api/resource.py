@@ -9,8 +9,8 @@ from flask import Response
 from marshmallow import Schema
 
 from receiver.errors import StoreError
-from receiver.web.answers import RETRY_AFTER_SECONDS
-from receiver.web.api.asking import Parser, refusal, refuse_unknown_parameters
+from receiver.web.api.request import Parser, refusal, refuse_unknown_parameters
+from receiver.web.responses import RETRY_AFTER_SECONDS
 from receiver.web.schemas.fields import WHOLE_ID
 from receiver.web.schemas.shape import Asked
 

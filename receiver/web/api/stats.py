@@ -5,10 +5,10 @@ from typing import Any
 
 from flask import Response
 
-from receiver import metrics
-from receiver.web.api.answering import give
+from receiver.observe import metrics
 from receiver.web.api.resource import Resource
-from receiver.web.pages import engine
+from receiver.web.api.response import give
+from receiver.web.page import engine
 from receiver.web.schemas.stats import Stats, StatsAsked
 
 stats = Resource("Stats", __name__, path="/stats", description="The figures behind the dashboard.")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from receiver import words
+from receiver import humanize
 from receiver.bins import Changes, Item
 from receiver.errors import BinError
 
@@ -53,7 +53,9 @@ def lost(changes: Changes, before: Item) -> list[str]:
     said = []
     count = changes.get("keep_count", before["keep_count"])
     if count < min(before["kept"], before["keep_count"]):
-        said.append(f"{words.count(before['kept'] - count, 'capture')} of {before['kept']:,} go with the next request.")
+        said.append(
+            f"{humanize.count(before['kept'] - count, 'capture')} of {before['kept']:,} go with the next request."
+        )
     seconds = changes.get("keep_seconds", before["keep_seconds"])
     if seconds is not None and before["kept"] and (before["keep_seconds"] is None or seconds < before["keep_seconds"]):
         said.append(f"Captures that are older than {_span(seconds)} are deleted, of {before['kept']:,} that are there.")

@@ -10,14 +10,16 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import bins as store
-from receiver import words
+from receiver import humanize
 from receiver.errors import BinError, ForwardError
-from receiver.web import as_curl, forward
-from receiver.web import live as streams
-from receiver.web.live import MOST_AT_ONCE, Look, Message
-from receiver.web.pages import bin_form, engine, now, wants_part
-from receiver.web.pages.event import pane
+from receiver.web import forward
+from receiver.web import sse as streams
+from receiver.web.page import engine, now, wants_part
+from receiver.web.pages import bin_form
+from receiver.web.pages.event import detail as detail_pane
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
+from receiver.web.snippets import as_curl
+from receiver.web.sse import MOST_AT_ONCE, Look, Message
 
 bins = Blueprint("bins", __name__)
 
@@ -123,13 +125,13 @@ def _captures_in_words(count: int) -> str:
 
 @bins.get("/bins/<name>/captures/<id>")
 def show_capture(name: str, id: str) -> Response:
-    return _show_capture(store.show_capture(engine(), name, id, in_clear=pane.in_clear()))
+    return _show_capture(store.show_capture(engine(), name, id, in_clear=detail_pane.in_clear()))
 
 
 @bins.get("/bins/<name>/captures/<id>/body")
 def body(name: str, id: str) -> Response:
     found = store.read_capture(engine(), name, id)
-    return pane.download(found.id, found.request.body)
+    return detail_pane.download(found.id, found.request.body)
 
 
 @bins.get("/bins/<name>/captures/<id>/curl")
@@ -146,7 +148,7 @@ def send_on(name: str, id: str) -> Response:
         return ask(_about_sending_on(found.request, url_for("bins.show_capture", name=name, id=id)))
     try:
         answered = _send_on(found.request)
-        facts = {"answered": answered, "raw": pane.raw(answered.body), "took": words.span(answered.took)}
+        facts = {"answered": answered, "raw": detail_pane.raw(answered.body), "took": humanize.span(answered.took)}
     except ForwardError as error:
         facts = {"problem": str(error)}
     part = Markup(render_template("_forwarded.html", **facts))  # noqa: S704 - our template, which escapes
@@ -162,7 +164,7 @@ def _about_sending_on(came: store.Request, back: str) -> Question:
     if source is not None:
         says = "It goes there as if it had come there: what verifies is an event, or one delivery more of an event."
     else:
-        says = f"It goes there byte for byte, {words.size(len(came.body))}; {secrets}."
+        says = f"It goes there byte for byte, {humanize.size(len(came.body))}; {secrets}."
     line = wire(f"{came.method} {came.path or '/'}")
     return Question(asks=Markup("Send {} again, to {}?").format(line, where), says=[says], yes="Send it", back=back)
 
@@ -217,7 +219,7 @@ def _show_setup(
 
 
 def _show_capture(item: store.Item, forwarded: Markup = Markup()) -> Response:  # noqa: B008 - it cannot be changed
-    whole = pane.body_of(item)
+    whole = detail_pane.body_of(item)
     value = _json(whole)
     tree = value is not _NO_JSON and request.args.get("as") not in ("text", "hex")
     return _show(
@@ -225,10 +227,10 @@ def _show_capture(item: store.Item, forwarded: Markup = Markup()) -> Response:  
         store.show_bin(engine(), item["bin"]),
         item["id"],
         capture=item,
-        in_clear=pane.in_clear(),
+        in_clear=detail_pane.in_clear(),
         is_json=value is not _NO_JSON,
-        steps=pane.drawn(value) if tree else None,
-        raw=pane.raw(whole),
+        steps=detail_pane.drawn(value) if tree else None,
+        raw=detail_pane.raw(whole),
         sources=_sources(),
         forwarded=forwarded,
     )
@@ -254,7 +256,7 @@ def _read_slowly(body: bytes) -> Any:
 def _show(template: str, item: store.Item, selected: str | None, *, status: int = 200, **facts: Any) -> Response:
     """Give a detail: alone to htmx, which knows the rest of the page, and in the whole page to a browser."""
     facts |= {"bin": item, "url": f"{_base()}{item['path']}", "path": f"/bins/{item['name']}"}
-    detail = Markup(render_template(template, address=pane.address, **facts))  # noqa: S704 - our template, which escapes
+    detail = Markup(render_template(template, address=detail_pane.address, **facts))  # noqa: S704 - our template, which escapes
     if wants_part("detail"):
         return make_response(Markup("<title>{} · Signalbox</title>{}").format(item["name"], detail), status)
     page = render_template("bin.html", detail=detail, selected=selected, **facts, **_captures(item["name"]))

@@ -13,12 +13,16 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from receiver import dead_letters, jobs, listing, metrics, roster, words
-from receiver.dead_letters import Count, Newest, Picked, Which
+from receiver import humanize
 from receiver.errors import PatternError
-from receiver.metrics import HandlerStats
-from receiver.reasons import line_of
-from receiver.web.pages import engine, filtering, moment, now
+from receiver.jobs import dead_letters, registry
+from receiver.jobs import store as jobs
+from receiver.jobs.dead_letters import Count, Newest, Picked, Which
+from receiver.observe import metrics, queries
+from receiver.observe.metrics import HandlerStats
+from receiver.runtime.reasons import line_of
+from receiver.web.page import engine, moment, now
+from receiver.web.pages import filters
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
 WINDOWS = {"1h": "the last hour", "24h": "the last 24 hours"}
@@ -83,8 +87,8 @@ class Standing:
 @handlers.get("/handlers")
 def every() -> str:
     window = _window()
-    known = roster.list_handlers(engine())
-    workers = roster.list_workers(engine(), now())
+    known = registry.list_handlers(engine())
+    workers = registry.list_workers(engine(), now())
     standing = _standing([item for item in known if not item["trouble"]], window)
     return render_template(
         "handlers.html",
@@ -99,7 +103,7 @@ def every() -> str:
 @handlers.get("/handlers/<name>")
 def one(name: str) -> str:
     window = _window()
-    item = roster.show_handler(engine(), name)
+    item = registry.show_handler(engine(), name)
     (standing,) = _standing([item], window)
     given = {field: request.args.get(field, "").strip() for field in FILTERS}
     which, problems = _which(name, given)
@@ -114,30 +118,30 @@ def one(name: str) -> str:
         given=given,
         problems=problems,
         count=Count(0, is_whole=True) if problems else dead_letters.count(engine(), which),
-        letters=[_letter(job) for job in listing.pick_jobs(engine(), found.ids)],
+        letters=[_letter(job) for job in queries.pick_jobs(engine(), found.ids)],
         older=_address(name, given, before=found.next) if found.next else None,
-        failures=[one | {"line": line_of(one["error"])} for one in roster.list_failures(engine(), name)],
+        failures=[one | {"line": line_of(one["error"])} for one in registry.list_failures(engine(), name)],
         told=_told(),
     )
 
 
 @handlers.post("/handlers/<name>/pause")
 def pause(name: str) -> Response:
-    roster.show_handler(engine(), name)
+    registry.show_handler(engine(), name)
     jobs.pause_handler(engine(), name, now())
     return _back(name)
 
 
 @handlers.post("/handlers/<name>/resume")
 def resume(name: str) -> Response:
-    roster.show_handler(engine(), name)
+    registry.show_handler(engine(), name)
     return _back(name, resumed=jobs.resume_handler(engine(), name, now()))
 
 
 @handlers.post("/handlers/<name>/replay")
 def replay(name: str) -> Response:
     """Run the dead letters again that the question was about; filters that make no sense are about nothing."""
-    item = roster.show_handler(engine(), name)
+    item = registry.show_handler(engine(), name)
     given = {field: request.form.get(field, "").strip() for field in FILTERS}
     if is_confirmed():
         again = dead_letters.replay_picked(engine(), _unpacked(request.form.get("ids", "")), now=now())
@@ -149,7 +153,7 @@ def replay(name: str) -> Response:
     return ask(_about_replaying(item, picked, which, back=_address(name, given)))
 
 
-def _about_replaying(item: listing.Item, picked: Picked, which: Which, *, back: str) -> Question:
+def _about_replaying(item: queries.Item, picked: Picked, which: Which, *, back: str) -> Question:
     number = f"{len(picked.ids):,} dead job{'' if len(picked.ids) == 1 else 's'}"
     since = Markup("received since {}").format(moment(which.since)) if which.since else ""
     until = Markup("received before {}").format(moment(which.until)) if which.until else ""
@@ -184,7 +188,7 @@ def _unpacked(text: str) -> list[int]:
 def _length(milliseconds: float | None) -> str | None:
     if milliseconds is None:
         return None
-    return words.span(timedelta(milliseconds=milliseconds)) if milliseconds >= 1 else "< 1 ms"
+    return humanize.span(timedelta(milliseconds=milliseconds)) if milliseconds >= 1 else "< 1 ms"
 
 
 def _window() -> str:
@@ -192,9 +196,9 @@ def _window() -> str:
     return given if given in WINDOWS else "1h"
 
 
-def _standing(items: list[listing.Item], window: str) -> list[Standing]:
+def _standing(items: list[queries.Item], window: str) -> list[Standing]:
     lately = {one["handler"]: one for one in metrics.read_handlers(engine(), **metrics.window(window, now()))}
-    counts = roster.job_counts(engine(), [item["name"] for item in items])
+    counts = registry.job_counts(engine(), [item["name"] for item in items])
     return [Standing(item["name"], item, counts[item["name"]], lately.get(item["name"])) for item in items]
 
 
@@ -205,10 +209,10 @@ def _which(name: str, given: Mapping[str, str]) -> tuple[Which, dict[str, str]]:
     for field in ("since", "until"):
         try:
             if given[field]:
-                read[field] = filtering.read_time(given[field], now())
-        except filtering.Unclear as unclear:
+                read[field] = filters.read_time(given[field], now())
+        except filters.Unclear as unclear:
             problems[field] = str(unclear)
-    problems |= filtering.upside_down(read)
+    problems |= filters.upside_down(read)
     try:
         return Which(handler=name, type=given["type"] or None, **read), problems
     except PatternError as error:
@@ -224,7 +228,7 @@ def _address(name: str, given: Mapping[str, str], **more: object) -> str:
     return url_for("handlers.one", name=name) + (f"?{urlencode(query)}" if query else "")
 
 
-def _letter(job: listing.Item) -> listing.Item:
+def _letter(job: queries.Item) -> queries.Item:
     last = job["last_attempt"] or {}
     return job | {"died_at": last.get("finished_at"), "line": line_of(last.get("error"))}
 
@@ -241,6 +245,6 @@ def _told() -> str | None:
     for key, text in (("replayed", "dead job"), ("resumed", "waiting job")):
         given = request.args.get(key, "")
         if _is_number(given):
-            ran = words.count(int(given), text)
+            ran = humanize.count(int(given), text)
             return f"{ran} {'runs' if int(given) == 1 else 'run'} again." if int(given) else "Nothing was to run again."
     return None

@@ -7,12 +7,15 @@ import sqlalchemy as sa
 from flask import Blueprint, current_app, render_template, request
 from markupsafe import Markup
 
-from receiver import db, listing, search, simulator, words
-from receiver.sources import SOURCES
-from receiver.tables import is_dead, jobs
-from receiver.web.pages import engine, filtering, now, rows, wants_part
-from receiver.web.pages.filtering import Asked
-from receiver.web.pages.filtering import Kind as Kind  # noqa: PLC0414 - who calls `render` says of which kind
+from receiver import humanize
+from receiver.observe import queries
+from receiver.sources import SOURCES, samples
+from receiver.storage import db, search
+from receiver.storage.tables import is_dead, jobs
+from receiver.web.page import engine, now, wants_part
+from receiver.web.pages import filters, list_rows
+from receiver.web.pages.filters import Asked
+from receiver.web.pages.filters import Kind as Kind  # noqa: PLC0414 - who calls `render` says of which kind
 
 inbox = Blueprint("inbox", __name__)
 
@@ -40,7 +43,7 @@ def quarantine() -> str:
 
 def _page(kind: Kind) -> str:
     if wants_part("older"):
-        return render_template("_list.html", **_list(filtering.read(request.args, kind, now()), goes_on=True))
+        return render_template("_list.html", **_list(filters.read(request.args, kind, now()), goes_on=True))
     hints = Markup(render_template("_hints.html", **_hints()))  # noqa: S704 - a template escapes what it is given
     return render(None, hints, kind, NAMES[kind])
 
@@ -50,7 +53,7 @@ def render(selected: str | None, detail: Markup, kind: Kind, title: str) -> str:
 
     `selected` is the id of what `detail` shows: its row is marked.
     """
-    asked = filtering.read(request.args, kind, now())
+    asked = filters.read(request.args, kind, now())
     # Back and forward ask for the whole page and take its right half: nothing is searched for that.
     shown = {} if "HX-History-Restore-Request" in request.headers else _list(asked)
     return render_template(
@@ -62,14 +65,14 @@ def render(selected: str | None, detail: Markup, kind: Kind, title: str) -> str:
         sources=list(SOURCES),
         types=_types(asked.given.get("source")),
         states=search,
-        spans=filtering.SPANS,
+        spans=filters.SPANS,
         **{"asked": asked, "kind": kind} | shown,
     )
 
 
 def count(kind: Kind) -> str:
     """Say how many there are of a kind, `99+` for more."""
-    table = filtering.TABLES[kind]
+    table = filters.TABLES[kind]
     return _bounded(sa.select(table.c.seq))
 
 
@@ -86,11 +89,11 @@ def _bounded(wanted: sa.Select[Any]) -> str:
 
 def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
     """Give what `_list.html` draws: the lines, the way to older ones, and where a search stopped, how far it got."""
-    table = filtering.TABLES[asked.kind]
+    table = filters.TABLES[asked.kind]
     after = newest(asked.kind)
     found = _NOTHING if asked.is_unclear else _find(asked)
     # Links in a list that begins further down lead to a page with the same list.
-    query = asked.address(cursor=None if goes_on else asked.cursor).removeprefix(filtering.ROOTS[asked.kind])
+    query = asked.address(cursor=None if goes_on else asked.cursor).removeprefix(filters.ROOTS[asked.kind])
     return {
         "asked": asked,
         "kind": asked.kind,
@@ -105,22 +108,22 @@ def _list(asked: Asked, *, goes_on: bool = False) -> dict[str, Any]:
 
 
 def _find(asked: Asked) -> search.Found:
-    table = filtering.TABLES[asked.kind]
-    return search.find(engine(), table, asked.filters, limit=listing.LIMIT, cursor=asked.cursor)
+    table = filters.TABLES[asked.kind]
+    return search.find(engine(), table, asked.filters, limit=queries.LIMIT, cursor=asked.cursor)
 
 
 def newest(kind: Kind) -> int:
     """Give the highest place of a kind; 0 before the first."""
     with db.reading(engine()) as connection:
-        return connection.execute(sa.select(sa.func.max(filtering.TABLES[kind].c.seq))).scalar() or 0
+        return connection.execute(sa.select(sa.func.max(filters.TABLES[kind].c.seq))).scalar() or 0
 
 
 def _lines(kind: Kind, found: Any) -> list[Any]:
     if kind == "events":
-        return [rows.line(place, item) for place, item in listing.placed(engine(), found)]
+        return [list_rows.line(place, item) for place, item in queries.placed(engine(), found)]
     if kind == "rejected":
-        return [rows.rejected(one) for one in found]
-    return [rows.quarantined(one) for one in found]
+        return [list_rows.rejected(one) for one in found]
+    return [list_rows.quarantined(one) for one in found]
 
 
 def _searched(found: search.Found, table: sa.Table) -> dict[str, Any] | None:
@@ -132,13 +135,13 @@ def _searched(found: search.Found, table: sa.Table) -> dict[str, Any] | None:
 
 def _live_address(asked: Asked) -> str:
     kind = "" if asked.kind == "events" else asked.kind
-    return "/live" + asked.of(asked.kind).address(kind=kind).removeprefix(filtering.ROOTS[asked.kind])
+    return "/live" + asked.of(asked.kind).address(kind=kind).removeprefix(filters.ROOTS[asked.kind])
 
 
 def _types(source: str | None) -> list[str]:
     """Give the types that a filter may be meant to name."""
     wanted = [source] if source and source in SOURCES else list(SOURCES)
-    return [f"{one}:*" for one in wanted] + [f"{one}:{name}" for one in wanted for name in simulator.names(one)]
+    return [f"{one}:*" for one in wanted] + [f"{one}:{name}" for one in wanted for name in samples.names(one)]
 
 
 def _hints() -> dict[str, Any]:
@@ -159,11 +162,11 @@ def _hints() -> dict[str, Any]:
 
 def total(newest_place: int) -> str:
     """Say how many events there are: to the last one as long as that is quickly counted."""
-    span = search.progress(engine(), filtering.TABLES["events"], "0")[1]
+    span = search.progress(engine(), filters.TABLES["events"], "0")[1]
     if span > QUICKLY_COUNTED:
         return f"About {span:,} events"
     limit = QUICKLY_COUNTED
-    return words.count(listing.count_between(engine(), 0, newest_place, search.NO_FILTERS, limit=limit), "event")
+    return humanize.count(queries.count_between(engine(), 0, newest_place, search.NO_FILTERS, limit=limit), "event")
 
 
 def _jobs(state: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from flask import Response, make_response, render_template, request
 from markupsafe import Markup
 
-from receiver.web.pages import seen, wants_part
+from receiver.web.page import seen, wants_part
 
 YES = "yes"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, request
 
-from receiver import threads
-from receiver.addresses import address, as_variables, is_usual
-from receiver.box_webhooks import (
+from receiver.errors import BoxError, RegistrationError, SettingsError
+from receiver.outbound.addresses import address, as_variables, is_usual
+from receiver.registrations import (
     SANDBOX_URL,
     Account,
     Checkup,
@@ -36,10 +36,11 @@ from receiver.box_webhooks import (
     reading,
     usual_address,
 )
-from receiver.box_webhooks.arrivals import DELETED
-from receiver.errors import BoxError, RegistrationError, SettingsError
+from receiver.registrations.arrivals import DELETED
+from receiver.runtime import threads
 from receiver.web.auth import is_cross_origin
-from receiver.web.pages import engine, now, rows, wants_part
+from receiver.web.page import engine, now, wants_part
+from receiver.web.pages import list_rows
 
 registrations = Blueprint("registrations", __name__)
 
@@ -140,7 +141,7 @@ def page() -> str:
         hidden=len(shown.lines) - SHOWN,
         was_asked=was_asked,
         failed=failed,
-        refused=[(rows.reason(reason), count) for reason, count in shown.checkup.refused.items()],
+        refused=[(list_rows.reason(reason), count) for reason, count in shown.checkup.refused.items()],
         mistakes=mistakes,
         trouble=trouble,
         account=account,
@@ -186,9 +187,9 @@ def _as_applied(kept: Mapping[Target, Kept]) -> list[Wanted]:
 def _ask_box(account: Account, wanted: Sequence[Wanted], kept: Mapping[Target, Kept]) -> Comparison:
     """Compare with what Box says now; raises the BoxError with which it does not."""
     # The SDK takes a third of a second to load, and most processes never need it.
-    threads.load("receiver.box_webhooks.client", "receiver.box_webhooks.doing")
-    from receiver.box_webhooks.client import Client
-    from receiver.box_webhooks.doing import look_at
+    threads.load("receiver.registrations.client", "receiver.registrations.apply")
+    from receiver.registrations.apply import look_at
+    from receiver.registrations.client import Client
 
     with Client(account, pause=_PAUSE, within=PATIENCE, advice=_ADVICE) as client:
         return _compare(wanted, list(client.list()), kept, cache(partial(look_at, client)))

@@ -8,16 +8,16 @@ from typing import Any
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from receiver import listing, simulator
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers
-from receiver.simulator.faults import FAULTS, faults_of, spoil
-from receiver.sources import SOURCES, wire
-from receiver.web import inside
+from receiver.observe import queries
+from receiver.sources import SOURCES, samples, wire
+from receiver.sources.spoil import FAULTS, faults_of, spoil
+from receiver.web import loopback
 from receiver.web.auth import local_path
 from receiver.web.hooks import Gate
-from receiver.web.inside import Outcome
-from receiver.web.pages import UNSEEN, engine, now, wants_part
+from receiver.web.loopback import Outcome
+from receiver.web.page import UNSEEN, engine, now, wants_part
 
 FIRST_NAMES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 MANY_NUMBERS = 10**8
@@ -97,7 +97,7 @@ def _page(wish: Wish, outcomes: Sequence[Outcome] = ()) -> str:
         wish=wish,
         gates=_gates(),
         gate=_gate(wish.source),
-        names=simulator.names(wish.source),
+        names=samples.names(wish.source),
         faults=faults_of(wish.source),
         fault=FAULTS.get(wish.fault),
         checked=_check(wish.source, wish.text),
@@ -123,13 +123,13 @@ def _sample(source: str | None = None, name: str | None = None) -> Wish:
     gate = _gate(source)
     name = (name or request.args.get("name", "")).strip() or FIRST_NAMES.get(source) or min(gate.source.KNOWN)
     at = now()
-    payload = simulator.sample(source, name, at=at, number=int(at.timestamp() * 1000) % MANY_NUMBERS)
+    payload = samples.sample(source, name, at=at, number=int(at.timestamp() * 1000) % MANY_NUMBERS)
     return Wish(source, name, _written(payload))
 
 
 def _again(event_id: str) -> Wish:
     """Give what an event said, to be edited and sent again."""
-    event = listing.show_event(engine(), event_id)
+    event = queries.show_event(engine(), event_id)
     return Wish(event["source"], event["name"], _written(event["payload"]))
 
 
@@ -159,7 +159,7 @@ def _check(source: str, text: str) -> Checked:
     """Say what the receiver would make of a text, once it is written as the source writes."""
     try:
         payload = wire.read_object(text.encode())
-        body = simulator.encode(source, payload)
+        body = samples.encode(source, payload)
     except UnreadableError as error:
         return Checked(problem=error.errors["body"][0].partition(" (character")[0], place=_place(text))
     except UnicodeEncodeError as error:
@@ -188,7 +188,7 @@ def _body(wish: Wish) -> bytes:
     payload = _check(wish.source, wish.text).payload
     if payload is None:
         return wish.text.encode()
-    return simulator.encode(wish.source, simulator.renewed(wish.source, payload) if wish.is_fresh else payload)
+    return samples.encode(wish.source, samples.renewed(wish.source, payload) if wish.is_fresh else payload)
 
 
 def _deliver(gate: Gate, wish: Wish, body: bytes) -> Outcome:
@@ -196,6 +196,6 @@ def _deliver(gate: Gate, wish: Wish, body: bytes) -> Outcome:
     if not keys:
         raise NotFoundError(f"{wish.source} has no key named {wish.key}.")
     if not wish.fault:
-        return inside.deliver(wish.source, body, simulator.signed(wish.source, body, keys, at=now()))
+        return loopback.deliver(wish.source, body, samples.signed(wish.source, body, keys, at=now()))
     spoilt = spoil(wish.source, body, keys, wish.fault, at=now(), max_age=gate.max_age, max_skew=gate.max_skew)
-    return inside.deliver(wish.source, *spoilt)
+    return loopback.deliver(wish.source, *spoilt)

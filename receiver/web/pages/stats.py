@@ -8,13 +8,14 @@ from datetime import timedelta
 from flask import Blueprint, abort, render_template, request
 from markupsafe import Markup
 
-from receiver import metrics, roster
 from receiver.errors import StoreError
-from receiver.metrics import Stats
-from receiver.web import charts, findings
-from receiver.web.charts import Line, Panel, Strip, Times, took
-from receiver.web.pages import engine, now, seen, wants_part
-from receiver.words import parse
+from receiver.humanize import parse
+from receiver.jobs import registry
+from receiver.observe import metrics
+from receiver.observe.metrics import Stats
+from receiver.web.page import engine, now, seen, wants_part
+from receiver.web.stats import alarms, charts
+from receiver.web.stats.charts import Line, Panel, Strip, Times, took
 
 stats = Blueprint("stats", __name__)
 
@@ -22,7 +23,7 @@ DEFAULT = "1h"
 NAMES = {"1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 STEPS = {60: "a minute", 300: "5 minutes", 1200: "20 minutes", 7200: "2 hours"}
 NOTHING = "\N{EN DASH}"
-LATE_SECONDS = findings.LATE.total_seconds()
+LATE_SECONDS = alarms.LATE.total_seconds()
 
 # What becomes of a delivery that makes no event, as the charts name it, and in which colour.
 NOT_ACCEPTED = {
@@ -55,7 +56,7 @@ def page() -> str:
         figures = metrics.read(engine(), **metrics.window(chosen, at))
         gauges = metrics.now(engine(), at)
         lately = metrics.read_alarms(engine(), since=at - timedelta(days=1), until=at, step=timedelta(minutes=5))
-        stranded = roster.stranded(engine(), at)
+        stranded = registry.stranded(engine(), at)
     except StoreError as error:
         abort(503, f"The figures cannot be read now: {error}.")
     time.sleep(0)  # deliveries that came meanwhile are served before the page is drawn
@@ -65,11 +66,11 @@ def page() -> str:
         windows=NAMES,
         stats=figures,
         now=gauges,
-        alarms=findings.alarms(gauges, lately, figures, at=at, window=NAMES[chosen], stranded=stranded),
-        is_empty=findings.is_empty(gauges, figures),
+        alarms=alarms.alarms(gauges, lately, figures, at=at, window=NAMES[chosen], stranded=stranded),
+        is_empty=alarms.is_empty(gauges, figures),
         deliveries=[_events(figures), _not_accepted(figures), _answers(figures)],
         jobs=[_oldest(figures), _attempts(figures)],
-        handlers_say=findings.handlers(figures),
+        handlers_say=alarms.handlers(figures),
         took=took,
         rate_bar=charts.rate_bar,
         range_bar=charts.range_bar,
@@ -113,10 +114,10 @@ def _events(figures: Stats) -> Chart:
     nothing = [0] * len(times)
     counts = {one["source"]: one["series"].get("accepted", nothing) for one in figures["sources"]}
     strips = [
-        Strip(name, [count / minutes for count in series], _a_minute, note=findings.events(sum(series)))
+        Strip(name, [count / minutes for count in series], _a_minute, note=alarms.events(sum(series)))
         for name, series in counts.items()
     ]
-    return _chart("events", findings.busiest(figures), times, strips, counts)
+    return _chart("events", alarms.busiest(figures), times, strips, counts)
 
 
 def _not_accepted(figures: Stats) -> Chart:
@@ -129,7 +130,7 @@ def _not_accepted(figures: Stats) -> Chart:
     ]
     counts = {f"{one['source']} {NOT_ACCEPTED[name][0]}": one["series"][name]
               for name in found for one in figures["sources"] if name in one["series"]}  # fmt: skip
-    return _chart("refused", findings.not_accepted(everything["outcomes"]), times, strips, counts)
+    return _chart("refused", alarms.not_accepted(everything["outcomes"]), times, strips, counts)
 
 
 def _answers(figures: Stats) -> Chart:
@@ -149,7 +150,7 @@ def _answers(figures: Stats) -> Chart:
         for one in figures["sources"]
         for name, series in (("p50", one["p50_ms_series"]), ("p99", one["p99_ms_series"]))
     }
-    return _chart("answers", findings.answers(figures["all_sources"]), times, panels, columns)
+    return _chart("answers", alarms.answers(figures["all_sources"]), times, panels, columns)
 
 
 def _power(milliseconds: float) -> str:
@@ -159,9 +160,9 @@ def _power(milliseconds: float) -> str:
 def _oldest(figures: Stats) -> Chart:
     """The longest that a job was due, or an event not routed, with the line above which it is an alarm."""
     times, waits = _times(figures), figures["oldest_job_seconds"]
-    strip = Strip("longest wait", waits, findings.seconds, limit=LATE_SECONDS, state="waiting", height=64)
-    shown = {"longest wait": [findings.seconds(wait) if wait else NOTHING for wait in waits]}
-    return _chart("oldest", findings.oldest(waits, times), times, [strip] if any(waits) else [], shown)
+    strip = Strip("longest wait", waits, alarms.seconds, limit=LATE_SECONDS, state="waiting", height=64)
+    shown = {"longest wait": [alarms.seconds(wait) if wait else NOTHING for wait in waits]}
+    return _chart("oldest", alarms.oldest(waits, times), times, [strip] if any(waits) else [], shown)
 
 
 def _attempts(figures: Stats) -> Chart:
@@ -178,7 +179,7 @@ def _attempts(figures: Stats) -> Chart:
         if any(series.get(key, ()))
     ]
     counts = {name: series[key] for key, (name, _) in rows.items() if key in series} if strips else {}
-    return _chart("attempts", findings.attempts(figures["attempts"]), times, strips, counts)
+    return _chart("attempts", alarms.attempts(figures["attempts"]), times, strips, counts)
 
 
 def _chart(

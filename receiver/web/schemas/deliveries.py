@@ -5,8 +5,8 @@ from typing import Any
 from marshmallow import fields, validate
 
 from receiver.events import Reason, Unread
-from receiver.search import STATES, Filters
 from receiver.sources import SOURCES
+from receiver.storage.search import STATES, Filters
 from receiver.web.schemas.fields import (
     Flag,
     Since,

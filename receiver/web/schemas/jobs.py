@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from receiver.search import DISCARDED, JOB_STATES
+from receiver.storage.search import DISCARDED, JOB_STATES
 from receiver.web.schemas.fields import WHOLE_ID, Matches, Since, identifier, moment, number, says, text, type_pattern
 from receiver.web.schemas.shape import Asked, PageAsked, Shape
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, fields, validate
 
-from receiver.listing import LIMIT
+from receiver.observe.queries import LIMIT
 from receiver.web.schemas.fields import Matches, Whole, moment, says, text
 
 MAX_LIMIT = 200

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from receiver.metrics import WINDOWS
+from receiver.observe.metrics import WINDOWS
 from receiver.web.schemas.fields import amount, counts, moment, number, says, text
 from receiver.web.schemas.shape import Asked, Shape
 

@@ -16,7 +16,7 @@ from receiver.web.serving.connections import Connection, Connections, End, Limit
 from receiver.web.serving.requests import StrictParser
 
 if TYPE_CHECKING:
-    from receiver.web.answers import Answer
+    from receiver.web.responses import Answer
 
 SPARE_FILES = 256  # for the database, the log, what is being accepted
 MORE_THAN_PLACES = 256  # accepted while those that make room for them are still on their way out
@@ -115,7 +115,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Answer a request that cannot be read, or that broke what serves it."""
-        from receiver.web.answers import Answer
+        from receiver.web.responses import Answer
 
         status = _status_of(exc)
         if status == 500:
@@ -138,7 +138,7 @@ def _status_of(error: BaseException) -> int:
 
 
 def _farewell(why: End) -> bytes:
-    from receiver.web.answers import RETRY_AFTER_SECONDS, Answer
+    from receiver.web.responses import RETRY_AFTER_SECONDS, Answer
 
     if why in (End.CROWDED, End.MEMORY):
         said = {"status": "unavailable", "detail": "Too much is under way here. Please send it again."}
@@ -147,7 +147,7 @@ def _farewell(why: End) -> bytes:
 
 
 def _last_word(answer: "Answer") -> bytes:
-    from receiver.web.answers import http_date
+    from receiver.web.responses import http_date
 
     return answer.written(http_date(int(time.time())), stays_open=False)
 

@@ -4,8 +4,8 @@ from flask import Blueprint
 
 from receiver.web.pages.event.actions import actions
 from receiver.web.pages.event.comparison import comparison
+from receiver.web.pages.event.event import shown
 from receiver.web.pages.event.kept_apart import kept_apart
-from receiver.web.pages.event.shown import shown
 
 event = Blueprint("event", __name__)
 for part in (shown, actions, comparison, kept_apart):

@@ -4,12 +4,14 @@ from flask import Blueprint, Response, abort, redirect, request
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import jobs, listing, words
-from receiver.about import about
+from receiver import humanize
 from receiver.errors import NotFoundError
-from receiver.listing import Item
-from receiver.web.pages import ago, engine, now, seen, wants_part
-from receiver.web.pages.event import pane, shown
+from receiver.jobs import store as jobs
+from receiver.observe import queries
+from receiver.observe.queries import Item
+from receiver.sources.summary import about
+from receiver.web.page import ago, engine, now, seen, wants_part
+from receiver.web.pages.event import detail, event
 from receiver.web.pages.event.offers import Offers, offers
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
 
@@ -19,7 +21,7 @@ actions = Blueprint("actions", __name__)
 @actions.post("/events/<given>/replay")
 def replay_event(given: str) -> AnyResponse:
     """Give an event to all its handlers again, or to the one that the form names."""
-    item = listing.show_event(engine(), given)
+    item = queries.show_event(engine(), given)
     offered = offers(item)
     handler = request.form.get("handler")
     if handler is None:
@@ -36,13 +38,13 @@ def _replay_to_all(item: Item, offered: Offers) -> AnyResponse:
         return ask(_about_all(item, offered, is_other=asked not in (None, names), fixed={"names": names}))
     count = jobs.replay_event(engine(), item["id"], handler=None, now=now())
     new = [name for name, had_it in offered.replays.items() if not had_it]
-    again = f"Routed again: {words.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
-    first = f", {words.count(len(new), 'handler')} {'gets' if len(new) == 1 else 'get'} it for the first time"
+    again = f"Routed again: {humanize.count(count, 'job')} of before {'runs' if count == 1 else 'run'} again"
+    first = f", {humanize.count(len(new), 'handler')} {'gets' if len(new) == 1 else 'get'} it for the first time"
     return _done(item["id"], again + (first if new else ""))
 
 
 def _about_all(item: Item, offered: Offers, *, is_other: bool, fixed: dict[str, str]) -> Question:
-    number = words.count(len(offered.replays), "handler")
+    number = humanize.count(len(offered.replays), "handler")
     stands = {job["handler"]: job["state"] for job in item["jobs"]}
     asks = Markup("Replay {} to {}?") if offered.replays else Markup("Route {} again?")
     return Question(
@@ -50,7 +52,7 @@ def _about_all(item: Item, offered: Offers, *, is_other: bool, fixed: dict[str, 
         says=[*(["Its handlers are others than when you were asked."] if is_other else []), _which(item)],
         each=[Markup("{} {}").format(wire(name), _fate(stands.get(name))) for name in offered.replays],
         yes=f"Replay to {number}" if offered.replays else "Route again",
-        back=pane.address(f"/events/{item['id']}"),
+        back=detail.address(f"/events/{item['id']}"),
         fixed=fixed,
     )
 
@@ -78,8 +80,8 @@ def _replay_to_one(item: Item, handler: str, offered: Offers) -> AnyResponse:
 
 @actions.post("/jobs/<int:job_id>/replay")
 def replay_job(job_id: int) -> AnyResponse:
-    job = listing.show_job(engine(), job_id)
-    return _replay_one(listing.show_event(engine(), job["event"]), job)
+    job = queries.show_job(engine(), job_id)
+    return _replay_one(queries.show_event(engine(), job["event"]), job)
 
 
 def _replay_one(item: Item, job: Item) -> AnyResponse:
@@ -97,14 +99,14 @@ def _about_one(item: Item, handler: str, says: list[str], *, yes: str, fixed: di
         asks=Markup("Replay {} to {}?").format(wire(item["type"]), wire(handler)),
         says=[*says, _which(item)],
         yes=yes,
-        back=pane.address(f"/events/{item['id']}"),
+        back=detail.address(f"/events/{item['id']}"),
         fixed=fixed or {},
     )
 
 
 def _how(job: Item) -> str:
     """Say how a job stands, and what a replay changes about that."""
-    tried = words.count(len(job["attempts"]), "attempt")
+    tried = humanize.count(len(job["attempts"]), "attempt")
     if job["state"] == "done":
         return "Its job is done: the handler gets the event once more."
     if job["state"] == "dead":
@@ -114,10 +116,10 @@ def _how(job: Item) -> str:
 
 @actions.post("/jobs/<int:job_id>/discard")
 def discard_job(job_id: int) -> AnyResponse:
-    job = listing.show_job(engine(), job_id)
+    job = queries.show_job(engine(), job_id)
     can_be = job["state"] in ("waiting", "running") or (job["state"] == "dead" and not job["discarded_at"])
     if can_be and not is_confirmed():
-        item = listing.show_event(engine(), job["event"])
+        item = queries.show_event(engine(), job["event"])
         return ask(
             Question(
                 asks=Markup("Discard the job of {} for {}?").format(wire(job["handler"]), wire(item["type"])),
@@ -126,7 +128,7 @@ def discard_job(job_id: int) -> AnyResponse:
                     _which(item),
                 ],
                 yes="Discard the job",
-                back=pane.address(f"/events/{item['id']}"),
+                back=detail.address(f"/events/{item['id']}"),
             )
         )
     is_buried = jobs.bury(engine(), job_id, reason="discarded on the page")
@@ -146,7 +148,7 @@ def _which(item: Item) -> Markup:
 def _done(event_id: str, said: str) -> AnyResponse:
     """Answer after something was done: the page as it is now to htmx, the way there to a browser."""
     if wants_part("detail"):
-        return pane.told(shown.show_event(listing.show_event(engine(), event_id)), said)
+        return detail.told(event.show_event(queries.show_event(engine(), event_id)), said)
     if "HX-Request" in request.headers and not wants_part("question"):
-        return pane.told(Response(status=204), said)
-    return redirect(pane.address(f"/events/{event_id}"), 303)
+        return detail.told(Response(status=204), said)
+    return redirect(detail.address(f"/events/{event_id}"), 303)

@@ -6,13 +6,15 @@ from datetime import datetime
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
 
-from receiver import db, listing, words
-from receiver.listing import Item
-from receiver.search import Filters
-from receiver.tables import events
-from receiver.web import diff
-from receiver.web.pages import engine
-from receiver.web.pages.event import pane
+from receiver import humanize
+from receiver.observe import queries
+from receiver.observe.queries import Item
+from receiver.storage import db
+from receiver.storage.search import Filters
+from receiver.storage.tables import events
+from receiver.web.page import engine
+from receiver.web.pages.event import detail
+from receiver.web.payload import diff
 
 comparison = Blueprint("comparison", __name__)
 
@@ -29,12 +31,12 @@ class Before:
 
 @comparison.get("/events/<given>/diff")
 def show(given: str) -> Response:
-    item = listing.show_event(engine(), given)
+    item = queries.show_event(engine(), given)
     asked = request.args.get("with", PREVIOUS).strip() or PREVIOUS
     before = find_before(item["id"], item["type"]) if asked == PREVIOUS else Before(asked)
-    other = listing.show_event(engine(), before.id) if before.id is not None else None
+    other = queries.show_event(engine(), before.id) if before.id is not None else None
     older, newer = sorted([item, other or item], key=lambda one: str(one["received_at"]))
-    return pane.show(
+    return detail.show(
         "_diff.html",
         selected=item["id"],
         kind="events",
@@ -52,15 +54,15 @@ def show(given: str) -> Response:
 
 
 def _apart(older: Item, newer: Item) -> str:
-    return words.span(words.parse(newer["received_at"]) - words.parse(older["received_at"]))
+    return humanize.span(humanize.parse(newer["received_at"]) - humanize.parse(older["received_at"]))
 
 
 def find_before(event_id: str, type: str) -> Before:
     """Find the event of the same type before this one, as far as the time for a search allows."""
     with db.reading(engine()) as connection:
         seq = connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).scalar_one()
-    page = listing.list_events(engine(), Filters(type=type), limit=1, cursor=str(seq))
+    page = queries.list_events(engine(), Filters(type=type), limit=1, cursor=str(seq))
     searched_to = page.get("searched_to")
     if page["items"]:
         return Before(page["items"][0]["id"])
-    return Before(None, words.parse(searched_to) if searched_to else None)
+    return Before(None, humanize.parse(searched_to) if searched_to else None)

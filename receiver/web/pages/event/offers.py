@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from receiver import roster
-from receiver.listing import Item
-from receiver.routing import matches
-from receiver.web.pages import engine
+from receiver.jobs import registry
+from receiver.jobs.routing import matches
+from receiver.observe.queries import Item
+from receiver.web.page import engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Offers:
 def offers(item: Item) -> Offers:
     had = {job["handler"] for job in item["jobs"]}
     runs_now = {job["handler"] for job in item["jobs"] if job["state"] == "running"}
-    known = [one for one in roster.list_handlers(engine()) if one["name"] not in had]
+    known = [one for one in registry.list_handlers(engine()) if one["name"] not in had]
     wanting = [one for one in known if one["trouble"] is not None or wants(one, types(item))]
     names = sorted({*had, *(one["name"] for one in wanting)} - runs_now)
     return Offers(

@@ -1,0 +1,486 @@
+"""The life of a job: routed, claimed, finished, lost, held, buried, replayed. The only writer of jobs and attempts."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from receiver.errors import NotFoundError
+from receiver.jobs import held
+from receiver.jobs.held import pause_handler as pause_handler  # noqa: PLC0414 - the life of a job is here
+from receiver.jobs.held import resume_handler as resume_handler  # noqa: PLC0414
+from receiver.jobs.loaded import PAUSING, Known, Registry
+from receiver.jobs.loaded import paused_names as _paused
+from receiver.jobs.retry import Again, Dead, Policy, decide_lost
+from receiver.runtime.tracebacks import storable
+from receiver.storage import db
+from receiver.storage.tables import attempts, events, is_dead, is_discarded, is_unrouted, jobs
+
+PolicyOf = Callable[[str], Policy]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What routing one event decided: which handlers get a job, and where the payload drifts from its schema.
+
+    `type` and `name` are those of the event, by which handlers of other workers are found.
+    """
+
+    event_id: str
+    handlers: Sequence[str]
+    drift: Sequence[dict[str, str]] = ()
+    type: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is this worker's until the lease ends, with the row of its event."""
+
+    job_id: int
+    handler: str
+    attempt: int
+    spent: int
+    started_at: datetime
+    event: sa.Row[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The jobs that are this worker's now, and the handlers of those that it gave back, which it has not loaded."""
+
+    claims: list[Claim]
+    given_back: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an attempt ended (`done`, `failed`, `retry`, `discarded`) and what becomes of the job."""
+
+    claim: Claim
+    outcome: str
+    finished_at: datetime
+    then: Again | Dead | None
+    error: str | None = None
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Whether there is anything to do: events to route, jobs to run, jobs whose worker vanished.
+
+    `next_at` is when a job that is not due yet will be, whosever it is.
+    """
+
+    unrouted: bool
+    waiting: bool
+    lost: bool
+    next_at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A job whose worker vanished while it ran."""
+
+    job_id: int
+    event_id: str
+    type: str
+    handler: str
+    attempt: int
+    then: Again | Dead
+
+
+def look(engine: sa.Engine, now: datetime, *, elsewhere: Collection[str] = (), after: datetime | None = None) -> Due:
+    """Say what there is to do, by reading alone: an idle worker takes no lock.
+
+    The jobs of handlers that run elsewhere are not for this worker to run, and none that was due by `after` is.
+    """
+    times = {"now": now} if after is None else {"now": now, "after": after}
+    with db.reading(engine) as connection:
+        found = connection.execute(_look_for(frozenset(elsewhere), after is not None), times).one()
+    unrouted, waiting, lost, *later = found
+    return Due(bool(unrouted), bool(waiting), bool(lost), min((at for at in later if at), default=None))
+
+
+@lru_cache(maxsize=8)
+def _look_for(elsewhere: frozenset[str], is_cut: bool) -> sa.Select[Any]:
+    now, after = (sa.bindparam(name, type_=jobs.c.due_at.type) for name in ("now", "after"))
+    due = sa.select(jobs.c.id).where(jobs.c.due_at <= now)
+    its = due.where(*_not_of(elsewhere), *([jobs.c.due_at > after] if is_cut else []))
+    later = sa.select(jobs.c.due_at).where(jobs.c.due_at > now).order_by(jobs.c.due_at).limit(1)
+    return sa.select(
+        sa.exists().where(is_unrouted),
+        its.where(jobs.c.state == "waiting").exists(),
+        due.where(jobs.c.state == "running").exists(),
+        *(later.where(jobs.c.state == state).scalar_subquery() for state in ("waiting", "running")),
+    )
+
+
+def _not_of(names: Collection[str]) -> list[sa.ColumnElement[bool]]:
+    return [jobs.c.handler.not_in(names)] if names else []
+
+
+def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
+    """Give the oldest events that no worker has routed yet."""
+    waiting = sa.select(events).where(is_unrouted).order_by(events.c.seq).limit(limit)
+    with db.reading(engine) as connection:
+        return connection.execute(waiting).all()
+
+
+def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registry: Registry | None = None) -> list[int]:
+    """Give each event its jobs and call it routed, all in one transaction; say how many handlers want each.
+
+    With a registry, handlers of other workers get theirs too, and what nobody has loaded now waits without a time.
+    Routing an event twice adds nothing.
+    """
+    routed = sa.update(events).where(events.c.id == sa.bindparam("event")).values(state="routed")
+    with db.writing(engine) as connection:
+        if registry is None:
+            paused = _paused(connection)
+            wanting, waits = [routing.handlers for routing in routings], paused.__contains__
+        else:
+            db.lock(connection, PAUSING, shared=True)
+            known = registry.read(connection, now)
+            wanting, waits = _wanting(routings, known), partial(_must_wait, known, registry)
+        rows: list[dict[str, Any]] = [
+            {
+                "event_id": routing.event_id,
+                "handler": name,
+                "state": "waiting",
+                "due_at": None if waits(name) else now,
+            }
+            for routing, names in zip(routings, wanting, strict=True)
+            for name in names
+        ]
+        if rows:
+            connection.execute(db.insert(connection, jobs).on_conflict_do_nothing(), rows)
+        if registry is not None and any(row["due_at"] and not registry.has(row["handler"]) for row in rows):
+            db.ring_of(connection)
+        connection.execute(
+            routed.values(drift=sa.bindparam("found")),
+            [{"event": routing.event_id, "found": list(routing.drift)} for routing in routings],
+        )
+    return [len(names) for names in wanting]
+
+
+def _wanting(routings: Sequence[Routing], known: Known) -> list[Sequence[str]]:
+    """Add to each routing the handlers of other workers, in the order of their names."""
+    of_type = {(one.type, one.name): known.wanting(one.type, one.name) for one in routings}
+    return [sorted({*one.handlers, *of_type[one.type, one.name]}) for one in routings]
+
+
+def _must_wait(known: Known, registry: Registry, name: str) -> bool:
+    return name in known.paused or not (name in known.live or registry.has(name))
+
+
+def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: timedelta) -> list[Claim]:
+    """Take up to `limit` due jobs for this worker; nobody else gets them before the lease ends."""
+    return take(engine, longest_due(now, limit=limit), worker=worker, now=now, lease=lease)
+
+
+def claim_own(
+    engine: sa.Engine,
+    *,
+    registry: Registry,
+    worker: str,
+    limit: int,
+    now: datetime,
+    lease: timedelta,
+    after: datetime | None = None,
+) -> Taken:
+    """Take up to `limit` due jobs of handlers that this worker has loaded; none that was due by `after` is."""
+    of = [*_not_of(registry.elsewhere), *([] if after is None else [jobs.c.due_at > after])]
+    which = longest_due(now, limit=limit, of=sa.and_(*of) if of else None)
+    return take_own(engine, which, registry=registry, worker=worker, now=now, lease=lease, later=now)
+
+
+def longest_due(now: datetime, *, limit: int, of: sa.ColumnElement[bool] | None = None) -> sa.ColumnElement[bool]:
+    """Choose up to `limit` due jobs, the longest due first, past those that somebody else is taking.
+
+    By a CTE: PostgreSQL may run a subquery once for each row, and every run skips what the one before has locked.
+    """
+    due = (
+        sa.select(jobs.c.id)
+        .where(jobs.c.state == "waiting", jobs.c.due_at <= now, *([] if of is None else [of]))
+        .order_by(jobs.c.due_at, jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return jobs.c.id.in_(sa.select(due.c.id))
+
+
+def take(
+    engine: sa.Engine, which: sa.ColumnElement[bool], *, worker: str, now: datetime, lease: timedelta
+) -> list[Claim]:
+    """Take waiting jobs for this worker, with their events."""
+    with db.writing(engine) as connection:
+        return _with_events(connection, _taken(connection, which, worker, now, lease), now)
+
+
+def take_own(
+    engine: sa.Engine,
+    which: sa.ColumnElement[bool],
+    *,
+    registry: Registry,
+    worker: str,
+    now: datetime,
+    lease: timedelta,
+    later: datetime,
+) -> Taken:
+    """Take waiting jobs as `take` does, but for those whose handlers are not loaded here.
+
+    These are as if nobody had taken them: due `later` for a worker that has them, or waiting for one to come.
+    """
+    with db.writing(engine) as connection:
+        rows = _taken(connection, which, worker, now, lease)
+        strangers = [row for row in rows if not registry.has(row.handler)]
+        if strangers:
+            held.give_back(connection, strangers, registry, now=now, later=later)
+            rows = [row for row in rows if row not in strangers]
+        return Taken(_with_events(connection, rows, now), given_back=[row.handler for row in strangers])
+
+
+def _taken(
+    connection: sa.Connection, which: sa.ColumnElement[bool], worker: str, now: datetime, lease: timedelta
+) -> Sequence[sa.Row[Any]]:
+    taken = (
+        sa.update(jobs)
+        .where(which)
+        .values(state="running", attempt=jobs.c.attempt + 1, due_at=now + lease, started_at=now, worker=worker)
+        .returning(jobs.c.id, jobs.c.event_id, jobs.c.handler, jobs.c.attempt, jobs.c.spent_before)
+    )
+    return connection.execute(taken).all()
+
+
+def _with_events(connection: sa.Connection, rows: Sequence[sa.Row[Any]], now: datetime) -> list[Claim]:
+    if not rows:
+        return []
+    wanted = {row.event_id for row in rows}
+    found = {row.id: row for row in connection.execute(sa.select(events).where(events.c.id.in_(wanted)))}
+    claims = [
+        Claim(row.id, row.handler, row.attempt, row.attempt - row.spent_before, now, found[row.event_id])
+        for row in rows
+    ]
+    return sorted(claims, key=lambda one: one.job_id)
+
+
+def renew(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, until: datetime) -> None:
+    """Keep the leases of jobs that are still running."""
+    with db.writing(engine) as connection:
+        connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=until))
+
+
+def _are_held(claims: Sequence[Claim], worker: str) -> sa.ColumnElement[bool]:
+    """Choose the jobs among these whose very attempt this worker still holds.
+
+    The number is part of it: a worker that lost a lease may hold the same job again.
+    """
+    held = {(claim.job_id, claim.attempt) for claim in claims}
+    these = sa.tuple_(jobs.c.id, jobs.c.attempt).in_(held)
+    return sa.and_(_are_running([job_id for job_id, _ in held], worker), these)
+
+
+def _are_running(ids: Sequence[int], worker: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.id.in_(ids), jobs.c.worker == worker, jobs.c.state == "running")
+
+
+def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> list[bool]:
+    """Write how attempts ended, in one transaction; say of each whether it was still this worker's to write.
+
+    A job whose lease was lost is another worker's by now, or discarded by hand: nothing is written for it.
+    """
+    with db.writing(engine) as connection:
+        paused = _paused(connection) if any(isinstance(finish.then, Again) for finish in finishes) else frozenset()
+        held = _held_of(connection, [finish.claim for finish in finishes], worker)
+        kept = [(finish.claim.job_id, finish.claim.attempt) in held for finish in finishes]
+        ours = [finish for finish, is_kept in zip(finishes, kept, strict=True) if is_kept]
+        if ours:
+            closed = [{"job": one.claim.job_id} | _after(one.then, one.claim.handler in paused) for one in ours]
+            connection.execute(_CLOSED, closed)
+            connection.execute(sa.insert(attempts), [_attempt_row(one) for one in ours])
+    return kept
+
+
+def _held_of(connection: sa.Connection, claims: Sequence[Claim], worker: str) -> set[tuple[int, int]]:
+    """Give the jobs among these that this worker holds now, by id and number of the attempt."""
+    running = _are_running([claim.job_id for claim in claims], worker)
+    held = sa.select(jobs.c.id, jobs.c.attempt).where(running).with_for_update()
+    return {(row.id, row.attempt) for row in connection.execute(held)}
+
+
+_CLOSED = (
+    sa.update(jobs)
+    .where(jobs.c.id == sa.bindparam("job"))
+    .values(
+        worker=None, state=sa.bindparam("new_state"), due_at=sa.bindparam("new_due"), reason=sa.bindparam("new_reason")
+    )
+)
+
+
+def _after(then: Again | Dead | None, is_paused: bool) -> dict[str, Any]:
+    """Give the values of `_CLOSED` for what becomes of a job."""
+    match then:
+        case Again(at):
+            return {"new_state": "waiting", "new_due": None if is_paused else at, "new_reason": None}
+        case Dead(reason):
+            return {"new_state": "dead", "new_due": None, "new_reason": reason}
+        case None:
+            return {"new_state": "done", "new_due": None, "new_reason": None}
+
+
+def _attempt_row(finish: Finish) -> dict[str, Any]:
+    return {
+        "job_id": finish.claim.job_id,
+        "number": finish.claim.attempt,
+        "started_at": finish.claim.started_at,
+        "finished_at": finish.finished_at,
+        "outcome": finish.outcome,
+        "error": finish.error and storable(finish.error),
+    }
+
+
+def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
+    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
+
+    Each gets a chance of its own, spread evenly from the one that is given: what was lost together comes back apart.
+    """
+    ended = (
+        sa.select(jobs, events.c.type)
+        .join(events, events.c.id == jobs.c.event_id)
+        .where(jobs.c.state == "running", jobs.c.due_at <= now)
+        .order_by(jobs.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=jobs)
+    )
+    with db.writing(engine) as connection:
+        paused = _paused(connection)
+        lost, losses = connection.execute(ended).all(), []
+        for place, row in enumerate(lost):
+            policy, its_chance = policy_of(row.handler), (chance + place / len(lost)) % 1
+            then = decide_lost(policy, spent=row.attempt - row.spent_before, now=now, chance=its_chance)
+            connection.execute(_CLOSED, {"job": row.id} | _after(then, row.handler in paused))
+            connection.execute(sa.insert(attempts), _lost_attempt(row, now))
+            losses.append(Loss(row.id, row.event_id, row.type, row.handler, row.attempt, then))
+        return losses
+
+
+def _lost_attempt(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
+    return {
+        "job_id": row.id,
+        "number": row.attempt,
+        "started_at": row.started_at or now,  # a release of long ago wrote down no time
+        "finished_at": now,
+        "outcome": "lost",
+        "error": "the worker vanished, or lost the database, while this ran or was about to",
+    }
+
+
+def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
+    """Give back jobs that are still running when the worker has to stop: the next worker repeats them at once."""
+    error = "the worker was told to stop while this ran"
+    finish(engine, [Finish(claim, "lost", now, Again(now), error) for claim in claims], worker=worker)
+
+
+def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
+    """Give back jobs that were claimed but never begun, as if they had not been claimed."""
+    untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1}
+    with db.writing(engine) as connection:
+        due_at = _due(_paused(connection), now)
+        connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=due_at, **untouched))
+        db.ring_of(connection)
+
+
+def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> None:
+    """Make waiting jobs due now; those of a paused handler stay without a time."""
+    with db.writing(engine) as connection:
+        due_at = _due(_paused(connection), now)
+        connection.execute(sa.update(jobs).where(which, jobs.c.state == "waiting").values(due_at=due_at))
+        db.ring_of(connection)
+
+
+def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:
+    """Run the jobs of an event again, each with a fresh budget of attempts; give how many.
+
+    Without a handler the event is routed once more as well, so that handlers that came later get it too. With one,
+    that handler gets the event even where it had no job of it. Jobs that are running now are left alone.
+    """
+    with db.writing(engine) as connection:
+        if connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).first() is None:
+            raise NotFoundError(f"no event has the id {event_id}")
+        db.ring_of(connection)
+        if handler is None:
+            connection.execute(sa.update(events).where(events.c.id == event_id).values(state="accepted"))
+            return _rewind(connection, jobs.c.event_id == event_id, now)
+        due_at = None if handler in _paused(connection) else now
+        row = {"event_id": event_id, "handler": handler, "state": "waiting", "due_at": due_at}
+        added = db.insert(connection, jobs).on_conflict_do_nothing().returning(jobs.c.id)
+        if connection.execute(added, row).first() is not None:
+            return 1
+        return _rewind(connection, (jobs.c.event_id == event_id) & (jobs.c.handler == handler), now)
+
+
+def replay_job(engine: sa.Engine, job_id: int, *, now: datetime) -> int:
+    """Run one job again with a fresh budget of attempts; 0 if it is running now."""
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        return _rewind(connection, jobs.c.id == job_id, now)
+
+
+def replay_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, now: datetime) -> int:
+    """Run the dead ones among these jobs again, each with a fresh budget of attempts; give how many."""
+    with db.writing(engine) as connection:
+        return _rewind(connection, jobs.c.id.in_(job_ids) & is_dead, now)
+
+
+def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
+    db.ring_of(connection)
+    due_at = _due(_paused(connection), now)
+    kept = {"discarded_at": None, "discarded_reason": None}
+    fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None, **kept}
+    return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount
+
+
+def bury(engine: sa.Engine, job_id: int, *, reason: str, now: datetime | None = None) -> bool:
+    """Discard a job by hand: it is a dead letter then, and one that is a dead letter already is put away.
+
+    False if it is done, or put away already. What is running runs out, and counts for nothing.
+    """
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        if _put_away(connection, jobs.c.id == job_id, reason, now or datetime.now(UTC)):
+            return True
+        open_jobs = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(["waiting", "running"]))
+        buried = open_jobs.values(state="dead", due_at=None, worker=None, reason=storable(reason))
+        return connection.execute(buried).rowcount == 1
+
+
+def discard_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, reason: str, now: datetime) -> int:
+    """Put the dead letters among these jobs away; give how many. They stay with their events, and can be replayed."""
+    with db.writing(engine) as connection:
+        return _put_away(connection, jobs.c.id.in_(job_ids), reason, now)
+
+
+def _put_away(connection: sa.Connection, which: sa.ColumnElement[bool], reason: str, now: datetime) -> int:
+    away = {"discarded_at": now, "discarded_reason": storable(reason)}
+    return connection.execute(sa.update(jobs).where(which, is_dead).values(**away)).rowcount
+
+
+def bring_back(engine: sa.Engine, job_id: int) -> bool:
+    """Make a job that was put away a dead letter again; False if it is none."""
+    with db.writing(engine) as connection:
+        _require_job(connection, job_id)
+        back = sa.update(jobs).where(jobs.c.id == job_id, is_discarded)
+        return connection.execute(back.values(discarded_at=None, discarded_reason=None)).rowcount == 1
+
+
+def _require_job(connection: sa.Connection, job_id: int) -> None:
+    if connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
+        raise NotFoundError(f"no job has the id {job_id}")
+
+
+def _due(paused: frozenset[str], at: datetime) -> datetime | sa.ColumnElement[datetime | None]:
+    return sa.case((jobs.c.handler.in_(paused), sa.null()), else_=sa.literal(at, jobs.c.due_at.type)) if paused else at

@@ -1,0 +1,403 @@
+"""The loop that routes events and runs due jobs: every handler by itself, under a lease, in a pool of threads."""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from ulid_transform import ulid_now
+
+from receiver import signals
+from receiver.errors import StoreError, WorkerError
+from receiver.events import Headers
+from receiver.jobs import store as jobs
+from receiver.jobs.doorbell import Doorbell, doorbell
+from receiver.jobs.idle import Clear, Rest
+from receiver.jobs.loaded import Registry
+from receiver.jobs.pool import Crew
+from receiver.jobs.retry import Dead, Policy, decide
+from receiver.jobs.routing import Router
+from receiver.jobs.run import event_of, run
+from receiver.jobs.store import Claim, Finish, Routing
+from receiver.runtime import redaction, tracebacks
+from receiver.runtime.watchdog import Watchdog
+from receiver.sources import SOURCES
+
+ROUTE_AT_ONCE = 200
+CLAIM_AT_MOST = 200
+POLL = timedelta(milliseconds=20)
+GATHER = timedelta(milliseconds=3)
+TEND = timedelta(milliseconds=250)  # how often is looked after threads and leases here while nothing else happens
+PAUSE_IN_TROUBLE = timedelta(seconds=1)
+LOOK_AROUND = timedelta(seconds=10)  # how often is looked whether other workers live whose jobs are left to them
+MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Routes and runs until told to stop; any number of them share one database.
+
+    `lease` is how long the jobs of a worker that was killed wait before they are brought back; while a handler runs,
+    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC. `watchdog` ends the process
+    where the loop of the worker does not move any more.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        router: Router,
+        *,
+        threads: int = 8,
+        lease: timedelta = timedelta(seconds=30),
+        clock: Callable[[], datetime] = utc_now,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self.id = ulid_now()
+        self._engine = engine
+        self._router = router
+        self._registry = Registry(router)
+        self._threads = threads
+        self._lease = lease
+        self._clock = clock
+        self._watchdog = watchdog
+        self._crew = Crew(self.attempt)
+        self._running, self._begun, self._ended = self._crew.running, self._crew.begun, self._crew.ended
+        self._renew_at = clock()
+        self._claimed_at = clock()
+        self._unwritten: list[Finish] = []
+        self._pace = 0
+        self._rest, self._clear = Rest(clock), Clear()
+        self._tend_every = min(TEND, lease / 10, TEND if watchdog is None else watchdog.pause)
+
+    def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
+        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back.
+
+        WorkerError where this process cannot go on: its leases bring its jobs back.
+        """
+        self._start_threads()
+        with doorbell(self._engine, self.wake) as bell:
+            while not stop.is_set():
+                self._turn_and_rest(stop, bell)
+        self._wind_up(grace)
+
+    def wake(self) -> None:
+        """End a rest at once; a signal handler may call this, and has to.
+
+        In CPython 3.11 a `SimpleQueue.get` with a time limit waits for ever where a signal came across its end.
+        """
+        self._rest.call()
+        self._ended.put(None)
+
+    def _turn_and_rest(self, stop: threading.Event, bell: Doorbell) -> None:
+        try:
+            busy = self._tend()
+            if self._rest.is_over(bell) or busy:
+                busy |= self._act()
+        except StoreError as error:
+            self._pat()  # where its files are gone, no waiting helps
+            signals.worker_troubled.send(self, error=error)
+            stop.wait(PAUSE_IN_TROUBLE.total_seconds())
+        else:
+            if self._running or not busy:
+                self._wait(bell)
+
+    def _wait(self, bell: Doorbell) -> None:
+        """Wait for an attempt to end, or for something else to do, but no longer than what runs here goes untended."""
+        until = time.monotonic() + self._tend_every.total_seconds()
+        while True:
+            self._collect(POLL)
+            if self._unwritten or self._rest.is_over(bell) or time.monotonic() >= until:
+                return
+
+    def drain(self) -> None:
+        """Work until nothing is due: what a test or a script wants. Handlers run one at a time, in this thread."""
+        self._threads = 1
+        while self.turn() or not self._begun.empty():
+            while not self._begun.empty():
+                claim = self._begun.get()
+                if claim is not None:
+                    self._ended.put(self.attempt(claim))
+
+    def turn(self) -> bool:
+        """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        busy = self._tend()
+        return self._act() or busy
+
+    def _tend(self) -> bool:
+        """Look after what runs here, without a question to the database; says whether any of it has ended."""
+        self._pat()
+        self._look_after_threads()
+        busy = self._record() > 0
+        self._let_go()
+        self._keep_alive()
+        return busy
+
+    def _act(self) -> bool:
+        self._rest.end()
+        now, elsewhere, busy = self._clock(), self._registry.elsewhere, False
+        after = self._clear.until(now, elsewhere)
+        due = jobs.look(self._engine, now, elsewhere=elsewhere, after=after)
+        if not due.waiting:
+            self._clear.note(now, elsewhere, is_whole=after is None)
+        if due.unrouted:
+            busy |= self._route() > 0
+        if due.lost:
+            busy |= self._recover() > 0
+        if due.waiting or due.unrouted or due.lost:
+            busy |= self._begin() > 0
+        self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
+        if not busy and not (due.unrouted or due.lost or (due.waiting and self._has_room())):
+            self._rest.begin(now, until=due.next_at)
+        return busy
+
+    def _has_room(self) -> bool:
+        return self._free() > 0
+
+    def _start_threads(self) -> None:
+        self._crew.start(self._threads)
+
+    def _look_after_threads(self) -> None:
+        """Replace the threads that have ended, as none should, and end the attempts that they held."""
+        fallen = self._crew.fallen()
+        if not fallen:
+            return
+        self._gather()
+        for fall in self._crew.replace(fallen, self._unwritten):
+            self._unwritten.extend(self._cut_off(claim, fall.error) for claim in fall.held)
+            name = "something" if fall.error is None else tracebacks.name_of(fall.error)
+            told = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
+            signals.worker_troubled.send(self, error=told)
+
+    def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
+        why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
+        headers = Headers.from_bytes(claim.event.headers)
+        said = redaction.hide(headers.pairs, f"the thread that ran this was ended from outside\n{why}")
+        return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
+
+    def _collect(self, patience: timedelta) -> None:
+        """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
+
+        The doorbell ends the wait too: events came.
+        """
+        wait, deadline = patience.total_seconds(), None
+        with suppress(queue.Empty):
+            while (finish := self._ended.get(timeout=wait)) is not None:
+                self._unwritten.append(finish)
+                if len(self._unwritten) >= len(self._running):
+                    return
+                deadline = deadline or time.monotonic() + GATHER.total_seconds()
+                wait = max(0.0, deadline - time.monotonic())
+
+    def _gather(self) -> None:
+        while not self._ended.empty():
+            if (finish := self._ended.get()) is not None:
+                self._unwritten.append(finish)
+
+    def _record(self) -> int:
+        self._gather()
+        self._pace = len(self._unwritten)
+        if not self._unwritten:
+            return 0
+        kept = jobs.finish(self._engine, self._unwritten, worker=self.id)
+        ended, self._unwritten = self._unwritten, []
+        for one, was_kept in zip(ended, kept, strict=True):
+            self._crew.forget(one.claim)
+            self._tell(one, kept=was_kept)
+        return len(ended)
+
+    def _keep_alive(self) -> None:
+        self._pat()
+        self._keep_leases()
+
+    def _pat(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.pat()
+
+    def _keep_leases(self) -> None:
+        now = self._clock()
+        # Of a clock that was set back, the next time may be far off: it is renewed at once.
+        if timedelta() < self._renew_at - now <= self._lease / 3:
+            return
+        if self._running:
+            jobs.renew(self._engine, list(self._running.values()), worker=self.id, until=now + self._lease)
+        self._renew_at = now + self._lease / 3
+
+    def _let_go(self) -> None:
+        """Give back what no thread has begun for a moment: what runs here may hang, and another worker be idle."""
+        # A clock that was set back must not keep anything either.
+        if self._begun.empty() or abs(self._clock() - self._claimed_at) < MOMENT:
+            return
+        unbegun = self._crew.take_back()
+        try:
+            self._put_back(unbegun)
+        except StoreError:
+            self._crew.add_again(unbegun)
+            raise
+
+    def _route(self) -> int:
+        rows = jobs.unrouted(self._engine, ROUTE_AT_ONCE)
+        routings = []
+        for row in rows:
+            routings.append(self._decide_route(row))
+            self._keep_alive()  # where payloads are huge, their drift takes a while
+        counts = jobs.route(self._engine, routings, self._clock(), self._registry) if routings else []
+        for row, routing, count in zip(rows, routings, counts, strict=True):
+            signals.event_routed.send(self, event_id=row.id, type=row.type, handlers=count, drift=len(routing.drift))
+        return len(routings)
+
+    def _decide_route(self, row: sa.Row[Any]) -> Routing:
+        handlers = [handler.name for handler in self._router.handlers_for(row.type, row.name)]
+        # A module that does not import may hold handlers that want this: a job in its name waits until it does.
+        handlers.extend(self._router.broken)
+        return Routing(row.id, handlers, _drift_of(row), row.type, row.name)
+
+    def _recover(self) -> int:
+        losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
+        for loss in losses:
+            self._tell_lost(loss)
+        return len(losses)
+
+    def _policy_of(self, handler: str) -> Policy:
+        found = self._router.find(handler)
+        if found is not None:
+            return found.policy
+        attempts = self._registry.known.attempts_of(handler)
+        return Policy() if attempts is None else Policy(attempts=attempts)
+
+    def _begin(self) -> int:
+        free = self._free()
+        if free <= 0:
+            return 0
+        self._claimed_at = self._clock()
+        taken = jobs.claim_own(
+            self._engine,
+            registry=self._registry,
+            worker=self.id,
+            limit=free,
+            now=self._claimed_at,
+            lease=self._lease,
+            after=self._clear.until(self._claimed_at, self._registry.elsewhere),
+        )
+        for claim in taken.claims:
+            self._crew.add(claim)
+        return len(taken.claims) + len(taken.given_back)
+
+    def _free(self) -> int:
+        # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
+        return min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
+
+    def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
+        """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""
+        deadline = time.monotonic() + patience.total_seconds()
+        while True:
+            try:
+                kept = jobs.finish(self._engine, finishes, worker=self.id)
+            except StoreError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_IN_TROUBLE.total_seconds())
+            else:
+                break
+        for one, was_kept in zip(finishes, kept, strict=True):
+            self._tell(one, kept=was_kept)
+
+    def attempt(self, claim: Claim) -> Finish:
+        """Run one job once, whatever its handler does, and say how it went and what becomes of it."""
+        handler = self._router.find(claim.handler)
+        if handler is None:  # it was disconnected since: nobody claims what is not loaded here
+            return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
+        ran = run(handler, lambda: event_of(claim.event, attempt=claim.attempt))
+        if ran.outcome == "done":
+            return Finish(claim, "done", self._clock(), None)
+        if ran.outcome == "discarded":
+            return Finish(claim, "discarded", self._clock(), Dead(ran.error), ran.error)
+        return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
+
+    def attempt_surely(self, claim: Claim) -> Finish:
+        """The same where nobody else sees what is thrown in here from outside: a limit in time that came too late."""
+        try:
+            return self.attempt(claim)
+        except BaseException as error:  # noqa: BLE001 - it may come anywhere, after the handler as well
+            return self._cut_off(claim, error)
+
+    def _failed(
+        self,
+        claim: Claim,
+        policy: Policy,
+        outcome: str,
+        error: str,
+        *,
+        after: timedelta | None = None,
+        cause: BaseException | None = None,
+    ) -> Finish:
+        now = self._clock()
+        then = decide(policy, spent=claim.spent, now=now, chance=random.random(), after=after)
+        return Finish(claim, outcome, now, then, error, cause)
+
+    def _tell(self, one: Finish, *, kept: bool) -> None:
+        told: dict[str, Any] = {
+            "job_id": one.claim.job_id,
+            "event_id": one.claim.event.id,
+            "type": one.claim.event.type,
+            "handler": one.claim.handler,
+            "attempt": one.claim.attempt,
+            "outcome": one.outcome if kept else "outlived",
+            "error": one.error,
+            "cause": one.cause,
+        }
+        milliseconds = (one.finished_at - one.claim.started_at) / timedelta(milliseconds=1)
+        signals.attempt_finished.send(self, milliseconds=milliseconds, **told)
+        if kept and isinstance(one.then, Dead):
+            signals.job_buried.send(self, **told)
+
+    def _tell_lost(self, loss: jobs.Loss) -> None:
+        told: dict[str, Any] = {
+            "job_id": loss.job_id,
+            "event_id": loss.event_id,
+            "type": loss.type,
+            "handler": loss.handler,
+            "attempt": loss.attempt,
+            "outcome": "lost",
+            "error": None,
+            "cause": None,
+        }
+        signals.attempt_finished.send(self, milliseconds=None, **told)
+        if isinstance(loss.then, Dead):
+            signals.job_buried.send(self, **told)
+
+    def _wind_up(self, grace: timedelta) -> None:
+        deadline = time.monotonic() + grace.total_seconds()
+        try:
+            self._put_back(self._crew.take_back())
+            while self._running and time.monotonic() < deadline:
+                self._collect(POLL)
+                self._look_after_threads()
+                self._record()
+                self._keep_alive()
+            if self._running:
+                claims = list(self._running.values())
+                jobs.release(self._engine, claims, worker=self.id, now=self._clock())
+        except StoreError as error:
+            # Nothing is lost by it: the leases end by themselves, and the jobs come back.
+            signals.worker_troubled.send(self, error=error)
+
+    def _put_back(self, unbegun: Sequence[Claim]) -> None:
+        if unbegun:
+            jobs.put_back(self._engine, unbegun, worker=self.id, now=self._clock())
+        for claim in unbegun:
+            self._crew.forget(claim)
+
+
+def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
+    try:
+        return SOURCES[row.source].drift(event_of(row))
+    except Exception as error:  # noqa: BLE001 - an event that our own check trips over must not hold up all others
+        return [{"path": "", "problem": f"could not be checked: {type(error).__name__}"}]

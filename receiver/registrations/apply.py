@@ -1,0 +1,122 @@
+"""Carries a plan out at Box, one call at a time; it may end anywhere, and the next one goes on from there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from receiver.errors import BoxError
+from receiver.registrations import store
+from receiver.registrations.client import Client
+from receiver.registrations.plan import Plan, Step, was_made_here
+from receiver.registrations.rules import Content, Target, Webhook
+
+# What Box finds wrong with one webhook says nothing about the others; after anything else they would fail too.
+_OF_ONE = (400, 404, 409)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How one step went: with the id of the webhook, or with what was in the way."""
+
+    step: Step
+    webhook_id: str | None
+    error: BoxError | None = None
+
+
+def look_at(client: Client, webhook_id: str) -> Webhook | None:
+    """Give a webhook, and None where it is gone."""
+    try:
+        return client.get(webhook_id)
+    except BoxError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def carry_out(
+    client: Client, engine: sa.Engine, plan: Plan, *, clock: Callable[[], datetime], told: Callable[[Done], None]
+) -> Sequence[Done]:
+    """Take every step, and say of each how it went; raises the BoxError after which nothing else could work."""
+    _note_what_is_right(engine, plan, clock())
+    stay = {one.target for one in plan.right} | {step.target for step in plan.steps if step.after}
+    done = []
+    for step in plan.steps:
+        try:
+            one = Done(step, _take(client, engine, step, clock, stays=step.target in stay))
+        except BoxError as error:
+            if error.status not in _OF_ONE:
+                raise
+            one = Done(step, step.webhook_id, error)
+        done.append(one)
+        told(one)
+    return done
+
+
+def _note_what_is_right(engine: sa.Engine, plan: Plan, now: datetime) -> None:
+    for one in plan.right:
+        if one.was_seen:
+            store.note(engine, one.target, one.content, webhook_id=one.webhook_id, is_ours=one.is_ours, now=now)
+    for target in plan.forgotten:
+        store.forget(engine, target)
+
+
+def _take(client: Client, engine: sa.Engine, step: Step, clock: Callable[[], datetime], *, stays: bool) -> str | None:
+    if step.after is None:
+        _delete(client, step)
+        if not stays:  # as it does where an item had two webhooks, of which one goes
+            store.forget(engine, step.target)
+        return step.webhook_id
+    if step.webhook_id is None:
+        return create(client, engine, step.target, step.after, clock=clock)
+    if not step.is_ours and step.before is not None:
+        _note_whose(engine, step, step.before, webhook_id=step.webhook_id, now=clock())
+    client.update(step.webhook_id, address=step.after.address, triggers=step.after.triggers)
+    store.note(engine, step.target, step.after, webhook_id=step.webhook_id, is_ours=step.is_ours, now=clock())
+    return step.webhook_id
+
+
+def _note_whose(engine: sa.Engine, step: Step, before: Content, *, webhook_id: str, now: datetime) -> None:
+    """Note before the call that it is not ours: after it, it would look like what we were about to make."""
+    store.note(engine, step.target, before, webhook_id=webhook_id, is_ours=False, now=now, was_seen=False)
+
+
+def _delete(client: Client, step: Step) -> None:
+    try:
+        client.delete(step.webhook_id or "")
+    except BoxError as error:
+        if error.status != 404:  # somebody else was quicker
+            raise
+
+
+def create(
+    client: Client, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
+) -> str:
+    """Make a webhook and give its id; one that is there already is found, and becomes what is wanted."""
+    before = store.intend(engine, target, content, now=clock())
+    try:
+        webhook_id, is_ours = client.create(target, content).id, True
+    except BoxError as error:
+        if not error.is_in_doubt:
+            store.take_back(engine, target, before)
+        if error.existing_id is None:
+            raise
+        there = client.get(error.existing_id)
+        if there.target != target:
+            raise
+        # In doubt it may be what this very call made, before Box failed to say so and was asked again.
+        is_ours = was_made_here(before, there, there.content) or (error.is_in_doubt and there.content == content)
+        webhook_id = _take_over(client, engine, there, content, is_ours=is_ours, now=clock())
+    store.note(engine, target, content, webhook_id=webhook_id, is_ours=is_ours, now=clock())
+    return webhook_id
+
+
+def _take_over(
+    client: Client, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
+) -> str:
+    """Make the existing webhook what is wanted; whose it is is noted first, as it cannot be told afterwards."""
+    if there.content != content:
+        store.note(engine, there.target, there.content, webhook_id=there.id, is_ours=is_ours, now=now)
+        client.update(there.id, address=content.address, triggers=content.triggers)
+    return there.id

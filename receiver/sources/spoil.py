@@ -1,0 +1,111 @@
+"""Deliveries that are wrong on purpose: each fault with what it does, and the reason that it is refused for."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from receiver.errors import NotFoundError
+from receiver.events import Reason
+from receiver.sources import box, filestack
+from receiver.sources.samples import Lines, signed, tampered
+
+Part = TypeVar("Part")
+
+_MARGIN = timedelta(minutes=1)
+_SIGNATURES = frozenset({*box.SIGNATURE_HEADERS.values(), filestack.SIGNATURE_HEADER})
+_TIMESTAMPS = frozenset({box.TIMESTAMP_HEADER, filestack.TIMESTAMP_HEADER})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is done to a delivery, in words, and why it is refused then."""
+
+    does: str
+    reason: Reason
+    sources: tuple[str, ...] = (box.NAME, filestack.NAME)
+
+
+FAULTS: Mapping[str, Fault] = {
+    "tampered": Fault("change a byte after signing", Reason.SIGNATURE_MISMATCH),
+    "rewritten": Fault("rewrite the JSON after signing", Reason.SIGNATURE_MISMATCH),
+    "wrong-key": Fault("sign with a key that is not ours", Reason.SIGNATURE_MISMATCH),
+    "moved": Fault("change the timestamp after signing", Reason.SIGNATURE_MISMATCH),
+    "stale": Fault("sign with a time long past", Reason.TIMESTAMP_STALE),
+    "early": Fault("sign with a time to come", Reason.TIMESTAMP_IN_FUTURE),
+    "unsigned": Fault("leave the signature out", Reason.SIGNATURE_MISSING),
+    "prefixed": Fault("put sha256= before the signature", Reason.SIGNATURE_MALFORMED),
+    "doubled": Fault("send two signatures that differ", Reason.HEADER_CONFLICT),
+    "timeless": Fault("leave the timestamp out", Reason.TIMESTAMP_MISSING),
+    "mistimed": Fault("write a timestamp that is none", Reason.TIMESTAMP_MALFORMED),
+    "version": Fault("say signature version 2", Reason.VERSION_UNSUPPORTED, (box.NAME,)),
+    "algorithm": Fault("say HmacSHA1", Reason.ALGORITHM_UNSUPPORTED, (box.NAME,)),
+}
+
+
+def faults_of(source: str) -> dict[str, Fault]:
+    """Give the faults that a delivery of this source can have."""
+    return {name: fault for name, fault in FAULTS.items() if source in fault.sources}
+
+
+def spoil(
+    source: str,
+    body: bytes,
+    keys: Mapping[str, str],
+    fault: str,
+    *,
+    at: datetime,
+    max_age: timedelta,
+    max_skew: timedelta,
+) -> tuple[bytes, Lines]:
+    """Give a body and its header lines with one fault: all else is signed as the source would at that time.
+
+    NotFoundError for a fault that deliveries of this source cannot have.
+    """
+    if fault not in faults_of(source):
+        raise NotFoundError(f"There is no fault {fault!r} of {source}. The faults are: {', '.join(faults_of(source))}.")
+    signing = {"unsigned": {}, "wrong-key": dict.fromkeys(keys, "a key that is not ours")}.get(fault, keys)
+    at += {"stale": -max_age - _MARGIN, "early": max_skew + _MARGIN}.get(fault, timedelta())
+    lines = signed(source, body, signing, at=at)
+    if fault == "moved":
+        later = dict(signed(source, body, keys, at=at + timedelta(seconds=1)))
+        lines = [(name, later[name] if name in _TIMESTAMPS else value) for name, value in lines]
+    return _BODIES.get(fault, _same)(body), _LINES.get(fault, _same)(lines)
+
+
+def _same(part: Part) -> Part:
+    return part
+
+
+def _rewritten(body: bytes) -> bytes:
+    """Give the same JSON in the first other spelling; a line more where it is none, or too deep."""
+    try:
+        payload = json.loads(body)
+        spellings = [
+            json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode(),
+            json.dumps(payload).encode(),
+        ]
+    except (ValueError, RecursionError):
+        spellings = []
+    return next((other for other in spellings if other != body), body + b"\n")
+
+
+def _double(lines: Lines) -> Lines:
+    name, value = next(line for line in lines if line[0] in _SIGNATURES)
+    return [*lines, (name, value[::-1])]
+
+
+def _with(names: frozenset[str], change: Callable[[str], str]) -> Callable[[Lines], Lines]:
+    return lambda lines: [(name, change(value) if name in names else value) for name, value in lines]
+
+
+_BODIES: Mapping[str, Callable[[bytes], bytes]] = {"tampered": tampered, "rewritten": _rewritten}
+_LINES: Mapping[str, Callable[[Lines], Lines]] = {
+    "prefixed": _with(_SIGNATURES, lambda signature: f"sha256={signature}"),
+    "doubled": _double,
+    "timeless": lambda lines: [line for line in lines if line[0] not in _TIMESTAMPS],
+    "mistimed": _with(_TIMESTAMPS, lambda _timestamp: "yesterday"),
+    "version": _with(frozenset({box.VERSION_HEADER}), lambda _version: "2"),
+    "algorithm": _with(frozenset({box.ALGORITHM_HEADER}), lambda _algorithm: "HmacSHA1"),
+}

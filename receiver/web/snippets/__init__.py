@@ -1,0 +1,1 @@
+"""A delivery or a recorded request as code that can be pasted."""

@@ -1,0 +1,1 @@
+"""What the dashboard and Prometheus show: charts, alarms, and the figures as text."""

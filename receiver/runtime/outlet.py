@@ -36,7 +36,7 @@ def is_broken(stream: TextIO) -> bool:
     """Say whether whoever read this stream is gone: the other end of the pipe was closed, or the terminal."""
     if not _has_descriptor(stream):
         return False
-    poll = _poll()
+    poll = native_poll()
     poll.register(stream.fileno(), 0)
     return bool(poll.poll(0))
 
@@ -92,12 +92,13 @@ def _write_piece(descriptor: int, data: bytes, at: int) -> int:
 
 
 def _takes_some(descriptor: int) -> bool:
-    poll = _poll()
+    poll = native_poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(0))
 
 
-def _poll() -> Any:
+def native_poll() -> Any:
+    """Return a `select.poll` that asks without a turn for others, also where gevent has replaced it."""
     # gevent replaces `select.poll` with one that goes through its loop; asking without waiting needs no loop.
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey.get_original("select", "poll")() if monkey else select.poll()

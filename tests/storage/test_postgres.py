@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -19,7 +21,7 @@ from receiver.jobs.pruning import Pruned
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
 from receiver.observe import queries
-from receiver.storage import db
+from receiver.storage import db, postgresql
 from receiver.storage.tables import events, jobs
 from tests.installation import Clock, arrive
 from tests.waiting import PATIENCE_SECONDS, until
@@ -193,3 +195,29 @@ def test_no_plan_of_the_database_takes_more_jobs_than_asked_for(
     claims = accounts.claim(nested, worker="w", limit=2, now=clock(), lease=timedelta(seconds=30))
     nested.dispose()
     assert [claim.job_id for claim in claims] == [first, second]
+
+
+def test_with_gevent_a_batch_lets_others_run_once_for_each_wait_and_not_for_each_row(
+    fresh_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[Any] = []
+
+    def noted(steps: Any) -> Any:
+        try:
+            state = next(steps)
+            while True:
+                turns.append(state)
+                state = steps.send((yield state))
+        except StopIteration as end:
+            return end.value
+
+    waits = psycopg.Connection.wait
+    monkeypatch.setattr(psycopg.Connection, "wait", lambda self, steps, *rest: waits(self, noted(steps), *rest))
+    monkeypatch.setattr(postgresql, "_others_run_meanwhile", lambda: True)
+    monkeypatch.setattr(postgresql, "BUSY_SECONDS", PATIENCE_SECONDS)
+    with closing(postgresql.Patient.connect(fresh_postgres)) as connection:
+        connection.execute("CREATE TABLE kept (number INTEGER)")
+        turns.clear()
+        connection.cursor().executemany("INSERT INTO kept VALUES (%s)", [(number,) for number in range(500)])
+        assert len(turns) < 50
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (500,)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, current_app, request
 
+from receiver import service
 from receiver.errors import SchemaError, StoreError
-from receiver.inbox.rows import Inbox
 from receiver.observe.logs import log
 from receiver.storage import db
 from receiver.web.responses import RETRY_AFTER_SECONDS, Answer
@@ -29,12 +29,11 @@ def ready() -> Response:
 
     Asked with a fingerprint of keys, a process that is ready says as well whether its own are the same.
     """
-    inbox: Inbox = current_app.extensions["signalbox.inbox"]
-    engine = current_app.extensions["signalbox.engine"]
+    own = service.current()
     try:
-        with db.limited(engine):
-            db.require_current(engine)
-            inbox.probe(datetime.now(UTC))
+        with db.limited(own.engine):
+            db.require_current(own.engine)
+            own.inbox.probe(datetime.now(UTC))
     except SchemaError as error:
         return _unavailable(str(error))
     except StoreError as error:
@@ -63,5 +62,5 @@ def fingerprint_of_keys(app: Flask) -> str | None:
     secret: str | None = app.config["SECRET_KEY"]
     if not secret:
         return None
-    keys = {name: sorted(gate.keys.items()) for name, gate in app.extensions["signalbox.gates"].items()}
+    keys = {name: sorted(gate.keys.items()) for name, gate in service.of(app).gates.items()}
     return hmac.new(secret.encode(), json.dumps(keys, sort_keys=True).encode(), "sha256").hexdigest()

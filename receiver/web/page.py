@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app, request, url_for
+from flask import Flask, request, url_for
 from markupsafe import Markup, escape
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.outbound import addresses
 
 COMMAND = ".venv/bin/signalbox"  # as it is typed in the folder of the project
@@ -40,8 +40,7 @@ def prepare(app: Flask) -> None:
 
 
 def engine() -> sa.Engine:
-    found: sa.Engine = current_app.extensions["signalbox.engine"]
-    return found
+    return service.current().engine
 
 
 def now() -> datetime:

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
+from receiver import service
 from receiver.events import Reason, Refused, Unread, Verified
 from receiver.inbox import diagnosis, reinstate
 from receiver.inbox.diagnosis import UNREAD, Diagnosis, refused_unread, verify_now
@@ -22,7 +22,7 @@ def diagnose(rejected_id: str, reason: str) -> Diagnosis:
     delivery = reinstate.delivery_of(reinstate.find(_engine(), rejected, rejected_id))
     if reason in UNREAD or delivery.source not in SOURCES:  # a later release, beside this one, may know more of both
         return refused_unread(delivery.source, reason if reason in UNREAD else Unread.NO_SUCH_SOURCE)
-    keys = {name: gate.keys for name, gate in current_app.extensions["signalbox.gates"].items()}
+    keys = {name: gate.keys for name, gate in service.current().gates.items()}
     return diagnosis.diagnose(delivery, keys, reason, pause=lambda: time.sleep(0))
 
 
@@ -36,7 +36,7 @@ def verify(kept: sa.Row[Any], *, any_age: bool = False) -> Verified | Refused:
     if (lacking := _lacking(kept)) is not None:
         return lacking
     delivery = reinstate.delivery_of(kept)
-    gate = current_app.extensions["signalbox.gates"][delivery.source]
+    gate = service.current().gates[delivery.source]
     max_age, max_skew = (ANY_AGE, ANY_AGE) if any_age else (gate.max_age, gate.max_skew)
     return verify_now(delivery, {delivery.source: gate.keys}, max_age=max_age, max_skew=max_skew)
 
@@ -49,7 +49,7 @@ def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False)
         if not unverified or _lacking(kept) is not None:
             return verdict
         verdict = reinstate.BY_NOBODY
-    return reinstate.release_rejected(_engine(), current_app.extensions["signalbox.inbox"], rejected_id, verdict)
+    return reinstate.release_rejected(_engine(), service.current().inbox, rejected_id, verdict)
 
 
 def _lacking(kept: sa.Row[Any]) -> Refused | None:
@@ -59,7 +59,7 @@ def _lacking(kept: sa.Row[Any]) -> Refused | None:
             Unread.CUT_OFF,
             "Only the beginning of its body was kept: it can neither be verified nor let in.",
         )
-    elif kept.source not in current_app.extensions["signalbox.gates"]:
+    elif kept.source not in service.current().gates:
         otherwise, detail = (
             Unread.NO_SUCH_SOURCE,
             "It was sent to no source of ours: it can neither be verified nor let in.",
@@ -72,5 +72,4 @@ def _lacking(kept: sa.Row[Any]) -> Refused | None:
 
 
 def _engine() -> sa.Engine:
-    found: sa.Engine = current_app.extensions["signalbox.engine"]
-    return found
+    return service.current().engine

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import bins as store
-from receiver import humanize
+from receiver import humanize, service
 from receiver.errors import BinError, ForwardError
 from receiver.web import forward
 from receiver.web import sse as streams
@@ -273,7 +273,7 @@ def _captures(name: str) -> dict[str, Any]:
 
 
 def _sources() -> list[str]:
-    return [name for name, gate in current_app.extensions["signalbox.gates"].items() if gate.keys]
+    return [name for name, gate in service.current().gates.items() if gate.keys]
 
 
 def _base() -> str:

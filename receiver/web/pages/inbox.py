@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, render_template, request
 from markupsafe import Markup
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.observe import queries
 from receiver.sources import SOURCES, samples
 from receiver.storage import db, search
@@ -146,7 +146,7 @@ def _types(source: str | None) -> list[str]:
 
 def _hints() -> dict[str, Any]:
     """Give what the right half shows while nothing is selected: where to deliver to, and how things stand."""
-    gates = current_app.extensions["signalbox.gates"]
+    gates = service.current().gates
     newest_place = newest("events")
     return {
         "gates": [

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from receiver import bins, service
 from receiver.app import create_app
 from receiver.events import Verified
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from receiver.sources import SOURCES
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import KEYS, ROOT, Clock, delivery, settings
 
 PASSWORD = "open-sesame-of-the-tests"

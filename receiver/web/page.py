@@ -8,11 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Flask, request, url_for
 from markupsafe import Markup, escape
 
-from receiver import humanize, service
+from receiver import humanize
 from receiver.outbound import addresses
 
 COMMAND = ".venv/bin/signalbox"  # as it is typed in the folder of the project
@@ -37,10 +36,6 @@ def prepare(app: Flask) -> None:
     app.add_template_global(asset)
     app.add_template_global(sent_here)
     app.jinja_env.globals["signalbox"] = COMMAND
-
-
-def engine() -> sa.Engine:
-    return service.current().engine
 
 
 def now() -> datetime:

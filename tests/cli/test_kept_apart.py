@@ -9,10 +9,10 @@ from flask import Flask
 
 from receiver import service
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
+from receiver.humanize import hex_lines
 from receiver.inbox.refusals import BEGINNING
 from receiver.inbox.rows import Inbox
 from receiver.sources import samples
-from receiver.web.payload.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
 

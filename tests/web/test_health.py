@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from receiver import service
 from receiver.app import create_app, create_app_without_web
 from receiver.observe import logs
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import settings
 
 

@@ -22,10 +22,10 @@ from receiver.observe import queries
 from receiver.observe.metrics import gauges
 from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.outbound.addresses import address
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from receiver.storage import db, search
 from receiver.storage.search import Filters
 from receiver.storage.tables import events
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 
 State = Literal["ok", "warn", "fail"]
 

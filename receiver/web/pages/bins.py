@@ -12,9 +12,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from receiver import bins as store
 from receiver import humanize, service
 from receiver.errors import BinError, ForwardError
+from receiver.service import engine
 from receiver.web import forward
 from receiver.web import sse as streams
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import bin_form
 from receiver.web.pages.event import detail as detail_pane
 from receiver.web.pages.question import Question, ask, is_confirmed, wire

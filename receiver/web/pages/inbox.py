@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from receiver import humanize, service
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.sources import SOURCES, samples
 from receiver.storage import db, search
 from receiver.storage.tables import is_dead, jobs
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import filters, list_rows
 from receiver.web.pages.filters import Asked
 from receiver.web.pages.filters import Kind as Kind  # noqa: PLC0414 - who calls `render` says of which kind

@@ -39,8 +39,9 @@ from receiver.registrations import (
 )
 from receiver.registrations.arrivals import DELETED
 from receiver.runtime import threads
+from receiver.service import engine
 from receiver.web.auth import is_cross_origin
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import list_rows
 
 registrations = Blueprint("registrations", __name__)

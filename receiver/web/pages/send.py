@@ -12,13 +12,14 @@ from receiver import service
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.sources import SOURCES, samples, wire
 from receiver.sources.accounts import Gate
 from receiver.sources.spoil import FAULTS, faults_of, spoil
 from receiver.web import loopback
 from receiver.web.auth import local_path
 from receiver.web.loopback import Outcome
-from receiver.web.page import UNSEEN, engine, now, wants_part
+from receiver.web.page import UNSEEN, now, wants_part
 
 FIRST_NAMES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 MANY_NUMBERS = 10**8

@@ -31,10 +31,11 @@ def build_without_web() -> "Flask":
 
 def _make(create: "Callable[[Mapping[str, Any]], Flask]") -> "Flask":
     from config import load, misspelt
+    from receiver import service
 
     try:
         app = create(load(os.environ))
-        app.extensions["signalbox.misspelt"] = misspelt(os.environ)
+        service.of(app).misspelt = misspelt(os.environ)
         return app
     except SettingsError as error:
         sys.exit(str(error))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.handlers import note_into, nothing
 from config import load
+from receiver import service
 from receiver.app import create_app_without_web
 from receiver.cli.worker import worker_of
 from receiver.jobs.routing import Router
@@ -21,7 +22,7 @@ def main(mode: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    engine = app.extensions["signalbox.engine"]
+    engine = service.of(app).engine
     worker_of(engine, router, app.config).run(stop)
 
 

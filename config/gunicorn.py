@@ -69,13 +69,14 @@ def post_worker_init(worker: Any) -> None:
     from gunicorn.glogging import Logger
     from gunicorn.workers.base_async import ALREADY_HANDLED
 
+    from receiver import service
     from receiver.web.hooks import ShortWay
 
     def is_last() -> bool:
         return not worker.alive or not worker.cfg.keepalive
 
-    worker.wsgi.extensions["signalbox.ending"] = lambda: not worker.alive
-    worker.wsgi.extensions["signalbox.proxies"] = tuple(worker.cfg.forwarded_allow_ips)
+    service.of(worker.wsgi).ending = lambda: not worker.alive
+    service.of(worker.wsgi).proxies = tuple(worker.cfg.forwarded_allow_ips)
     short_way = worker.wsgi.wsgi_app
     looked_at = (
         worker.log.access_log_enabled

@@ -5,11 +5,13 @@ from typing import Any
 
 from flask import Flask
 
+from receiver import service
 from receiver.inbox.rows import Inbox
 from receiver.observe import logs, metrics
+from receiver.service import Service
 from receiver.sources import SOURCES
+from receiver.sources.accounts import Gate
 from receiver.storage import db
-from receiver.web.hooks import Gate
 
 
 def create_app(settings: Mapping[str, Any]) -> Flask:
@@ -32,14 +34,12 @@ def create_app_without_web(settings: Mapping[str, Any]) -> Flask:
 
         sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
     engine = db.open_engine(settings["DATABASE_URL"])
-    app.extensions["signalbox.engine"] = engine
-    app.extensions["signalbox.tally"] = metrics.start(engine)
-    app.extensions["signalbox.inbox"] = Inbox(
+    inbox = Inbox(
         engine,
         rejected_max_count=settings["REJECTED_MAX_COUNT"],
         rejected_max_bytes=settings["REJECTED_MAX_BYTES"],
     )
-    app.extensions["signalbox.gates"] = gates(settings)
+    service.install(app, Service(engine=engine, inbox=inbox, gates=gates(settings), tally=metrics.start(engine)))
     return app
 
 

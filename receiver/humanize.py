@@ -1,6 +1,7 @@
 """Times, sizes and what others say, as people read them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 _UNITS = (
@@ -97,3 +98,11 @@ def plain(text: object, *, most: int = 300) -> str:
     beginning = str(text or "")[: most + 1]
     line = "".join(c if c.isprintable() else " " for c in beginning).strip()
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def hex_lines(data: bytes) -> Iterator[str]:
+    """Yield sixteen bytes a line: where they are, what they are, and what of it is ASCII."""
+    for start in range(0, len(data), 16):
+        row = data[start : start + 16]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        yield f"{start:08x}  {row[:8].hex(' '):<23}  {row[8:].hex(' '):<23}  |{letters}|"

@@ -20,6 +20,7 @@ from jinja2 import Environment
 from werkzeug.routing import Rule
 
 from config.settings import resolve_database_url
+from receiver import service
 from receiver.app import create_app
 from receiver.inbox import refusals
 from receiver.inbox.rows import Inbox
@@ -130,7 +131,7 @@ def app(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url))
     yield app
     refusals.write_last()
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def client_with(database_url: str) -> Iterator[Callable[..., FlaskClient]]:
     yield make
     refusals.write_last()
     for app in apps:
-        app.extensions["signalbox.engine"].dispose()
+        service.of(app).engine.dispose()
 
 
 @pytest.fixture

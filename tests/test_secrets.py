@@ -13,11 +13,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from receiver import bins
+from receiver import bins, service
 from receiver.app import create_app
 from receiver.events import Verified
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from receiver.sources import SOURCES
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import KEYS, ROOT, Clock, delivery, settings
 
 PASSWORD = "open-sesame-of-the-tests"
@@ -54,7 +54,7 @@ def test_what_compare_digest_says_of_a_signature_is_what_counts(
 def guarded(database_url: str) -> Any:
     app = create_app(settings(database_url, ENV="production", ADMIN_PASSWORD=PASSWORD, API_TOKEN=TOKEN))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def log_in(client: FlaskClient) -> int:
@@ -83,7 +83,7 @@ def test_compare_digest_decides_on_the_token(guarded: Flask, monkeypatch: pytest
 
 
 def test_compare_digest_decides_on_the_secret_of_a_bin(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = app.extensions["signalbox.engine"]
+    engine = service.of(app).engine
     bins.create(engine, now=Clock()(), name="brave-otter-41", changes={"secret": "open-sesame"})
     client, headers = app.test_client(), {"X-Bin-Secret": "open-sesame"}
     assert client.get("/b/brave-otter-41", headers=headers).status_code == 200

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.cli import options, screen, selection
 from receiver.cli.installation import open_tables
 from receiver.errors import BackupError
@@ -27,7 +27,7 @@ database = AppGroup("db", help="Bring the tables to this release, back them up, 
 @database.command()
 def upgrade() -> None:
     """Bring the tables to this release's schema; where there are none yet, make them. Safe to run twice."""
-    changed = db.upgrade(current_app.extensions["signalbox.engine"], tell=screen.note)
+    changed = db.upgrade(service.current().engine, tell=screen.note)
     click.echo("The tables are those of this release now." if changed else "The tables are those of this release.")
 
 
@@ -40,7 +40,7 @@ def backup(file: Path, as_json: bool) -> None:
     FILE is its owner's alone, and has its name only once it is whole; one that is there is never overwritten. It holds
     what the database holds: bodies, headers, people's names. For PostgreSQL it is a dump of pg_dump.
     """
-    engine = current_app.extensions["signalbox.engine"]
+    engine = service.current().engine
     with screen.progress() as tell:
         made = backups.back_up(engine, file, tell=_told(tell))
     if as_json:
@@ -70,7 +70,7 @@ def restore(file: Path, force: bool, as_json: bool) -> None:
     Stop web and worker first; where one has the database open, nothing is done. FILE is read through before. What came
     after the backup is in what is kept aside alone: providers do not send again what they were answered 200 for.
     """
-    engine = current_app.extensions["signalbox.engine"]
+    engine = service.current().engine
     if engine.dialect.name != "sqlite":
         address = engine.url.set(drivername="postgresql", password=None).render_as_string()
         how = f"pg_restore --clean --if-exists --single-transaction --no-owner --dbname={address} {file}"

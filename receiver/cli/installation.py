@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from flask import Flask, current_app
 
+from receiver import service
 from receiver.errors import HandlerError, NotFoundError, SettingsError
 from receiver.jobs import registry
 from receiver.jobs.routing import Handler, Router, router
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def open_tables() -> sa.Engine:
     """Give the engine; SchemaError, with the command that mends it, unless the tables are those of this release."""
-    engine: sa.Engine = current_app.extensions["signalbox.engine"]
+    engine = service.current().engine
     db.require_current(engine)
     return engine
 
@@ -96,7 +97,7 @@ def start_celery(app: Flask) -> "Celery":
     if not url:
         raise SettingsError({"CELERY_BROKER_URL": ["must be set where Celery runs the jobs: redis://localhost:6379/0"]})
     celery_tasks.require_driver(url)
-    engine, lease, stall = app.extensions["signalbox.engine"], app.config["LEASE"], app.config["STALL"]
+    engine, lease, stall = service.of(app).engine, app.config["LEASE"], app.config["STALL"]
     celery = celery_tasks.make_celery(url)
     celery_tasks.serve(celery, lambda: celery_tasks.Runner(engine, router, lease=lease, watchdog=Watchdog(stall)))
 

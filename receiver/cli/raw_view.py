@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from receiver.cli import screen
-from receiver.web.payload.hexdump import hex_lines
+from receiver.humanize import hex_lines
 
 _DUMPED_BYTES = 4096
 _SHOWN_CHARACTERS = 20_000

@@ -9,7 +9,7 @@ import click
 from flask.cli import AppGroup
 from rich.text import Text
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.cli import options, raw_view, screen, selection
 from receiver.cli.installation import open_tables
 from receiver.cli.selection import Chosen
@@ -19,7 +19,6 @@ from receiver.inbox.diagnosis import Diagnosis
 from receiver.observe import queries
 from receiver.observe.queries import Filters, Item
 from receiver.storage import tables
-from receiver.web import reinstating
 
 Looks = Sequence[tuple[str, Verified | Refused]]
 
@@ -72,7 +71,7 @@ def show_rejected(id: str, raw: bool, as_json: bool) -> None:
     elif as_json:
         screen.show_json(item)
     else:
-        _show(item, reinstating.diagnose(item["id"], item["reason"]), datetime.now(UTC))
+        _show(item, service.current().verifier.diagnose(item["id"], item["reason"]), datetime.now(UTC))
 
 
 def _show(item: Any, found: Diagnosis, now: datetime) -> None:
@@ -168,7 +167,7 @@ def release_rejected(
 def _look(chosen: Chosen, *, any_age: bool) -> Iterator[tuple[str, Verified | Refused]]:
     for one in chosen.ids:
         try:
-            yield one, reinstating.look(one, any_age=any_age)
+            yield one, service.current().verifier.look(one, any_age=any_age)
         except NotFoundError:
             continue  # newer ones have pushed it out meanwhile
 
@@ -193,7 +192,7 @@ def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]
             yield {"id": one, **_STAYS, "reason": verdict.reason.value, "detail": verdict.detail}
             continue
         try:
-            became = reinstating.let_in(one, any_age=any_age, unverified=unverified)
+            became = service.current().verifier.let_in(one, any_age=any_age, unverified=unverified)
         except NotFoundError:
             continue
         if isinstance(became, Refused):

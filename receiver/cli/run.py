@@ -5,12 +5,14 @@ import os
 import socket
 import sys
 import sysconfig
+from collections.abc import Sequence
 
 import click
 from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver import service
 from receiver.cli import screen
 from receiver.cli.installation import ROOT, command
 from receiver.cli.supervisor import parse_procfile, supervise
@@ -31,7 +33,7 @@ def run(host: str | None, port: int | None) -> None:
     """
     host = host or current_app.config["HOST"]
     port = _free_port(host, current_app.config["PORT"] if port is None else port)
-    engine = current_app.extensions["signalbox.engine"]
+    engine = service.current().engine
     db.upgrade(engine)
     engine.dispose()  # what is forked must not share connections
     _welcome(host, port)
@@ -68,7 +70,7 @@ def _environment(host: str, port: int) -> dict[str, str]:
 
 def _welcome(host: str, port: int) -> None:
     base = address(host, port)
-    gates = current_app.extensions["signalbox.gates"]
+    gates = service.current().gates
     on = [name for name, gate in gates.items() if gate.keys]
     hooks = [(name, _hook(base, name, gates[name].settings if name not in on else ())) for name in gates]
     here_only = _is_told_here_only(base)
@@ -79,7 +81,7 @@ def _welcome(host: str, port: int) -> None:
     )
 
 
-def _hook(base: str, source: str, missing: tuple[str, ...]) -> Text:
+def _hook(base: str, source: str, missing: Sequence[str]) -> Text:
     if missing:
         return Text(f"off: set {' or '.join(missing)} to turn it on", style="yellow")
     return Text.assemble((hook_url(base, source), "cyan"))

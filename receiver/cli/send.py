@@ -13,13 +13,14 @@ from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver import service
 from receiver.cli import options, paths, screen
 from receiver.errors import SignalboxError
 from receiver.humanize import plain
 from receiver.outbound import Client, OutboundError, Reply, Trouble, parse, read_json
 from receiver.outbound.addresses import address, hook_url
 from receiver.sources import SOURCES, samples
-from receiver.web.hooks import Gate
+from receiver.sources.accounts import Gate
 
 Lines = list[tuple[str, str]]
 
@@ -127,7 +128,7 @@ def target(to: str, source: str, *, hint: str = "--to") -> str:
 
 
 def _open_gate(source: str) -> Gate:
-    gate: Gate = current_app.extensions["signalbox.gates"][source]
+    gate = service.current().gates[source]
     if not gate.keys:
         raise SignalboxError(f"{source} is off, so there is no key to sign with: set {' or '.join(gate.settings)}.")
     return gate

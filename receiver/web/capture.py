@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers as AnswerHeaders
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from receiver import bins
+from receiver import bins, service
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
 from receiver.web import turned_away
@@ -119,8 +119,7 @@ def _record(name: str, environ: "WSGIEnvironment") -> bins.Reply | None:
         announced=turned_away.announced_bytes(environ) if refused else None,
         refused_with=refused.code if refused else None,
     )
-    recorder: bins.Recorder = current_app.extensions["signalbox.recorder"]
-    reply = recorder.record(name, came, now=datetime.now(UTC), may_make=may_make)
+    reply = service.current().part(bins.Recorder).record(name, came, now=datetime.now(UTC), may_make=may_make)
     if refused:
         raise refused
     return reply
@@ -128,7 +127,7 @@ def _record(name: str, environ: "WSGIEnvironment") -> bins.Reply | None:
 
 def _secret(name: str, *, may_make: bool) -> bins.Secret | None:
     try:
-        return bins.secret_of(current_app.extensions["signalbox.engine"], name)
+        return bins.secret_of(service.current().engine, name)
     except NotFoundError:
         if may_make:
             return None

@@ -1,19 +1,15 @@
 """Is the process up (`/healthz`), and could it keep a delivery now (`/readyz`)?"""
 
 import hmac
-import json
 from datetime import UTC, datetime
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Response, current_app, request
 
+from receiver import service
 from receiver.errors import SchemaError, StoreError
-from receiver.inbox.rows import Inbox
 from receiver.observe.logs import log
 from receiver.storage import db
 from receiver.web.responses import RETRY_AFTER_SECONDS, Answer
-
-# Who knows SECRET_KEY may ask whether this process has the keys that are set now; to others it says nothing of them.
-KEYS_HEADER = "X-Signalbox-Keys"
 
 health = Blueprint("health", __name__)
 
@@ -29,12 +25,11 @@ def ready() -> Response:
 
     Asked with a fingerprint of keys, a process that is ready says as well whether its own are the same.
     """
-    inbox: Inbox = current_app.extensions["signalbox.inbox"]
-    engine = current_app.extensions["signalbox.engine"]
+    own = service.current()
     try:
-        with db.limited(engine):
-            db.require_current(engine)
-            inbox.probe(datetime.now(UTC))
+        with db.limited(own.engine):
+            db.require_current(own.engine)
+            own.inbox.probe(datetime.now(UTC))
     except SchemaError as error:
         return _unavailable(str(error))
     except StoreError as error:
@@ -51,17 +46,8 @@ def _unavailable(detail: str) -> Response:
 
 
 def _compare_keys() -> dict[str, str]:
-    given = request.headers.get(KEYS_HEADER)
+    given = request.headers.get(service.KEYS_HEADER)
     if given is None:
         return {}
-    own = fingerprint_of_keys(current_app) or ""
+    own = service.fingerprint_of_keys(current_app) or ""
     return {"keys": "same" if hmac.compare_digest(given.encode(), own.encode()) else "others"}
-
-
-def fingerprint_of_keys(app: Flask) -> str | None:
-    """Give what tells an application's keys from others to who knows its SECRET_KEY; None where that is not set."""
-    secret: str | None = app.config["SECRET_KEY"]
-    if not secret:
-        return None
-    keys = {name: sorted(gate.keys.items()) for name, gate in app.extensions["signalbox.gates"].items()}
-    return hmac.new(secret.encode(), json.dumps(keys, sort_keys=True).encode(), "sha256").hexdigest()

@@ -3,21 +3,21 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, abort, current_app, request
+from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
-from receiver import signals
+from receiver import service, signals
 from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Event, Headers, Refused, Verified
 from receiver.inbox import refusals
 from receiver.inbox.rows import Inbox
-from receiver.sources import Source
+from receiver.sources.accounts import Gate
 from receiver.web import turned_away
 from receiver.web.responses import RETRY_AFTER_SECONDS, Answer, http_date
 
@@ -30,17 +30,6 @@ _WORDS = re.compile(r"[^\s,;=\"]+")
 _SLASHES = re.compile("//+")
 
 hooks = Blueprint("hooks", __name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A source as this installation knows it: its keys by slot, and how old or early its deliveries may be."""
-
-    source: Source
-    keys: Mapping[str, str]
-    settings: Sequence[str]
-    max_age: timedelta
-    max_skew: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +148,7 @@ class Desk:
 
 @hooks.post("/hooks/<name>", strict_slashes=False, provide_automatic_options=False)
 def receive(name: str) -> Response:
-    desk: Desk = current_app.extensions["signalbox.desk"]
-    return desk.serve(name, request.environ).response()
+    return service.current().part(Desk).serve(name, request.environ).response()
 
 
 @hooks.after_app_request
@@ -168,7 +156,7 @@ def note_astray(response: Response) -> Response:
     """Take down what no route was found for: with its reason where it meant a source, else as one more of its kind."""
     error = request.routing_exception
     if isinstance(error, HTTPException) and turned_away.NOTED not in request.environ:
-        desk: Desk = current_app.extensions["signalbox.desk"]
+        desk = service.current().part(Desk)
         if turned_away.is_for_hooks(request.environ):
             desk.turn_away(request.path.strip("/").rpartition("/")[2], request.environ, error)
         else:

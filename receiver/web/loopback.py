@@ -11,7 +11,7 @@ from typing import Any
 from flask import current_app
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from receiver import signals
+from receiver import service, signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def deliver(source: str, body: bytes, lines: Sequence[tuple[str, str]]) -> Outco
     with _noting_ids() as ids:
         chunks, status, _headers = run_wsgi_app(current_app.wsgi_app, environ)
         said = json.loads(b"".join(chunks))
-    current_app.extensions["signalbox.inbox"].refusals.write_out()  # who sent it looks at once
+    service.current().inbox.refusals.write_out()  # who sent it looks at once
     milliseconds = (time.perf_counter() - began) * 1000
     return Outcome(int(status.split()[0]), said, milliseconds, ids[0] if ids else None)
 

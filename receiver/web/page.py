@@ -8,8 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from flask import Flask, current_app, request, url_for
+from flask import Flask, request, url_for
 from markupsafe import Markup, escape
 
 from receiver import humanize
@@ -37,11 +36,6 @@ def prepare(app: Flask) -> None:
     app.add_template_global(asset)
     app.add_template_global(sent_here)
     app.jinja_env.globals["signalbox"] = COMMAND
-
-
-def engine() -> sa.Engine:
-    found: sa.Engine = current_app.extensions["signalbox.engine"]
-    return found
 
 
 def now() -> datetime:

@@ -6,11 +6,13 @@ from typing import Any
 
 from flask import Flask
 
+from receiver import service
 from receiver.bins import Recorder
 from receiver.web import api, auth, pages, responses
 from receiver.web.capture import capture
 from receiver.web.health import health
 from receiver.web.hooks import Desk, ShortWay, hooks
+from receiver.web.sse import Hub
 from receiver.web.stats.prometheus import prometheus
 
 FORM_TIMES = 4  # a body in a form is written longer than it is
@@ -24,16 +26,16 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         MAX_FORM_MEMORY_SIZE=FORM_TIMES * settings["MAX_BODY_BYTES"],
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_LASTS,
     )
+    own = service.of(app)
     desk = Desk(
-        app.extensions["signalbox.gates"],
-        app.extensions["signalbox.inbox"],
+        own.gates,
+        own.inbox,
         max_body_bytes=settings["MAX_BODY_BYTES"],
         is_behind_proxy=settings["ENV"] == "production",
     )
-    app.extensions["signalbox.desk"] = desk
-    app.extensions["signalbox.recorder"] = Recorder(
-        app.extensions["signalbox.engine"], goes_first=lambda: desk.inbox.is_waited_for
-    )
+    own.add(desk)
+    own.add(Recorder(own.engine, goes_first=lambda: desk.inbox.is_waited_for))
+    own.add(Hub(app))
     responses.register(app)
     auth.register(app, settings)
     app.register_blueprint(hooks)

@@ -21,8 +21,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
-from flask import Flask, Response, abort, current_app, request
+from flask import Flask, Response, abort, request
 
+from receiver import service
 from receiver.errors import NotFoundError, StoreError
 from receiver.web.auth import permit
 
@@ -80,18 +81,12 @@ def stream(key: Hashable, look: Callable[[int], Look], after: int) -> Response:
 
 def follow(key: Hashable, begin: Callable[[], Watch], after: int) -> Response:
     """Answer with a stream of a watch that has a memory; `begin` makes it, for the first stream of this key."""
-    hub = _hub()
+    hub = service.current().part(Hub)
     if hub.count() >= MOST_STREAMS:
         abort(503, f"{MOST_STREAMS} pages watch already. This one stays as it is until it is loaded again.")
     response = Response(hub.listen(key, begin, after, permit()), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep what is small until more comes
     return response
-
-
-def _hub() -> "Hub":
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    hub: Hub = app.extensions.setdefault("signalbox.live", Hub(app))
-    return hub
 
 
 class _Newer:
@@ -244,8 +239,7 @@ class Hub:
 
     def _is_ending(self) -> bool:
         # config/gunicorn.py puts it there: open streams would hold up a restart for as long as it allows.
-        ending: Callable[[], bool] | None = self._app.extensions.get("signalbox.ending")
-        return ending is not None and ending()
+        return service.of(self._app).ending()
 
     def _end_all(self) -> None:
         with self._changing:

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from werkzeug.serving import make_server
 
+from receiver import service
 from receiver.app import create_app_without_web
 from receiver.cli import cli
 from receiver.events import Verified
@@ -27,7 +28,7 @@ def app(database_url: str) -> Iterator[Flask]:
     """What a command gets: nothing in it answers requests, unless the test is `served`."""
     app = create_app_without_web(settings(database_url))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 @pytest.fixture

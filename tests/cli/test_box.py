@@ -12,6 +12,7 @@ from click.testing import Result
 from flask import Flask
 from werkzeug.wrappers import Response
 
+from receiver import service
 from receiver.inbox.rows import Inbox
 from receiver.registrations import account
 from receiver.registrations.rules import Content
@@ -317,7 +318,7 @@ def test_a_registration_that_box_removed_is_in_the_plan(
     id_ = box.ids()["folder:1200"]
     command("delete", id_)
     event_id = arrive_from(inbox, id_, "WEBHOOK.DELETED", at=datetime.now(UTC), info={"reason": "auto_cleanup"})
-    Sentinel(app.extensions["signalbox.engine"], clock=lambda: datetime.now(UTC)).heed(event_id)
+    Sentinel(service.of(app).engine, clock=lambda: datetime.now(UTC)).heed(event_id)
     title = command("plan", "--file", str(file)).stdout.splitlines()[0]
     assert title.startswith("+ create folder:1200  Box removed it ")
     assert title.endswith("(auto_cleanup), and it is made again")

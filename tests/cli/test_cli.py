@@ -10,6 +10,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from config import ROOT
+from receiver import service
 from receiver.app import create_app
 from receiver.cli import cli
 from receiver.storage import db
@@ -81,13 +82,13 @@ def test_wrong_usage_is_exit_2(signalbox: Signalbox, words: tuple[str, ...]) -> 
 def test_without_tables_the_command_that_makes_them_is_named(tmp_path: Path) -> None:
     app = create_app(settings(f"sqlite:///{tmp_path}/empty.db"))
     result = CliRunner().invoke(cli, ["events", "list"], obj=ScriptInfo(create_app=lambda: app))
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
     assert (result.exit_code, "signalbox db upgrade" in result.stderr) == (1, True)
 
 
 def test_db_upgrade_makes_the_tables_and_may_run_twice(tmp_path: Path) -> None:
     app = create_app(settings(f"sqlite:///{tmp_path}/empty.db"))
-    engine: sa.Engine = app.extensions["signalbox.engine"]
+    engine: sa.Engine = service.of(app).engine
     said = [CliRunner().invoke(cli, ["db", "upgrade"], obj=ScriptInfo(create_app=lambda: app)).output for _ in range(2)]
     assert db.is_current(engine)
     assert said == ["The tables are those of this release now.\n", "The tables are those of this release.\n"]

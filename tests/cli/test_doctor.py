@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 import wsgi
+from receiver import service
 from receiver.app import create_app_without_web
 from receiver.cli import cli, installation
 from receiver.cli.doctor import checks, integrity
@@ -106,7 +108,7 @@ def test_settings_that_production_lacks_are_not_said_to_belong_into_a_file_that_
 
 
 def test_a_misspelt_name_in_the_file_is_a_warning_with_the_one_that_was_meant(app: Flask) -> None:
-    app.extensions["signalbox.misspelt"] = {"BOX_PRIMRY_KEY": "BOX_PRIMARY_KEY"}
+    service.of(app).misspelt = {"BOX_PRIMRY_KEY": "BOX_PRIMARY_KEY"}
     assert states(checks.settings(app)) == [
         ("ok", "development"),
         ("warn", "BOX_PRIMRY_KEY in .env is no setting: did you mean BOX_PRIMARY_KEY?"),
@@ -119,10 +121,10 @@ def test_a_worker_that_was_not_seen_for_long_is_not_there(app: Flask, engine: sa
 
 
 def test_a_source_without_a_key_is_a_warning_and_none_with_one_a_failure(app: Flask) -> None:
-    gates = app.extensions["signalbox.gates"]
-    gates["box"].keys.clear()
+    own = service.of(app)
+    own.gates = {**own.gates, "box": replace(own.gates["box"], keys={})}
     assert [state for state, _ in states(checks.keys(app))] == ["warn", "ok"]
-    gates["filestack"].keys.clear()
+    own.gates = {**own.gates, "filestack": replace(own.gates["filestack"], keys={})}
     assert [state for state, _ in states(checks.keys(app))] == ["fail", "fail"]
 
 
@@ -214,7 +216,7 @@ def test_a_web_process_that_still_has_other_keys_is_noticed(app: Flask, served: 
     well, warned = states(checks.web(now, None))
     assert well[0] == "ok"
     assert warned == ("warn", "it was started with other keys, or another SECRET_KEY, than are set here now")
-    now.extensions["signalbox.engine"].dispose()
+    service.of(now).engine.dispose()
 
 
 def test_every_worker_is_named_with_what_it_has_loaded_and_what_waits_for_nobody_is_a_failure(
@@ -271,7 +273,7 @@ def test_a_file_that_is_no_database_is_one_line_that_fails_and_the_rest_goes_on(
     signalbox: Signalbox, engine: sa.Engine, app: Flask
 ) -> None:
     engine.dispose()
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
     Path(engine.url.database or "").write_bytes(b"nothing of SQLite's" * 1000)
     document = json.loads(signalbox("doctor", "--json").stdout)
     states_of = [(item["name"], item["state"]) for item in document["items"]]

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import pytest
 from flask import Flask
 
+from receiver import service
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
+from receiver.humanize import hex_lines
 from receiver.inbox.refusals import BEGINNING
 from receiver.inbox.rows import Inbox
 from receiver.sources import samples
-from receiver.web.payload.hexdump import hex_lines
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
 
@@ -140,7 +141,7 @@ def test_a_dump_is_that_of_hexdump() -> None:
 @pytest.mark.usefixtures("served")
 def test_what_was_too_long_is_shown_as_cut_with_the_setting_that_mends_it(signalbox: Signalbox, app: Flask) -> None:
     assert app.test_client().post("/hooks/box", data=b"x" * 3_000_000).status_code == 413
-    app.extensions["signalbox.inbox"].refusals.write_out()
+    service.of(app).inbox.refusals.write_out()
     assert signalbox("rejected", "list").stdout.split()[-4:] == ["box", "body_too_long", f"{BEGINNING:,}", "(cut)"]
     shown = " ".join(signalbox("rejected", "show", "last").stdout.split())
     assert "raise MAX_BODY_BYTES" in shown

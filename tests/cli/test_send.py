@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from flask.cli import ScriptInfo
 
+from receiver import service
 from receiver.app import create_app
 from receiver.cli import cli
 from receiver.observe import queries
@@ -133,7 +134,7 @@ def test_a_source_without_a_key_names_the_setting(database_url: str) -> None:
     app = create_app(settings(database_url, FILESTACK_SECRETS=()))
     info = ScriptInfo(create_app=lambda: app)
     result = CliRunner().invoke(cli, ["send", "filestack", "fp.upload"], obj=info)
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
     assert (result.exit_code, "FILESTACK_SECRETS" in result.stderr) == (1, True)
 
 

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask import Flask
 from gunicorn.config import Config
 
 from config import ROOT, load
+from receiver import service
 from receiver.errors import SettingsError
 from tests.waiting import PATIENCE_SECONDS
 
@@ -274,15 +276,14 @@ def test_gunicorn_believes_a_proxy_only_where_there_has_to_be_one(monkeypatch: p
     assert "forwarded_allow_ips" not in served_by(monkeypatch, HOST="127.0.0.1")
 
 
-def test_the_app_is_told_which_proxies_gunicorn_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_app_is_told_which_proxies_gunicorn_trusts(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8,::1")
     served = served_by(monkeypatch, HOST="0.0.0.0")
     cfg = Config()
     cfg.set("forwarded_allow_ips", served["forwarded_allow_ips"])
-    wsgi = SimpleNamespace(extensions={}, wsgi_app=None)
     log = SimpleNamespace(access_log_enabled=False)
-    served["post_worker_init"](SimpleNamespace(cfg=cfg, wsgi=wsgi, log=log, alive=True))
-    assert wsgi.extensions["signalbox.proxies"] == ("10.0.0.0/8", "::1")
+    served["post_worker_init"](SimpleNamespace(cfg=cfg, wsgi=app, log=log, alive=True))
+    assert service.of(app).proxies == ("10.0.0.0/8", "::1")
 
 
 def test_gunicorn_stops_at_a_bad_setting_with_the_message_alone() -> None:

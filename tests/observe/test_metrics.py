@@ -14,7 +14,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import signals
+from receiver import service, signals
 from receiver.errors import Discard, Retry, StoreError
 from receiver.events import Event, Reason, Refused, Verified
 from receiver.inbox.rows import Inbox
@@ -197,8 +197,8 @@ def test_each_delivery_is_counted_with_its_source_and_what_became_of_it(app: Fla
     for _ in range(2):
         client.post("/hooks/box", data=body, headers=headers)
     client.post("/hooks/filestack", data=b"{}")
-    app.extensions["signalbox.tally"].write_out()
-    assert totals(app.extensions["signalbox.engine"]) == {
+    service.of(app).tally.write_out()
+    assert totals(service.of(app).engine) == {
         ("source", "box", "accepted"): 1,
         ("source", "box", "duplicate"): 1,
         ("source", "filestack", "rejected"): 1,

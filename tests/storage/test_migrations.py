@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 
 from config import ROOT
 from config.settings import resolve_database_url
+from receiver import service
 from receiver.app import create_app
 from receiver.errors import HeldError
 from receiver.storage import db
@@ -82,7 +83,7 @@ def test_a_release_works_on_with_the_tables_of_a_later_one(
     assert not db.upgrade(fresh)
     app = create_app(settings(fresh.url.render_as_string(hide_password=False)))
     assert app.test_client().get("/readyz").status_code == 200
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def test_a_later_release_does_not_work_with_the_tables_of_an_earlier_one(

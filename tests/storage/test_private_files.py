@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from receiver import signals
+from receiver import service, signals
 from receiver.app import create_app
 from receiver.registrations import manifest
 from receiver.registrations.rules import Content, Target, Webhook
@@ -83,7 +83,7 @@ def test_where_the_mode_cannot_be_changed_that_is_said_once_and_work_goes_on(
 
     monkeypatch.setattr(os, "chmod", refuse)
     app = create_app(settings(database_url))
-    engine, told = app.extensions["signalbox.engine"], []
+    engine, told = service.of(app).engine, []
     with signals.file_open_to_others.connected_to(lambda _sender, **more: told.append(more["path"])), capture_logs():
         for _ in range(2):
             with db.reading(engine), db.reading(engine):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from receiver import signals
+from receiver import service, signals
 from receiver.app import create_app
 from receiver.errors import StoreError
 from receiver.events import Event
@@ -42,7 +42,7 @@ def client_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientOf]:
 
     def make(url: str) -> FlaskClient:
         app = create_app(settings(url))
-        engines.append(app.extensions["signalbox.engine"])
+        engines.append(service.of(app).engine)
         return app.test_client()
 
     yield make

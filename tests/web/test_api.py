@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from marshmallow import RAISE, Schema, ValidationError
 
+from receiver import service
 from receiver.app import create_app
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox.rows import Inbox
@@ -378,7 +379,7 @@ def test_a_method_that_is_not_there_is_405_and_says_which_are(client: FlaskClien
 
 
 def test_trouble_with_the_database_is_503_without_its_words(app: Flask, client: FlaskClient) -> None:
-    with app.extensions["signalbox.engine"].begin() as connection:
+    with service.of(app).engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE captures")
     client.post("/api/bins", json={"name": "orders"})
     answer = client.get("/api/bins/orders")

@@ -17,6 +17,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from receiver import service
 from receiver.app import create_app
 from tests.installation import Clock, settings
 from tests.stock import stock
@@ -118,7 +119,7 @@ class Outcome:
 def guarded(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url, ADMIN_PASSWORD="x" * 20, API_TOKEN=TOKEN, LOG_LEVEL="error"))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def ask(app: Flask, engine: sa.Engine, run: str, *, until_asked: str = "") -> Outcome:

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.app import create_app
 from receiver.observe import logs, metrics
 from receiver.web.auth import OPEN, Doors
@@ -36,7 +37,7 @@ REASONS_TO_BE_OPEN = {
 def production(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url, **PRODUCTION))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_after_a_logout_a_copied_cookie_opens_nothing_in_any_process(outside: Fl
     before = elsewhere.get("/", headers=cookie).status_code
     outside.post("/logout", base_url="https://localhost")
     assert (before, elsewhere.get("/", headers=cookie).status_code) == (200, 302)
-    other.extensions["signalbox.engine"].dispose()
+    service.of(other).engine.dispose()
 
 
 def test_a_logout_ends_one_login_and_not_the_others(outside: FlaskClient, production: Flask) -> None:
@@ -110,7 +111,7 @@ def test_a_login_that_another_password_ended_stays_ended_when_the_first_is_back(
     for password in (PASSWORD, "another-password", PASSWORD):
         app = create_app(settings(database_url, **PRODUCTION | {"ADMIN_PASSWORD": password}))
         statuses.append(app.test_client(use_cookies=False).get("/", headers=cookie).status_code)
-        app.extensions["signalbox.engine"].dispose()
+        service.of(app).engine.dispose()
     assert statuses == [200, 302, 302]
 
 
@@ -124,7 +125,7 @@ def test_another_password_or_secret_key_ends_every_session(
         app = create_app(settings(database_url, **told))
         client = app.test_client(use_cookies=False)
         statuses.append(client.get("/", headers={"Cookie": cookie}).status_code)
-        app.extensions["signalbox.engine"].dispose()
+        service.of(app).engine.dispose()
     assert statuses == [200, 302]
 
 
@@ -185,7 +186,7 @@ def test_who_may_guess_again_is_not_what_a_stranger_says_of_himself(outside: Fla
 def test_a_proxy_that_the_server_trusts_says_who_asks(
     production: Flask, outside: FlaskClient, proxies: tuple[str, ...]
 ) -> None:
-    production.extensions["signalbox.proxies"] = proxies
+    service.of(production).proxies = proxies
     for number in range(Throttle.PER_ADDRESS + 1):
         assert says_from(outside, f"203.0.113.{number}, 198.51.100.{number}") == 401
     for _ in range(Throttle.PER_ADDRESS):
@@ -199,8 +200,8 @@ def test_the_operator_gets_in_where_she_logged_in_before_while_strangers_try_fro
 ) -> None:
     """Forty a second, by a clock of its own; then in a process that has just begun."""
     clock = [1000.0]
-    production.extensions["signalbox.doors"] = Doors(clock=lambda: clock[0])
-    production.extensions["signalbox.proxies"] = ("*",)
+    service.of(production).add(Doors(clock=lambda: clock[0]))
+    service.of(production).proxies = ("*",)
     assert says_from(outside, "2001:db8:cafe::1", PASSWORD) == 302
     outside.post("/logout", base_url="https://localhost")
     strangers, operator = Counter[int](), []
@@ -213,20 +214,20 @@ def test_the_operator_gets_in_where_she_logged_in_before_while_strangers_try_fro
     assert strangers == {401: strangers[401], 429: 40 * 10 - strangers[401]}
     assert strangers[401] <= Throttle.IN_ALL + 5
     begun = create_app(settings(database_url, **PRODUCTION))
-    begun.extensions["signalbox.proxies"] = ("*",)
+    service.of(begun).proxies = ("*",)
     for number in range(Throttle.IN_ALL):
         says_from(begun.test_client(), f"198.51.100.{number}", "guess")
     assert says_from(begun.test_client(), "203.0.113.77", PASSWORD) == 429
     assert says_from(begun.test_client(), "2001:db8:cafe::3", PASSWORD) == 302
-    begun.extensions["signalbox.engine"].dispose()
+    service.of(begun).engine.dispose()
 
 
 def test_the_right_password_gets_in_from_elsewhere_when_it_comes_back_after_the_wait(
     production: Flask, outside: FlaskClient
 ) -> None:
     clock = [1000.0]
-    production.extensions["signalbox.doors"] = Doors(clock=lambda: clock[0])
-    production.extensions["signalbox.proxies"] = ("*",)
+    service.of(production).add(Doors(clock=lambda: clock[0]))
+    service.of(production).proxies = ("*",)
     operator = []
     for number in range(40 * 6):
         clock[0] += 1 / 40
@@ -327,8 +328,8 @@ def test_logins_and_failures_are_counted(outside: FlaskClient, production: Flask
         log_in(outside, "wrong")
     asks(outside, "wrong")
     outside.post("/login", data={"password": PASSWORD}, environ_base={"REMOTE_ADDR": "192.0.2.9"})
-    production.extensions["signalbox.tally"].write_out()
-    totals = metrics.read_totals(production.extensions["signalbox.engine"])
+    service.of(production).tally.write_out()
+    totals = metrics.read_totals(service.of(production).engine)
     assert {(one.subject, one.outcome): one.counted for one in totals if one.kind == "login"} == {
         ("password", "wrong"): 5,
         ("password", "locked_out"): 2,
@@ -415,7 +416,7 @@ def test_development_elsewhere_opens_by_password_where_there_is_one(database_url
     assert client.get("/", **tunnelled).headers["Location"].startswith("/login")
     client.post("/login", data={"password": PASSWORD}, **tunnelled)
     assert client.get("/", **tunnelled).status_code == 200
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def test_over_plain_http_a_login_of_production_says_that_it_would_not_hold(outside: FlaskClient) -> None:

@@ -17,7 +17,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from werkzeug.serving import make_server
 
-from receiver import bins
+from receiver import bins, service
 from receiver.app import create_app
 from receiver.errors import NotFoundError
 from receiver.events import Headers
@@ -36,7 +36,7 @@ HTMX = {"HX-Request": "true", "HX-Target": "detail"}
 
 @pytest.fixture
 def engine(app: Flask) -> sa.Engine:
-    found: sa.Engine = app.extensions["signalbox.engine"]
+    found: sa.Engine = service.of(app).engine
     return found
 
 
@@ -69,7 +69,7 @@ def test_before_the_first_bin_the_page_says_what_one_is_for(client: FlaskClient,
     assert "curl http://localhost/b/my-first-bin" in client.get("/bins").text
     strict = create_app(settings(database_url, AUTO_BINS=False))
     assert "my-first-bin" not in strict.test_client().get("/bins").text
-    strict.extensions["signalbox.engine"].dispose()
+    service.of(strict).engine.dispose()
 
 
 def test_one_click_makes_a_bin_and_shows_how_to_send_to_it(client: FlaskClient) -> None:
@@ -446,10 +446,10 @@ def test_why_a_capture_was_not_sent_on_is_told(
 def test_in_production_nothing_is_sent_to_this_machine(database_url: str, served: str) -> None:
     token = "token-of-the-tests-of-signalbox"
     app = create_app(settings(database_url, ENV="production", ADMIN_PASSWORD="p" * 10, API_TOKEN=token))
-    path = put(app.extensions["signalbox.engine"])
+    path = put(service.of(app).engine)
     headers = {"Authorization": f"Bearer {token}"}
     answer = app.test_client().post(f"{path}/forward", data={"url": f"{served}/b/other", "yes": "yes"}, headers=headers)
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
     assert "private network" in answer.text
 
 

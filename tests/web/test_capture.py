@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from receiver import bins
+from receiver import bins, service
 from receiver.app import create_app
 from receiver.storage import db
 from receiver.storage.tables import captures
@@ -35,12 +35,12 @@ LIMIT = 4096
 def app(database_url: str) -> Iterator[Flask]:
     app = create_app(settings(database_url, MAX_BODY_BYTES=LIMIT))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 @pytest.fixture
 def engine(app: Flask) -> sa.Engine:
-    found: sa.Engine = app.extensions["signalbox.engine"]
+    found: sa.Engine = service.of(app).engine
     return found
 
 
@@ -49,7 +49,7 @@ def strict(database_url: str) -> Iterator[Flask]:
     """An installation where bins are made by hand."""
     app = create_app(settings(database_url, AUTO_BINS=False))
     yield app
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def set_up(engine: sa.Engine, **changes: Any) -> None:
@@ -124,7 +124,7 @@ def test_the_client_is_who_connected_and_behind_a_router_who_the_router_says(
     assert last(engine)["client"] == "127.0.0.1"
     production = create_app(settings(database_url, ENV="production"))
     production.test_client().get(f"/b/{NAME}", headers=claimed)
-    production.extensions["signalbox.engine"].dispose()
+    service.of(production).engine.dispose()
     assert last(engine)["client"] == "198.51.100.7"
 
 
@@ -297,14 +297,14 @@ def test_what_cannot_be_stored_is_503_with_a_time_to_come_again(client: FlaskCli
 
 
 def test_bins_are_open_to_everybody_in_production_too(strict: Flask, database_url: str) -> None:
-    set_up(strict.extensions["signalbox.engine"])
+    set_up(service.of(strict).engine)
     app = create_app(
         settings(database_url, ENV="production", ADMIN_PASSWORD="p" * 10, API_TOKEN="t" * 20, AUTO_BINS=False)
     )
     answer = app.test_client().post(
         f"/b/{NAME}", environ_base={"REMOTE_ADDR": "192.0.2.1"}, headers={"Origin": "https://elsewhere.example"}
     )
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
     assert answer.status_code == 200
 
 

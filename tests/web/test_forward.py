@@ -15,7 +15,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import bins
+from receiver import bins, service
 from receiver.errors import ForwardError
 from receiver.events import Headers
 from receiver.observe import queries
@@ -270,7 +270,7 @@ def box_delivery() -> bins.Request:
 
 def test_a_capture_sent_to_a_source_is_accepted_as_if_it_had_come_there(app: Flask) -> None:
     answered = forward.to_source(app, "box", box_delivery())
-    (item,) = queries.list_events(app.extensions["signalbox.engine"])["items"]
+    (item,) = queries.list_events(service.of(app).engine)["items"]
     assert (answered.status, answered.url) == (200, "/hooks/box")
     assert item["id"].encode() in answered.body
 

@@ -6,9 +6,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.app import create_app, create_app_without_web
 from receiver.observe import logs
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from tests.installation import settings
 
 
@@ -28,7 +29,7 @@ def test_a_service_whose_tables_are_not_made_is_not_ready_and_names_the_command(
 
 
 def test_a_service_that_cannot_commit_is_alive_but_not_ready(app: Flask, client: FlaskClient) -> None:
-    with app.extensions["signalbox.engine"].begin() as connection:
+    with service.of(app).engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE pulse")
     assert (client.get("/healthz").status_code, client.get("/readyz").status_code) == (200, 503)
 

@@ -17,6 +17,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from receiver import service
 from receiver.sources import SOURCES, samples
 from receiver.storage.tables import events, quarantined, rejected
 from receiver.web import loopback
@@ -43,8 +44,8 @@ def post(client: FlaskClient, source: str, body: bytes, headers: list[tuple[str,
 
 
 def count(app: Flask, table: sa.Table) -> int:
-    app.extensions["signalbox.inbox"].refusals.write_out()
-    with app.extensions["signalbox.engine"].connect() as connection:
+    service.of(app).inbox.refusals.write_out()
+    with service.of(app).engine.connect() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
@@ -258,7 +259,7 @@ def test_the_content_type_does_not_matter(client: FlaskClient, kind: str) -> Non
 
 
 def test_a_database_that_is_away_is_answered_503_with_a_time_to_come_back(app: Flask, client: FlaskClient) -> None:
-    with app.extensions["signalbox.engine"].begin() as connection:
+    with service.of(app).engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE events RENAME TO elsewhere")
     response = post(client, "box", *forge())
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
@@ -269,7 +270,7 @@ def test_a_database_that_is_away_is_answered_503_with_a_time_to_come_back(app: F
 def test_a_file_that_no_writer_can_lock_is_answered_503_with_a_time_to_come_back(
     app: Flask, client: FlaskClient
 ) -> None:
-    Path(f"{app.extensions['signalbox.engine'].url.database}-turn").mkdir()
+    Path(f"{service.of(app).engine.url.database}-turn").mkdir()
     response = post(client, "box", *forge())
     assert (response.status_code, response.headers["Retry-After"]) == (503, "10")
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.app import create_app
 from receiver.events import Delivery, Event, Headers, Reason, Refused, Unread, Verified
 from receiver.inbox.rows import Inbox
@@ -333,7 +334,7 @@ def test_a_source_that_is_off_says_what_turns_it_on(database_url: str) -> None:
     page = app.test_client().get("/").text
     assert "Off. Set <code>FILESTACK_SECRETS</code> to turn it on." in page
     assert 'value="filestack">' not in re.sub(r"<option.*?</option>", "", page)
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def test_what_is_selected_is_marked_and_shown_with_its_list(app: Flask, client: FlaskClient, keep: Keep) -> None:

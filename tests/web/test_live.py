@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.events import Event, Reason, Refused, Verified
 from receiver.inbox.rows import Inbox
 from receiver.jobs.routing import Router
@@ -303,7 +304,7 @@ def test_nobody_looks_when_nobody_watches(watch: Watch, counted: Counted) -> Non
 
 def test_a_page_that_went_away_is_forgotten(app: Flask, watch: Watch, counted: Counted) -> None:
     pages = [watch("/counted") for _ in range(3)]
-    hub = app.extensions["signalbox.live"]
+    hub = service.of(app).part(sse.Hub)
     assert hub.count() == 3
     for page in pages:
         page.close()
@@ -333,7 +334,7 @@ def test_an_idle_stream_shows_that_it_lives(watch: Watch, counted: Counted, monk
 
 def test_streams_end_when_their_process_is_told_to_end(app: Flask, watch: Watch, counted: Counted) -> None:
     page = watch("/counted")
-    app.extensions["signalbox.ending"] = lambda: True
+    service.of(app).ending = lambda: True
     with pytest.raises(StopIteration):
         page.next("came")
 
@@ -356,7 +357,7 @@ def test_the_database_may_go_away_for_a_while(app: Flask, watch: Watch, keep: Ke
 
 
 def _looks_fail(app: Flask) -> bool:
-    return bool(app.extensions["signalbox.live"].failures)
+    return bool(service.of(app).part(sse.Hub).failures)
 
 
 def test_a_page_that_watches_is_told_nothing_more_after_its_logout(

@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from receiver import service
 from receiver.app import create_app
 from receiver.inbox.rows import Inbox
 from receiver.observe.metrics import Tally
@@ -92,7 +93,7 @@ def test_a_scraper_shows_its_token_in_production(database_url: str) -> None:
     client = app.test_client()
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def test_figures_that_cannot_be_read_are_a_503_with_the_reason(client: FlaskClient, engine: sa.Engine) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.app import create_app
 from receiver.inbox.rows import Inbox
 from receiver.observe import queries
@@ -193,7 +194,7 @@ def test_a_source_that_is_off_names_its_setting_and_sends_nothing(database_url: 
     assert client.post("/send", data={"source": "box", "text": "{}"}).status_code == 404
     answer = client.post("/send/sample", data={"source": "box", "next": "/"})
     assert answer.headers["Location"] == "/send?source=box"
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_a_body_that_is_too_long_is_answered_as_it_would_be(database_url: str) -
     answer = client.post("/send", data={"source": "filestack", "text": '{"action": "' + "a" * 2500 + '"}'})
     assert heads(answer.text) == ["413 error"]
     assert "MAX_BODY_BYTES" in answer.text
-    app.extensions["signalbox.engine"].dispose()
+    service.of(app).engine.dispose()
 
 
 def test_a_part_is_asked_for_by_htmx_alone(client: FlaskClient) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from receiver import service
 from receiver.inbox.refusals import BEGINNING
 from receiver.observe import metrics, queries
 from receiver.observe.logs import LINES
@@ -29,8 +30,8 @@ def client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
 
 
 def refused(client: FlaskClient) -> list[Any]:
-    client.application.extensions["signalbox.inbox"].refusals.write_out()
-    return queries.list_rejected(client.application.extensions["signalbox.engine"])["items"]
+    service.of(client.application).inbox.refusals.write_out()
+    return queries.list_rejected(service.of(client.application).engine)["items"]
 
 
 def chunked(client: FlaskClient, path: str, body: bytes) -> Any:
@@ -70,8 +71,8 @@ def test_a_request_that_is_turned_away_leaves_a_trace(
     (found,) = refused(client)
     assert (found["status"], found["reason"], found["source"]) == (status, reason, source)
     assert found["path"].startswith("/hooks/")
-    client.application.extensions["signalbox.tally"].write_out()
-    totals = metrics.read_totals(client.application.extensions["signalbox.engine"])
+    service.of(client.application).tally.write_out()
+    totals = metrics.read_totals(service.of(client.application).engine)
     assert (f"{source}/{reason}", 1) in [(one.subject, one.counted) for one in totals if one.kind == "refused"]
     assert f'signalbox_refused_total{{reason="{reason}",source="{source}"}} 1.0' in client.get("/metrics").text
 
@@ -116,7 +117,7 @@ def test_what_came_while_no_key_was_set_is_let_in_once_it_is(
 def test_what_plainly_is_not_for_us_is_counted_and_not_kept(client: FlaskClient) -> None:
     client.get("/wp-login.php")
     assert refused(client) == []
-    client.application.extensions["signalbox.tally"].write_out()
+    service.of(client.application).tally.write_out()
     assert 'signalbox_refused_total{reason="404",source="elsewhere"} 1.0' in client.get("/metrics").text
 
 
@@ -126,7 +127,7 @@ def test_a_flood_writes_few_lines_and_says_how_many_more_there_were(
     client = client_with()
     LINES.write_out()
     capsys.readouterr()
-    here = client.application.extensions["signalbox.inbox"].refusals
+    here = service.of(client.application).inbox.refusals
     with here._writing:  # so that all are of one interval
         for _ in range(50):
             client.post("/hooks/box", data=b"{}")
@@ -140,6 +141,6 @@ def test_a_flood_writes_few_lines_and_says_how_many_more_there_were(
 
 
 def test_a_refusal_is_answered_while_nobody_can_write(app: Flask) -> None:
-    with db.writing(app.extensions["signalbox.engine"]):
+    with db.writing(service.of(app).engine):
         assert app.test_client().post("/hooks/box", data=b"{}").status_code == 401
         assert app.test_client().post("/hooks/nowhere", data=b"{}").status_code == 404

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask.cli import with_appcontext
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.cli import options, screen
 from receiver.cli.box import view
 from receiver.cli.box.session import allow_unknown, file_option, open_client, wanting
@@ -147,7 +147,7 @@ def doctor(as_json: bool) -> None:
         screen.show_json(view.checkup_item(found))
     else:
         screen.show(*view.whole_checkup(found, utc_now()))
-    if not current_app.extensions["signalbox.gates"]["box"].keys:
+    if not service.current().gates["box"].keys:
         screen.note("The source box is off here: set BOX_PRIMARY_KEY, as the developer console shows it.")
     click.get_current_context().exit(0 if found.is_well else 1)
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from flask import Flask
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.cli import screen
 from receiver.cli.installation import load_handlers
 from receiver.errors import HandlerError, StoreError
@@ -22,11 +22,10 @@ from receiver.observe import queries
 from receiver.observe.metrics import gauges
 from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.outbound.addresses import address
+from receiver.service import KEYS_HEADER, fingerprint_of_keys
 from receiver.storage import db, search
 from receiver.storage.search import Filters
 from receiver.storage.tables import events
-from receiver.web.health import KEYS_HEADER, fingerprint_of_keys
-from receiver.web.hooks import Gate
 
 State = Literal["ok", "warn", "fail"]
 
@@ -61,13 +60,13 @@ def settings(app: Flask) -> Iterator[Finding]:
         yield Finding("settings", "ok", said)
     else:
         yield Finding("settings", "ok", env)
-    for name, close in app.extensions.get("signalbox.misspelt", {}).items():
+    for name, close in service.of(app).misspelt.items():
         yield Finding("settings", "warn", f"{name} in .env is no setting: did you mean {close}?", "Rename it in .env.")
 
 
 def database(app: Flask) -> Iterator[Finding]:
     """Say whether the tables are there, and whether a commit goes through; without them, nothing else can be asked."""
-    engine, inbox = _engine(app), app.extensions["signalbox.inbox"]
+    engine, inbox = _engine(app), service.of(app).inbox
     where = engine.url.render_as_string(hide_password=True)
     try:
         if not db.is_current(engine):
@@ -97,7 +96,7 @@ def disk(app: Flask) -> Iterator[Finding]:
 
 
 def keys(app: Flask) -> Iterator[Finding]:
-    gates: Mapping[str, Gate] = app.extensions["signalbox.gates"]
+    gates = service.of(app).gates
     is_any_on = any(gate.keys for gate in gates.values())
     for name, gate in gates.items():
         if gate.keys:
@@ -275,8 +274,7 @@ def _json_of(answer: Reply) -> dict[str, Any]:
 
 
 def _engine(app: Flask) -> sa.Engine:
-    found: sa.Engine = app.extensions["signalbox.engine"]
-    return found
+    return service.of(app).engine
 
 
 # What needs the tables, and is not asked without them.

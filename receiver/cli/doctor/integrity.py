@@ -6,6 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from flask import Flask
 
+from receiver import service
 from receiver.cli.doctor.checks import MEND_DAMAGE, Finding
 from receiver.storage import db, sqlite_file
 
@@ -14,7 +15,7 @@ LIMIT = timedelta(seconds=10)
 
 def damage(app: Flask) -> Iterator[Finding]:
     """Read the whole file, or as much as the time allows."""
-    engine: sa.Engine = app.extensions["signalbox.engine"]
+    engine = service.of(app).engine
     if engine.dialect.name == "sqlite":
         yield _of_the_file(engine)
         return

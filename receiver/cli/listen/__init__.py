@@ -11,6 +11,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver import service
 from receiver.cli import options, screen
 from receiver.cli.installation import ROOT
 from receiver.cli.listen.cursor import Cursor, held
@@ -64,7 +65,7 @@ def listen(
     target(to, "box", hint="--to")
     if type is not None:
         search.check_pattern(type)
-    for name, gate in current_app.extensions["signalbox.gates"].items():
+    for name, gate in service.current().gates.items():
         if not gate.keys and source in (None, name):
             screen.note(
                 f"{name} has no key here: its events go unsigned. To sign them, set {' or '.join(gate.settings)}."

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from flask import current_app
-
+from receiver import service
 from receiver.cli import screen
 from receiver.cli.listen.cursor import Cursor
 from receiver.cli.listen.remote import Far, FarError, begin, unknown
@@ -62,7 +61,7 @@ def _new_ids(far: Far, cursor: Cursor, since: datetime) -> list[str]:
 def _deliver(item: Item, near: Client, to: str) -> Forwarded:
     """Post an event until it is answered."""
     body, source = base64.b64decode(item["body_base64"]), item["source"]
-    url, keys = target(to, source, hint="--to"), current_app.extensions["signalbox.gates"][source].keys
+    url, keys = target(to, source, hint="--to"), service.current().gates[source].keys
     pause, number = _Pause(), _delivery_id(item)
     while True:
         lines = samples.signed(source, body, keys, at=datetime.now(UTC), delivery_id=number)

@@ -13,6 +13,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 from rich.text import Text
 
+from receiver import service
 from receiver.cli import screen
 from receiver.cli.installation import command
 from receiver.cli.sandbox.actions import do, filestack
@@ -163,7 +164,7 @@ def _plan(*, filestack_to: tuple[str, ...], **wish: Any) -> Plan:
             raise click.BadParameter(f"{url!r}: {wrong[0].message}", param_hint="--filestack-to")
     config = current_app.config
     usual = (hook_url(address(config["HOST"], config["PORT"]), "filestack"),) if config["PORT"] else ()
-    gates = current_app.extensions["signalbox.gates"]
+    gates = service.current().gates
     keys = {name: gate.keys for name, gate in gates.items()}
     return Plan(keys=keys, filestack_addresses=filestack_to or usual, **wish)
 

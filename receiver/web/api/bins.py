@@ -7,10 +7,10 @@ from flask import Response
 
 from receiver import bins as store
 from receiver.errors import BinError, NotFoundError
+from receiver.service import engine
 from receiver.web.api.request import SEE_ERRORS, refusal, refuse
 from receiver.web.api.resource import Resource
 from receiver.web.api.response import give
-from receiver.web.page import engine
 from receiver.web.schemas.bins import BIN_NAME, Bin, BinAsked, BinChangesAsked, Cleared
 from receiver.web.schemas.shape import PageAsked, page_of
 

@@ -5,11 +5,11 @@ from typing import Any
 from flask import Response
 
 from receiver import bins as store
+from receiver.service import engine
 from receiver.web.api.bins import NAME
 from receiver.web.api.request import whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
 from receiver.web.api.response import give, give_bytes
-from receiver.web.page import engine
 from receiver.web.schemas.bins import Capture, CaptureLine, Cleared
 from receiver.web.schemas.shape import PageAsked, page_of
 

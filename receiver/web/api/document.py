@@ -1,6 +1,6 @@
 """/api/openapi.json, which describes the API, and /api/docs, the same for people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Blueprint, Flask, Response, current_app, render_template, request
 
+from receiver import service
 from receiver.web.api.reference import Reference
 from receiver.web.api.resource import Resource
 from receiver.web.api.response import give
@@ -111,7 +112,7 @@ def serve(app: Flask, resources: Sequence[Resource]) -> None:
     for resource in resources:
         app.register_blueprint(resource)
     app.register_blueprint(documentation)
-    app.extensions["signalbox.api"] = made
+    service.of(app).api_document = made
 
 
 @documentation.get("/api/openapi.json")
@@ -136,5 +137,4 @@ def docs() -> str:
 
 
 def _document() -> dict[str, Any]:
-    made: Callable[[], dict[str, Any]] = current_app.extensions["signalbox.api"]
-    return made()
+    return service.current().api_document()

@@ -9,10 +9,10 @@ from flask import Response
 from receiver.jobs import registry
 from receiver.jobs import store as jobs
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
 from receiver.web.api.response import give, give_bytes
-from receiver.web.page import engine
 from receiver.web.schemas.deliveries import Event, EventLine, EventReplayAsked, EventsAsked, Replayed, filters
 from receiver.web.schemas.shape import Searched, page_of
 

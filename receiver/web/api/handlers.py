@@ -9,9 +9,9 @@ from flask import Response
 from receiver.jobs import registry
 from receiver.jobs import store as jobs
 from receiver.jobs.dead_letters import Count
+from receiver.service import engine
 from receiver.web.api.resource import Resource
 from receiver.web.api.response import give
-from receiver.web.page import engine
 from receiver.web.schemas.handlers import Handler, HandlerLine
 from receiver.web.schemas.shape import page_of
 

@@ -8,10 +8,10 @@ from flask import Response
 from receiver.jobs import dead_letters, store
 from receiver.jobs.dead_letters import Which
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.web.api.request import refuse
 from receiver.web.api.resource import Resource
 from receiver.web.api.response import give
-from receiver.web.page import engine
 from receiver.web.schemas.jobs import (
     MAX_NUMBER,
     DeadLettersAsked,

@@ -10,10 +10,10 @@ from receiver.errors import UnreadableError
 from receiver.inbox import reinstate
 from receiver.observe import queries
 from receiver.observe.logs import log
+from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
 from receiver.web.api.response import give, give_bytes
-from receiver.web.page import engine
 from receiver.web.schemas.deliveries import (
     Quarantined,
     QuarantinedLine,

@@ -6,14 +6,14 @@ from typing import Any
 
 from flask import Response
 
+from receiver import service
 from receiver.events import Refused, Verified
 from receiver.observe import queries
 from receiver.observe.logs import log
-from receiver.web import reinstating
+from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
 from receiver.web.api.response import give, give_bytes
-from receiver.web.page import engine
 from receiver.web.schemas.deliveries import (
     ReceivedAsked,
     Rejected,
@@ -53,7 +53,7 @@ def give_rejected_body(id: str) -> Response:
 def verify_rejected(asked: dict[str, Any], id: str) -> Response:
     """Say whether a rejected delivery verifies with the keys that are set now. Nothing is changed by it."""
     kept = _id(id)
-    verdict = reinstating.look(kept, **asked)
+    verdict = service.current().verifier.look(kept, **asked)
     found = verdict.by if isinstance(verdict, Verified) else None
     why = (verdict.reason.value, verdict.detail) if isinstance(verdict, Refused) else (None, None)
     return give({"id": kept, "verifies": found is not None, "verified_by": found, "reason": why[0], "detail": why[1]})
@@ -66,7 +66,7 @@ def release_rejected(asked: dict[str, Any], id: str) -> Response:
     It keeps its bytes, its headers and the time that it came at.
     """
     kept = _id(id)
-    became = reinstating.let_in(kept, **asked)
+    became = service.current().verifier.let_in(kept, **asked)
     if isinstance(became, Refused):
         refuse(409, f"It still does not verify, and stays. {became.detail}")
     log.info("released", kept=kept, status=became.status, event_id=became.event)

@@ -6,9 +6,9 @@ from typing import Any
 from flask import Response
 
 from receiver.observe import metrics
+from receiver.service import engine
 from receiver.web.api.resource import Resource
 from receiver.web.api.response import give
-from receiver.web.page import engine
 from receiver.web.schemas.stats import Stats, StatsAsked
 
 stats = Resource("Stats", __name__, path="/stats", description="The figures behind the dashboard.")

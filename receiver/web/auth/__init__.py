@@ -16,7 +16,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, redirect, rend
 from werkzeug.exceptions import TooManyRequests
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import signals
+from receiver import service, signals
 from receiver.web.auth import logins
 from receiver.web.auth.from_here import is_from_here, is_loopback
 from receiver.web.auth.throttle import Throttle, address_of, network_of
@@ -69,10 +69,8 @@ def register(app: Flask, settings: Mapping[str, Any]) -> None:
         SESSION_COOKIE_SECURE=settings["ENV"] == "production",
         PERMANENT_SESSION_LIFETIME=SESSION_LASTS,
     )
-    app.extensions["signalbox.login"] = _fingerprint(settings["ADMIN_PASSWORD"], settings["SECRET_KEY"])
-    app.extensions["signalbox.doors"] = Doors()
-    # The server says whose X-Forwarded-For is to be believed (config/gunicorn.py); until then, nobody's.
-    app.extensions["signalbox.proxies"] = ()
+    service.of(app).login = _fingerprint(settings["ADMIN_PASSWORD"], settings["SECRET_KEY"])
+    service.of(app).add(Doors())
     app.register_blueprint(auth)
     app.before_request(guard)
     app.after_request(shield)
@@ -110,7 +108,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Signalbox"'}
 
 
 def _is_logged_in() -> bool:
-    wanted: str | None = current_app.extensions["signalbox.login"]
+    wanted = service.current().login
     if wanted is None or "admin" not in session:
         return False
     _end_logins_of_other_passwords(wanted)
@@ -122,7 +120,7 @@ def _is_logged_in() -> bool:
 
 def permit() -> Callable[[], bool]:
     """Return what says, later and outside of this request, whether who sent it may still see what it shows."""
-    wanted: str | None = current_app.extensions["signalbox.login"]
+    wanted = service.current().login
     engine, shown = _engine(), str(session.get("login", ""))
     if wanted is None or "login" not in session:
         return lambda: True
@@ -138,13 +136,11 @@ def _end_logins_of_other_passwords(wanted: str) -> None:
 
 
 def _engine() -> sa.Engine:
-    engine: sa.Engine = current_app.extensions["signalbox.engine"]
-    return engine
+    return service.current().engine
 
 
 def _doors() -> Doors:
-    doors: Doors = current_app.extensions["signalbox.doors"]
-    return doors
+    return service.current().part(Doors)
 
 
 def _fingerprint(password: str | None, secret_key: str | None) -> str | None:
@@ -259,7 +255,7 @@ def _knows_the_password() -> bool:
 
 
 def _begin_session() -> None:
-    wanted: str = current_app.extensions["signalbox.login"]
+    wanted = service.current().login or ""  # who knows the password is here, so there is one
     _end_logins_of_other_passwords(wanted)
     network, now = network_of(_client()), datetime.now(UTC)
     session.clear()
@@ -292,7 +288,7 @@ def _client() -> str:
     """Give the address that asks; what a proxy says of it is believed only of those that the server trusts."""
     peer = request.remote_addr or ""
     forwarded = request.headers.get("X-Forwarded-For", "")
-    if not forwarded or not _is_trusted(peer, current_app.extensions["signalbox.proxies"]):
+    if not forwarded or not _is_trusted(peer, service.current().proxies):
         return peer
     # The last entry is the one that the proxy itself wrote.
     return forwarded.rpartition(",")[2].strip() or peer

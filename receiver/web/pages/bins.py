@@ -10,11 +10,12 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from receiver import bins as store
-from receiver import humanize
+from receiver import humanize, service
 from receiver.errors import BinError, ForwardError
+from receiver.service import engine
 from receiver.web import forward
 from receiver.web import sse as streams
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import bin_form
 from receiver.web.pages.event import detail as detail_pane
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
@@ -273,7 +274,7 @@ def _captures(name: str) -> dict[str, Any]:
 
 
 def _sources() -> list[str]:
-    return [name for name, gate in current_app.extensions["signalbox.gates"].items() if gate.keys]
+    return [name for name, gate in service.current().gates.items() if gate.keys]
 
 
 def _base() -> str:

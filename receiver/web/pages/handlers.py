@@ -21,7 +21,8 @@ from receiver.jobs.dead_letters import Count, Newest, Picked, Which
 from receiver.observe import metrics, queries
 from receiver.observe.metrics import HandlerStats
 from receiver.runtime.reasons import line_of
-from receiver.web.page import engine, moment, now
+from receiver.service import engine
+from receiver.web.page import moment, now
 from receiver.web.pages import filters
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
 

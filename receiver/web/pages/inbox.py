@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, render_template, request
 from markupsafe import Markup
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.sources import SOURCES, samples
 from receiver.storage import db, search
 from receiver.storage.tables import is_dead, jobs
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import filters, list_rows
 from receiver.web.pages.filters import Asked
 from receiver.web.pages.filters import Kind as Kind  # noqa: PLC0414 - who calls `render` says of which kind
@@ -146,7 +147,7 @@ def _types(source: str | None) -> list[str]:
 
 def _hints() -> dict[str, Any]:
     """Give what the right half shows while nothing is selected: where to deliver to, and how things stand."""
-    gates = current_app.extensions["signalbox.gates"]
+    gates = service.current().gates
     newest_place = newest("events")
     return {
         "gates": [

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, abort, request
 
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.storage import search
 from receiver.storage.search import Filters
 from receiver.storage.tables import events
 from receiver.web import sse as streams
-from receiver.web.page import engine, now
+from receiver.web.page import now
 from receiver.web.pages import filters as page_filters
 from receiver.web.pages import inbox, list_rows
 from receiver.web.pages.filters import Kind

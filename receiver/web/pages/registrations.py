@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flask import Blueprint, current_app, render_template, request
 
+from receiver import service
 from receiver.errors import BoxError, RegistrationError, SettingsError
 from receiver.outbound.addresses import address, as_variables, is_usual
 from receiver.registrations import (
@@ -38,8 +39,9 @@ from receiver.registrations import (
 )
 from receiver.registrations.arrivals import DELETED
 from receiver.runtime import threads
+from receiver.service import engine
 from receiver.web.auth import is_cross_origin
-from receiver.web.page import engine, now, wants_part
+from receiver.web.page import now, wants_part
 from receiver.web.pages import list_rows
 
 registrations = Blueprint("registrations", __name__)
@@ -146,7 +148,7 @@ def page() -> str:
         trouble=trouble,
         account=account,
         is_short_lived=account is not None and account.kind is Kind.DEVELOPER_TOKEN,
-        is_off=not current_app.extensions["signalbox.gates"]["box"].keys,
+        is_off=not service.current().gates["box"].keys,
         api_url=account.api_url if account else current_app.config["BOX_API_URL"],
         env=current_app.config["ENV"],
         file=_short(current_app.config["BOX_WEBHOOKS_FILE"]),

@@ -5,19 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from receiver import service
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers
 from receiver.observe import queries
+from receiver.service import engine
 from receiver.sources import SOURCES, samples, wire
+from receiver.sources.accounts import Gate
 from receiver.sources.spoil import FAULTS, faults_of, spoil
 from receiver.web import loopback
 from receiver.web.auth import local_path
-from receiver.web.hooks import Gate
 from receiver.web.loopback import Outcome
-from receiver.web.page import UNSEEN, engine, now, wants_part
+from receiver.web.page import UNSEEN, now, wants_part
 
 FIRST_NAMES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 MANY_NUMBERS = 10**8
@@ -106,8 +108,7 @@ def _page(wish: Wish, outcomes: Sequence[Outcome] = ()) -> str:
 
 
 def _gates() -> Mapping[str, Gate]:
-    found: Mapping[str, Gate] = current_app.extensions["signalbox.gates"]
-    return found
+    return service.current().gates
 
 
 def _gate(source: str) -> Gate:

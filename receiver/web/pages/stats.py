@@ -13,7 +13,8 @@ from receiver.humanize import parse
 from receiver.jobs import registry
 from receiver.observe import metrics
 from receiver.observe.metrics import Stats
-from receiver.web.page import engine, now, seen, wants_part
+from receiver.service import engine
+from receiver.web.page import now, seen, wants_part
 from receiver.web.stats import alarms, charts
 from receiver.web.stats.charts import Line, Panel, Strip, Times, took
 

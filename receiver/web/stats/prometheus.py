@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app
+from flask import Blueprint, Response, abort
 
+from receiver import service
 from receiver.errors import StoreError
 from receiver.observe import metrics
 from receiver.observe.metrics import Gauges, Total
@@ -33,7 +34,7 @@ def scrape() -> Response:
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(Figures(current_app.extensions["signalbox.engine"], lambda: datetime.now(UTC)))
+    registry.register(Figures(service.current().engine, lambda: datetime.now(UTC)))
     try:
         # The plain format whatever is asked for: every scraper reads it, and the library chokes on some Accept lines.
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -9,8 +9,9 @@ from receiver.errors import NotFoundError
 from receiver.jobs import store as jobs
 from receiver.observe import queries
 from receiver.observe.queries import Item
+from receiver.service import engine
 from receiver.sources.summary import about
-from receiver.web.page import ago, engine, now, seen, wants_part
+from receiver.web.page import ago, now, seen, wants_part
 from receiver.web.pages.event import detail, event
 from receiver.web.pages.event.offers import Offers, offers
 from receiver.web.pages.question import Question, ask, is_confirmed, wire

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, request
 from receiver import humanize
 from receiver.observe import queries
 from receiver.observe.queries import Item
+from receiver.service import engine
 from receiver.storage import db
 from receiver.storage.search import Filters
 from receiver.storage.tables import events
-from receiver.web.page import engine
 from receiver.web.pages.event import detail
 from receiver.web.payload import diff
 

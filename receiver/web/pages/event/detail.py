@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 from receiver import humanize
 from receiver.errors import UnreadableError
+from receiver.humanize import hex_lines
 from receiver.inbox.reinstate import BY_NOBODY
 from receiver.observe.queries import Item
 from receiver.sources import wire
 from receiver.web.page import wants_part
 from receiver.web.pages import inbox
 from receiver.web.payload import tree
-from receiver.web.payload.hexdump import hex_lines
 
 SHOWN_BYTES = 64 * 1024
 STEPS_AT_ONCE = 200

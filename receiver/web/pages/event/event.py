@@ -13,8 +13,9 @@ from receiver.jobs import registry
 from receiver.observe import queries
 from receiver.observe.queries import Item
 from receiver.runtime.reasons import line_of, reason_of
+from receiver.service import engine
 from receiver.sources.summary import about
-from receiver.web.page import engine, now
+from receiver.web.page import now
 from receiver.web.pages.event import detail
 from receiver.web.pages.event.offers import offers
 from receiver.web.snippets import copy_as

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, redirect, request
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from receiver import humanize
+from receiver import humanize, service
 from receiver.errors import UnreadableError
 from receiver.events import Event, Refused, Verified
 from receiver.inbox import reinstate
@@ -17,10 +17,10 @@ from receiver.jobs import registry
 from receiver.observe import queries
 from receiver.observe.logs import log
 from receiver.observe.queries import Item
+from receiver.service import engine
 from receiver.sources import SOURCES
 from receiver.storage.tables import quarantined, rejected
-from receiver.web import reinstating
-from receiver.web.page import engine, moment, wants_part
+from receiver.web.page import moment, wants_part
 from receiver.web.pages import inbox
 from receiver.web.pages.event import detail
 from receiver.web.pages.event.event import written
@@ -39,7 +39,7 @@ def show_rejected(given: str) -> Response:
 
 
 def _show_rejected(item: Item, *, is_verified_again: bool) -> Response:
-    found = reinstating.diagnose(item["id"], item["reason"])
+    found = service.current().verifier.diagnose(item["id"], item["reason"])
     verdict = _verify_now(reinstate.find(engine(), rejected, item["id"])) if is_verified_again else None
     return _show(item, "_rejected.html", "rejected", "Rejected", diagnosis=found, verdict=verdict)
 
@@ -78,9 +78,9 @@ def release_rejected(given: str) -> AnyResponse:
     """Let a rejected delivery in if it verifies now; else show why it does not."""
     item = queries.show_rejected(engine(), given)
     path = f"/rejected/{item['id']}"
-    if not is_confirmed() and isinstance(reinstating.look(item["id"]), Verified):
+    if not is_confirmed() and isinstance(service.current().verifier.look(item["id"]), Verified):
         return _ask(item, reinstate.find(engine(), rejected, item["id"]), path)
-    became = reinstating.let_in(item["id"])
+    became = service.current().verifier.let_in(item["id"])
     if isinstance(became, Refused):
         return _back(path, lambda: _show_rejected(item, is_verified_again=True), verified="now")
     return _let_in(item, became)
@@ -145,7 +145,7 @@ def _back(path: str, show: Callable[[], Response], **asked: str) -> AnyResponse:
 
 
 def _verify_now(kept: sa.Row[Any]) -> Mapping[str, Any]:
-    verdict = reinstating.verify(kept)
+    verdict = service.current().verifier.verify(kept)
     if isinstance(verdict, Verified):
         return {"verifies": True, "said": detail.key_in_words(kept.source, verdict.by)}
     return {"verifies": False, "said": verdict.detail}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from receiver.jobs import registry
 from receiver.jobs.routing import matches
 from receiver.observe.queries import Item
-from receiver.web.page import engine
+from receiver.service import engine
 
 
 @dataclass(frozen=True, slots=True)

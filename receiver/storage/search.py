@@ -218,7 +218,7 @@ def check_pattern(pattern: str) -> None:
         return
     source, _, name = pattern.partition(":")
     if not name:
-        raise PatternError(f"{pattern!r} is no pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
+        raise PatternError(f"{pattern!r} is not a pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
     if source not in SOURCES:
         raise PatternError(
             f"{pattern!r} is of no source that there is: write {' or '.join(f'{one}:…' for one in SOURCES)}"

@@ -15,6 +15,7 @@ from ulid_transform import ulid_now
 from receiver import signals
 from receiver.errors import StoreError, WorkerError
 from receiver.events import Headers
+from receiver.jobs import reports
 from receiver.jobs import store as jobs
 from receiver.jobs.doorbell import Doorbell, doorbell
 from receiver.jobs.idle import Clear, Rest
@@ -210,7 +211,7 @@ class Worker:
         ended, self._unwritten = self._unwritten, []
         for one, was_kept in zip(ended, kept, strict=True):
             self._crew.forget(one.claim)
-            self._tell(one, kept=was_kept)
+            reports.report_finish(self, one, kept=was_kept)
         return len(ended)
 
     def _keep_alive(self) -> None:
@@ -262,7 +263,7 @@ class Worker:
     def _recover(self) -> int:
         losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
         for loss in losses:
-            self._tell_lost(loss)
+            reports.report_loss(self, loss)
         return len(losses)
 
     def _policy_of(self, handler: str) -> Policy:
@@ -307,7 +308,7 @@ class Worker:
             else:
                 break
         for one, was_kept in zip(finishes, kept, strict=True):
-            self._tell(one, kept=was_kept)
+            reports.report_finish(self, one, kept=was_kept)
 
     def attempt(self, claim: Claim) -> Finish:
         """Run one job once, whatever its handler does; return how it ended and what happens to the job."""
@@ -344,37 +345,6 @@ class Worker:
         now = self._clock()
         then = decide(policy, spent=claim.spent, now=now, chance=random.random(), after=after)
         return Finish(claim, outcome, now, then, error, cause)
-
-    def _tell(self, one: Finish, *, kept: bool) -> None:
-        details: dict[str, Any] = {
-            "job_id": one.claim.job_id,
-            "event_id": one.claim.event.id,
-            "type": one.claim.event.type,
-            "handler": one.claim.handler,
-            "attempt": one.claim.attempt,
-            "outcome": one.outcome if kept else "outlived",
-            "error": one.error,
-            "cause": one.cause,
-        }
-        milliseconds = (one.finished_at - one.claim.started_at) / timedelta(milliseconds=1)
-        signals.attempt_finished.send(self, milliseconds=milliseconds, **details)
-        if kept and isinstance(one.then, Dead):
-            signals.job_buried.send(self, **details)
-
-    def _tell_lost(self, loss: jobs.Loss) -> None:
-        details: dict[str, Any] = {
-            "job_id": loss.job_id,
-            "event_id": loss.event_id,
-            "type": loss.type,
-            "handler": loss.handler,
-            "attempt": loss.attempt,
-            "outcome": "lost",
-            "error": None,
-            "cause": None,
-        }
-        signals.attempt_finished.send(self, milliseconds=None, **details)
-        if isinstance(loss.then, Dead):
-            signals.job_buried.send(self, **details)
 
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()

@@ -74,6 +74,12 @@ COVERED: dict[str, list[list[str]]] = {
         [*SQLITE, *_AROUND_JOBS],
         [*POSTGRES, *_AROUND_JOBS],
     ],
+    "receiver/jobs/by_hand.py": [
+        [*SQLITE, *_JOBS],
+        [*POSTGRES, *_JOBS],
+        [*SQLITE, *_AROUND_JOBS],
+        [*POSTGRES, *_AROUND_JOBS],
+    ],
     "receiver/jobs/retry.py": [["tests/jobs/test_retry.py"]],
     "receiver/jobs/worker.py": [[*SQLITE, *_JOBS], [*SQLITE, *_AROUND_JOBS]],
     "receiver/web/auth/__init__.py": [["tests/web/test_auth.py", "tests/test_secrets.py"]],

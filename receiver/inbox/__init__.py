@@ -1,1 +1,1 @@
-"""Everything between a delivery and its durable row: kept, refused, quarantined, diagnosed, reinstated."""
+"""Everything between a delivery and its row on disk: accepted, refused, quarantined, diagnosed, reinstated."""

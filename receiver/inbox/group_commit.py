@@ -1,4 +1,4 @@
-"""One commit for whatever arrives together: the first to come leads, and writes for all who join meanwhile."""
+"""One commit for all deliveries that arrive together: the first one leads, and writes for all that join it."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ Said = TypeVar("Said")
 
 
 class Batch(Generic[Came, Said]):
-    """What shares a commit, and what became of it."""
+    """The arrivals that share a commit, and its outcome."""
 
     __slots__ = ("arrivals", "ended", "outcomes", "size")
 
@@ -26,11 +26,11 @@ class Batch(Generic[Came, Said]):
 
 
 class Group(Generic[Came, Said]):
-    """Commits together what arrives together: whoever comes while a commit is under way shares the next one.
+    """Commits together what arrives together: an arrival during a commit shares the next one.
 
-    The first of a batch leads: it lets those that are already here join, waits for its turn, and writes for all. Made
-    for gevent, where a commit holds up the whole process, so that batches grow by themselves as the load does; it
-    holds in threads as well. What waits is bounded: beyond it a sender is told to come again.
+    The first of a batch leads: it lets those join that are already waiting, waits for its turn, and writes for all. It
+    is made for gevent, where a commit blocks the whole process, so batches grow by themselves with the load. It works
+    in threads as well. The queue is bounded: beyond the bound a sender is asked to retry.
     """
 
     OF = "deliveries"
@@ -51,16 +51,16 @@ class Group(Generic[Came, Said]):
 
     @property
     def is_waited_for(self) -> bool:
-        """Say whether anybody waits here for the database."""
+        """Return whether any arrival here waits for the database."""
         return bool(self._open.arrivals) or self._leading.locked()
 
     def keep(self, arrival: Came, *, size: int) -> Said:
-        """Give the receipt once the arrival is on the disk; StoreError if it cannot be kept, or too many wait."""
+        """Return the receipt once the arrival is on disk; StoreError if it cannot be stored, or too many wait."""
         with self._joining:
             batch = self._open
             place = len(batch.arrivals)
             if place >= self.MOST_WAITING or (batch.size + size > self.MOST_WAITING_BYTES and place > 0):
-                raise StoreError(f"too many {self.OF} wait for the database")
+                raise StoreError(f"too many {self.OF} are waiting for the database")
             batch.arrivals.append(arrival)
             batch.size += size
         if place == 0:
@@ -73,21 +73,21 @@ class Group(Generic[Came, Said]):
         return outcome
 
     def _lead(self, batch: Batch[Came, Said]) -> None:
-        # Whatever ends this thread, such as GreenletExit: whoever joined must not wait for ever.
+        # Whatever ends this thread, such as GreenletExit: those that joined must not wait for ever.
         try:
-            # Nobody came before the first, so nobody waits for longer than it does.
+            # The first arrived before all others, so no other waits longer than it does.
             with patience.within(self._limit):
                 self._gather(batch)
                 batch.outcomes = self._commit_in_turn(batch)
         finally:
-            cut_short = StoreError("the commit was cut short")
+            cut_short = StoreError("the commit was interrupted")
             batch.outcomes = batch.outcomes or [cut_short] * len(self._close(batch))
             self._last_size = len(batch.arrivals)
             batch.ended.set()
 
     def _commit_in_turn(self, batch: Batch[Came, Said]) -> Sequence[Said | StoreError]:
         if not self._leading.acquire(timeout=patience.seconds_left()):
-            late = StoreError("the database has been writing the deliveries before these for too long")
+            late = StoreError("the database has spent too long on the deliveries before these")
             return [late] * len(self._close(batch))
         try:
             return self._commit(batch)
@@ -95,28 +95,28 @@ class Group(Generic[Came, Said]):
             self._leading.release()
 
     def _gather(self, batch: Batch[Came, Said]) -> None:
-        """Let others join: all that are here, and while it lasts as many as last time, for PATIENCE at the most."""
+        """Let others join: all that are waiting now, then up to the size of the last batch, for PATIENCE at most."""
         time.sleep(0)
         deadline = time.monotonic() + self.PATIENCE_SECONDS
         while len(batch.arrivals) < self._last_size and time.monotonic() < deadline:
             time.sleep(self.NAP_SECONDS)
 
     def _close(self, batch: Batch[Came, Said]) -> Sequence[Came]:
-        """Let nobody join any more, and give who did."""
+        """Close the batch to others, and return the arrivals in it."""
         with self._joining:
             if self._open is batch:
                 self._open = Batch()
         return batch.arrivals
 
     def _commit(self, batch: Batch[Came, Said]) -> Sequence[Said | StoreError]:
-        # Closed when the database is ready to write and no sooner: waiting for it is when others join.
+        # Closed only when the database is ready to write: others join while it waits for that.
         try:
             return self._write(lambda: self._close(batch))
         except StoreError as error:
             arrivals = self._close(batch)
             if not error.is_about_a_row:
                 return [error] * len(arrivals)
-        # One row is poison, and nobody says which: each for itself, so that it takes no other down.
+        # One row is poison, and nobody says which: each is written by itself, so that it fails alone.
         return [self._commit_alone(arrival) for arrival in arrivals]
 
     def _commit_alone(self, arrival: Came) -> Said | StoreError:

@@ -1,6 +1,6 @@
-"""Refusals: noted at once when the answer is given, and written a moment later, together, and not all if too many.
+"""Refused requests: noted in memory, and written together a moment later, but not all if there are too many.
 
-docs/decisions/0020-a-refusal-promises-nothing.md says what is kept where there are too many.
+docs/decisions/0020-a-refusal-promises-nothing.md says which ones are kept then.
 """
 
 import atexit
@@ -24,19 +24,19 @@ from receiver.events import Delivery, Headers, Reason, Refused, Unread
 from receiver.inbox.rejected import FORMED, JUNK, ROOMS, STRAY, Kept, Row
 from receiver.sources import SOURCES
 
-BEGINNING = 16 * 1024  # bytes of a body that are kept where the whole is too much
+BEGINNING = 16 * 1024  # bytes that are kept of a body that is too long
 LANES = 64
 
-# What is refused for one of these may be genuine: a key is not right yet, or a clock.
+# A request that is refused for one of these may be genuine: a key is not right yet, or a clock is wrong.
 _MAY_BE_GENUINE = {Reason.SIGNATURE_MISMATCH, Reason.TIMESTAMP_STALE, Reason.TIMESTAMP_IN_FUTURE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A request that was refused: what came of it, and why.
+    """A request that was refused, with what it contained and why it was refused.
 
-    `client` is an address, to tell senders apart. Of a body that `is_cut` only the beginning is here; `announced` is
-    how long it was to be, if that was said.
+    `client` is an address, to tell senders apart. If the body `is_cut`, only its beginning is here; `announced` is the
+    length that the request announced, if it did.
     """
 
     id: str
@@ -59,8 +59,9 @@ class Refusal:
 
     @property
     def lane(self) -> str:
-        """Give who sent it, roughly: a network and an hour. Who sends most is thinned out first."""
-        # The hash of a text differs from one start to the next, so nobody can choose to stand in another's lane.
+        """Return roughly who sent it: a network and an hour. The lane that sends most is thinned out first."""
+        # Python's hash of a text changes with each process (PYTHONHASHSEED), so nobody can choose to be in another
+        # sender's lane: docs.python.org/3/reference/datamodel.html#object.__hash__.
         return f"{self.received_at:%y%m%d%H}-{hash(_network(self.client)) % LANES:02}"
 
     def cut(self) -> "Refusal":
@@ -70,7 +71,7 @@ class Refusal:
 
 
 def of_delivery(delivery: Delivery, refused: Refused, *, client: str = "") -> Refusal:
-    """Give the refusal of a delivery that did not verify."""
+    """Return the refusal of a delivery whose signature did not verify."""
     return Refusal(
         id=ulid_at_time(delivery.received_at.timestamp()),
         source=delivery.source,
@@ -85,7 +86,7 @@ def of_delivery(delivery: Delivery, refused: Refused, *, client: str = "") -> Re
 
 
 def _network(client: str) -> str:
-    """Give what addresses of one sender have in common: /24 of IPv4, /48 of IPv6."""
+    """Return the network of an address: /24 of IPv4, /48 of IPv6."""
     try:
         packed = ip_address(client).packed
     except ValueError:
@@ -94,10 +95,10 @@ def _network(client: str) -> str:
 
 
 class Sample:
-    """Refusals of one room that wait to be written: as many as there is room for, and of no sender all of it.
+    """The refusals of one room that wait to be written, up to its size, with no sender taking all of it.
 
-    Where there are more, whoever sent most has to give: of its refusals the first half stays, and the other half is a
-    sample of what came later.
+    If there are more, refusals of the sender with the most are dropped: the first half of its refusals stays, the other
+    half is a sample of the later ones.
     """
 
     MOST_WHOLE_BYTES = 1024 * 1024
@@ -134,7 +135,7 @@ class Sample:
         return random.randrange(len(lane) // 2, len(lane))
 
     def _fitting(self, refusal: Refusal) -> Refusal:
-        """Give the refusal whole while there is room for bytes, and then with the beginning of its body."""
+        """Return the refusal, its body cut short if there is no room for the whole."""
         if self._bytes and self._bytes + refusal.size > self.MOST_WHOLE_BYTES:
             refusal = refusal.cut()
         self._bytes += refusal.size
@@ -145,11 +146,11 @@ class Sample:
 
 
 class Refusals:
-    """Takes refusals down in memory, and writes them from a thread of its own, in one transaction for many.
+    """Notes refusals in memory, and writes them from a thread of its own, many in one transaction.
 
-    The thread begins with the first, so that a process that forks before it has its own, and ends when nothing has come
-    for a while. A burst is kept whole; of what goes on coming, so many a second in each room. What is left out, and
-    what the database does not take, is counted and told.
+    The thread starts with the first refusal, so that a process forked before has its own, and ends after a quiet while.
+    A burst is kept whole; if it goes on, so many a second are kept in each room. What is left out, and what the
+    database does not take, is counted and reported.
     """
 
     PAUSE_SECONDS = 0.02
@@ -181,11 +182,11 @@ class Refusals:
         return max(self.FEWEST_AT_ONCE, min(int(self._credit[room]), self.MOST_AT_ONCE))
 
     def begin_anew(self) -> None:
-        """In a process that was just forked: what waits is its parent's to write, and so is the thread."""
+        """Drop what waits, in a process that was just forked: it and the thread belong to the parent."""
         self._begin()
 
     def add(self, refusal: Refusal) -> None:
-        """Take a refusal down; it is written in a moment, if it is not left out."""
+        """Note a refusal; it is written in a moment unless it is left out."""
         with self._noting:
             self._seen += 1
             self._waiting[_room_at_first(refusal)].offer(refusal)
@@ -196,13 +197,13 @@ class Refusals:
             self._some.set()
 
     def keep(self, refusal: Refusal) -> str:
-        """Write a refusal now, and give its id; StoreError where it cannot be."""
+        """Write a refusal now, and return its id; StoreError if that fails."""
         self._kept.write([_row(refusal)])
         return refusal.id
 
     @property
     def is_flooded(self) -> bool:
-        """Say whether more is refused than is kept."""
+        """Return whether more requests are refused than are kept."""
         return self._seen > self.MOST_AT_ONCE
 
     def _keep_writing(self) -> None:
@@ -218,7 +219,7 @@ class Refusals:
             return self._seen == 0
 
     def write_out(self) -> None:
-        """Write what waits, now. What the database does not take is left out: nobody was promised anything."""
+        """Write what waits, now. What the database does not take is left out: a refusal promises nothing."""
         with self._writing:
             with self._noting:
                 waiting, seen = self._waiting, self._seen
@@ -240,7 +241,7 @@ class Refusals:
         try:
             self._kept.write(rows)
         except StoreError as error:
-            # One that the database will never take must not take the others with it.
+            # A row that the database will never take must not take the others with it.
             if error.is_about_a_row and len(rows) > 1:
                 return sum(self._write([row]) for row in rows)
             return 0
@@ -250,7 +251,7 @@ class Refusals:
 
 
 def _room_at_first(refusal: Refusal) -> str:
-    """Give where a refusal belongs as far as its reason tells, and the ends of its body."""
+    """Return the room of a refusal, judged only by its reason and by the first and last byte of its body."""
     if refusal.reason in _MAY_BE_GENUINE:
         return FORMED if refusal.body[:1] == b"{" and refusal.body.rstrip()[-1:] == b"}" else JUNK
     return JUNK if refusal.status == 401 else STRAY
@@ -277,7 +278,7 @@ def _row(refusal: Refusal) -> Row:
 
 
 def _room(refusal: Refusal) -> str:
-    """Give where a refusal belongs. Only what is about to be kept is looked at so closely."""
+    """Return the room of a refusal. It parses the body, so only refusals that will be kept are passed here."""
     room = _room_at_first(refusal)
     if room == FORMED and not _is_a_message(refusal):
         return JUNK
@@ -286,7 +287,7 @@ def _room(refusal: Refusal) -> str:
 
 
 def _is_a_message(refusal: Refusal) -> bool:
-    """Say whether a body can be read as a message of its provider: then only the signature tells it from a real one."""
+    """Return whether the body can be read as a message of its provider: then only its signature is wrong."""
     if refusal.is_cut:
         return False
     headers = Headers.from_bytes(refusal.headers)
@@ -303,9 +304,9 @@ _ALL: WeakSet[Refusals] = WeakSet()
 
 @atexit.register
 def write_last() -> None:
-    """Write what still waits where a process ends in order."""
+    """Write what still waits when a process exits normally."""
     for one in list(_ALL):
-        with suppress(RuntimeError):  # a thread cannot be begun any more
+        with suppress(RuntimeError):  # no thread can be started any more
             one.write_out()
 
 

@@ -1,7 +1,7 @@
-"""A second look at what was kept apart: verified with the keys of today, read again, and let in as an event.
+"""Reinstate rejected and quarantined deliveries: verify them with today's keys, parse them again, make events.
 
-What is let in keeps its bytes, its headers and the time that it came at; duplicates are found as for every delivery.
-docs/decisions/0017-what-is-let-in.md says why it is as it is.
+A reinstated delivery keeps its bytes, its headers and the time at which it was received; duplicates are found as for
+every delivery. docs/decisions/0017-what-is-let-in.md gives the reasons.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ from receiver.storage.ids import new_id
 from receiver.storage.search import Filters
 from receiver.storage.tables import events, quarantined, rejected
 
-# Who verified what is let in although no key says that it is genuine.
+# Who verified a delivery that is reinstated although no key verifies it.
 BY_NOBODY = Verified("nobody")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What became of a delivery that was let out: an event, one more delivery of an event, or a quarantined one.
+    """The result of reinstating a delivery: an event, one more delivery of an event, or a quarantined delivery.
 
-    `event` is None where it is quarantined now, and `errors` say why.
+    `event` is None if it is quarantined now; `errors` say why.
     """
 
     status: Literal["accepted", "duplicate", "quarantined"]
@@ -38,33 +38,33 @@ class Released:
 
 
 def which(engine: sa.Engine, table: sa.Table, filters: Filters, *, reason: str | None = None) -> list[str]:
-    """Give the ids of what is kept apart and is like that, in the order in which it came."""
+    """Return the ids of the rejected or quarantined deliveries that match, in the order in which they were received."""
     also = () if reason is None else (table.c.reason == search.storable(reason),)
     return list(search.walk_ids(engine, table, filters, *also))
 
 
 def find(engine: sa.Engine, table: sa.Table, kept_id: str) -> sa.Row[Any]:
-    """Give a row of what is kept apart; NotFoundError where it is not there any more."""
+    """Return a rejected or quarantined delivery; NotFoundError if it is missing."""
     with db.reading(engine) as connection:
         row = connection.execute(sa.select(table).where(table.c.id == kept_id)).first()
     if row is None:
-        raise NotFoundError(f"{kept_id} is not there any more: it was let in meanwhile, or deleted")
+        raise NotFoundError(f"{kept_id} is missing: it was reinstated meanwhile, or deleted")
     return row
 
 
 def delivery_of(row: sa.Row[Any]) -> Delivery:
-    """Give a kept delivery as it came, its headers too: what people see of them is no use for verifying."""
+    """Return a delivery as it was received, unredacted headers included: redacted ones cannot be verified."""
     headers = Headers.from_bytes(row.headers)
     return Delivery(source=row.source, body=row.body, headers=headers, received_at=row.received_at)
 
 
 def release_rejected(engine: sa.Engine, inbox: Inbox, rejected_id: str, verified: Verified) -> Released:
-    """Let a rejected delivery in, which the caller has verified again; into quarantine where it cannot be read."""
+    """Reinstate a rejected delivery that the caller has verified; quarantine it if it cannot be parsed."""
     delivery = delivery_of(find(engine, rejected, rejected_id))
     try:
         event = SOURCES[delivery.source].parse(delivery)
     except UnreadableError as error:
-        # One after the other: cut short, it is kept in both places, and a second call goes on.
+        # One after the other: if this is cut short, it is in both tables, and a second call goes on.
         quarantined_id = inbox.quarantine(delivery, verified, error.errors)
         with db.writing(engine) as connection:
             connection.execute(sa.delete(rejected).where(rejected.c.id == rejected_id))
@@ -73,10 +73,10 @@ def release_rejected(engine: sa.Engine, inbox: Inbox, rejected_id: str, verified
 
 
 def release_quarantined(engine: sa.Engine, quarantined_id: str, *, name: str | None = None) -> Released:
-    """Let a quarantined delivery in, if this release can read it; UnreadableError if not.
+    """Reinstate a quarantined delivery if this release can parse it; UnreadableError if not.
 
-    With a name it is let in as an event of that name, although its own cannot be read: for that its body has to be a
-    JSON object, which is what handlers get.
+    With a name it becomes an event of that name although its own cannot be read. Its body must then be a JSON object,
+    because that is what handlers get.
     """
     row = find(engine, quarantined, quarantined_id)
     delivery = delivery_of(row)
@@ -111,11 +111,11 @@ def _arrival(delivery: Delivery, event: Event, verified: Verified) -> Arrival:
 
 
 def _let_in(engine: sa.Engine, table: sa.Table, kept_id: str, arrival: Arrival, *, came_again: int = 0) -> Released:
-    """Write the event and take the row away, in one transaction: of two that do it at once, one is too late."""
+    """Write the event and delete the row, in one transaction: of two callers at once, one gets NotFoundError."""
     with db.writing(engine) as connection:
         taken = connection.execute(sa.delete(table).where(table.c.id == kept_id))
         if not taken.rowcount:
-            raise NotFoundError(f"{kept_id} is not there any more: it was let in meanwhile, or deleted")
+            raise NotFoundError(f"{kept_id} is missing: it was reinstated meanwhile, or deleted")
         receipt = _write(connection, arrival)
         if came_again:
             counted = sa.update(events).where(events.c.id == receipt.event_id)

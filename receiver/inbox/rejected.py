@@ -1,4 +1,4 @@
-"""The table of what was refused: written in one go, and kept within its bounds, with room of its own for each kind."""
+"""The table of refused requests: written together, and kept within its bounds, with a room for each kind."""
 
 import time
 from collections import defaultdict
@@ -11,14 +11,14 @@ from receiver.errors import StoreError
 from receiver.storage import db
 from receiver.storage.tables import rejected
 
-# Well-formed and refused for the signature or its age alone; what could never verify; what never came to a signature.
+# Well-formed, and refused only for the signature or its age; what could never verify; what had no signature checked.
 FORMED, JUNK, STRAY = ROOMS = ("formed", "junk", "stray")
-# How much of the whole each may have that the others cannot take from it.
+# The part of the whole that each room has for itself, whatever the others hold.
 _SHARES = {FORMED: 0.5, JUNK: 0.25, STRAY: 0.25}
 
-FIRST_STAY = 50  # of one sender's: how it began tells most
-_SLACK = 20  # the part of a bound that is made free at once, so that it is not done again for the next row
-_COUNT_AGAIN = 50  # the part of a bound that is written before anybody counts
+FIRST_STAY = 50  # of each sender: its beginning is the most telling part
+_SLACK = 20  # the part of a bound that is freed at once, so that the next row does not need another deletion
+_COUNT_AGAIN = 50  # the part of a bound that may be written before the table is counted again
 _DELETED_AT_A_TIME = 200
 _BITES = 50
 
@@ -26,29 +26,29 @@ Row = dict[str, Any]
 
 
 class _Pile(NamedTuple):
-    """What one sender has in one room."""
+    """The refusals of one sender in one room."""
 
     room: str
     lane: str
 
 
 class Kept:
-    """Writes refusals, and lets go of those that are too many: of whoever sent most, the oldest but its first ones."""
+    """Writes refusals, and deletes those that are too many: of the largest sender, the oldest after its first ones."""
 
     def __init__(self, engine: sa.Engine, *, max_count: int, max_bytes: int) -> None:
         self._engine = engine
         self._max_count, self._max_bytes = max_count, max_bytes
-        self._written: tuple[int, int] | None = None  # since they were counted: how many, and how many bytes
+        self._written: tuple[int, int] | None = None  # the number of rows, and of bytes, since the last count
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write refusals in one transaction; StoreError where they cannot be."""
+        """Write refusals in one transaction; StoreError if that fails."""
         with db.writing(self._engine) as connection:
             connection.execute(sa.insert(rejected), list(rows))
         if self._is_to_be_counted(rows):
             try:
                 self._let_go()
             except StoreError:
-                self._written = None  # what was written is there; the next one looks again
+                self._written = None  # the rows are written; the next call counts again
 
     def _is_to_be_counted(self, rows: Sequence[Row]) -> bool:
         if self._written is None:
@@ -58,7 +58,7 @@ class Kept:
         return count >= self._max_count // _COUNT_AGAIN or size >= self._max_bytes // _COUNT_AGAIN
 
     def _let_go(self) -> None:
-        """Delete what is too much, a few at a time. It is looked for without a turn: deliveries are kept meanwhile."""
+        """Delete what is too much, a few rows at a time. The search takes no lock: deliveries are stored meanwhile."""
         self._written = (0, 0)
         counts, sizes = self._piles()
         doomed = {
@@ -93,7 +93,7 @@ class Kept:
         )
         with db.reading(self._engine) as connection:
             rows = connection.execute(wanted.order_by(rejected.c.seq)).all()
-        # Of many the first stay; of few, and of the last that are left, the oldest goes.
+        # Of a large pile the first rows stay; of a small one, and of the last one left, the oldest is deleted.
         first = FIRST_STAY if len(rows) > 2 * FIRST_STAY else 0
         for row in [*rows[first:], *rows[:first]]:
             if amount <= 0:
@@ -103,7 +103,7 @@ class Kept:
 
 
 def _shares(piles: Mapping[_Pile, int], excess: int) -> Mapping[_Pile, int]:
-    """Say how much each pile has to give: always the highest of the room that has most for its share."""
+    """Return how many rows each pile loses: always from the largest pile of the room most above its share."""
     left, given = dict(piles), defaultdict[_Pile, int](int)
     bite = max(1, excess // _BITES)
     while excess > 0 and any(left.values()):

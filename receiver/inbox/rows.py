@@ -19,7 +19,7 @@ from receiver.storage.tables import deliveries, events, pulse, quarantined
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an accepted delivery: the id of its event, and whether that was here before."""
+    """The result of an accepted delivery: the id of its event, and whether that event existed before."""
 
     event_id: str
     duplicate: bool
@@ -42,10 +42,11 @@ class Arrival(NamedTuple):
 
 
 class Inbox:
-    """Keeps deliveries: when a method returns, the row is on the disk.
+    """Stores deliveries: when a method returns, the row is on disk.
 
-    Deliveries that arrive together are committed together. The caps bound the rejected ones: how many, and how many
-    bytes of bodies and headers. What is refused waits in `refusals`, and has no part in the commit of deliveries.
+    Deliveries that arrive together are committed together. The caps limit the number of rejected deliveries, and the
+    bytes of their bodies and headers. Refused requests wait in `refusals`, and have no part in the commit of
+    deliveries.
     """
 
     def __init__(self, engine: sa.Engine, *, rejected_max_count: int, rejected_max_bytes: int) -> None:
@@ -54,7 +55,7 @@ class Inbox:
         self._group: Group[Arrival, Receipt] = Group(self._write, limit=stores.store_of(engine).limit)
 
     def accept(self, delivery: Delivery, event: Event, verified: Verified) -> Receipt:
-        """Keep a delivery as its event, or count it on the event that it repeats; StoreError if it cannot be kept."""
+        """Store a delivery as its event, or count it on the event that it repeats; StoreError if that fails."""
         arrival = Arrival(
             new_id(delivery.received_at),
             delivery.source,
@@ -77,11 +78,11 @@ class Inbox:
             return receipts
 
     def reject(self, delivery: Delivery, refused: Refused) -> str:
-        """Keep a delivery that did not verify, now, and give its id. What the web refuses is written a moment later."""
+        """Store a delivery that did not verify, now, and return its id; the web process uses `refusals` instead."""
         return self.refusals.keep(refusals.of_delivery(delivery, refused))
 
     def quarantine(self, delivery: Delivery, verified: Verified, errors: Mapping[str, Sequence[str]]) -> str:
-        """Keep a delivery that did verify but cannot be read, once for each body, and give its id."""
+        """Store a delivery that verified but cannot be read, once for each body, and return its id."""
         row = {
             "id": new_id(delivery.received_at),
             "source": delivery.source,
@@ -101,30 +102,30 @@ class Inbox:
 
     @property
     def is_waited_for(self) -> bool:
-        """Say whether deliveries of this process wait for the database."""
+        """Return whether deliveries of this process wait for the database."""
         return self._group.is_waited_for
 
     def probe(self, at: datetime) -> None:
-        """Commit a row that nobody reads: StoreError if deliveries could not be kept now."""
+        """Commit a row that nobody reads; StoreError if deliveries could not be stored now."""
         with db.writing(self._engine) as connection:
             db.wait_as_an_insert(connection, events, deliveries)
             row = db.insert(connection, pulse).values(id=1, at=at)
             connection.execute(row.on_conflict_do_update(index_elements=["id"], set_={"at": at}))
 
 
-# The one transaction that requests wait for goes to the driver as it is: SQLAlchemy's way to the same statements costs
-# as much as the rows (docs/performance.md). `?` becomes the driver's own sign.
+# The one transaction that requests wait for bypasses SQLAlchemy, whose execution of the same statements costs as much
+# as writing the rows (docs/performance.md). `?` becomes the driver's own placeholder.
 _INSERT = f"""
     INSERT INTO events ({", ".join(Arrival._fields)}) VALUES ({", ".join("?" * len(Arrival._fields))})
     ON CONFLICT (source, identity) DO NOTHING
-"""  # noqa: S608 - all of it is ours
+"""  # noqa: S608 - every part of it is ours
 _IS_NEW = "SELECT 1 FROM events WHERE id = ?"
 _COUNT = "UPDATE events SET deliveries = deliveries + 1 WHERE source = ? AND identity = ? RETURNING id, body"
 _REPEAT = "INSERT INTO deliveries (event_id, received_at, verified_by, headers, body) VALUES (?, ?, ?, ?, ?)"
 
 
 def write_arrivals(cursor: Any, arrivals: Sequence[Arrival], dialect: sa.Dialect) -> list[Receipt]:
-    """Write arrivals in the caller's transaction; give a receipt for each, in order."""
+    """Write arrivals in the caller's transaction; return a receipt for each, in order."""
     cursor.executemany(db.marked(_INSERT, dialect), [_row(arrival, dialect) for arrival in arrivals])
     if cursor.rowcount == len(arrivals):
         return [Receipt(arrival.id, duplicate=False) for arrival in arrivals]
@@ -137,7 +138,7 @@ def _row(arrival: Arrival, dialect: sa.Dialect) -> tuple[object, ...]:
 
 
 def _receipt(cursor: Any, arrival: Arrival, dialect: sa.Dialect) -> Receipt:
-    """Say whether an arrival is the event's first; count one that repeats it, and keep what the first did not have."""
+    """Return the receipt of an arrival; count one that repeats an event, and store what the first did not have."""
     cursor.execute(db.marked(_IS_NEW, dialect), (arrival.id,))
     if cursor.fetchone():
         return Receipt(arrival.id, duplicate=False)

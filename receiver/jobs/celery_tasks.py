@@ -1,6 +1,6 @@
-"""The same through Celery: the worker hands jobs over, processes of Celery's run them, the database knows what is due.
+"""Run jobs through Celery: the worker hands jobs to a broker, and Celery's processes run them.
 
-celery -A wsgi.celery worker
+The database alone knows what is due. Start the processes with `celery -A wsgi.celery worker`.
 """
 
 import threading
@@ -42,7 +42,7 @@ MERCY = timedelta(seconds=10)
 
 
 def require_driver(broker_url: str) -> None:
-    """Raise SettingsError, with the command that brings it, where what this kind of broker takes is not installed."""
+    """Raise SettingsError, with the command to run, if the packages for this kind of broker are not installed."""
     for address in broker_url.split(";"):
         scheme = address.partition("://")[0]
         extra = TRANSPORT_ALIASES.get(scheme, "").partition(":")[0].rpartition(".")[2].lower()
@@ -53,7 +53,7 @@ def require_driver(broker_url: str) -> None:
 
 
 def _missing_of(extra: str) -> Iterator[str]:
-    """Give the packages that an extra of kombu brings and that are not there; many transports need none."""
+    """Yield the packages that an extra of kombu needs and that are not installed; many transports need none."""
     for one in map(Requirement, metadata.requires("kombu") or ()):
         if one.marker is not None and one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""}):
             try:
@@ -63,7 +63,10 @@ def _missing_of(extra: str) -> Iterator[str]:
 
 
 def make_celery(broker_url: str) -> celery.Celery:
-    """Give the Celery application: it carries job ids, keeps no results, and loses nothing that matters."""
+    """Return the Celery application: it carries the ids of jobs and stores no results.
+
+    What a broker loses comes back by itself: the database makes the job due again.
+    """
     app = celery.Celery("signalbox", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_acks_late=True,
@@ -75,7 +78,9 @@ def make_celery(broker_url: str) -> celery.Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
-        # A broker that is away is said so at once: the dispatcher comes again by itself, and routes meanwhile.
+        # With task_publish_retry (on by default) Celery would block here and try for a while itself: docs.celeryq.dev,
+        # "Calling Tasks", "Message Sending Retry". An error at once is better: the dispatcher tries again by itself,
+        # and routes events meanwhile.
         task_publish_retry=False,
         broker_transport_options={
             "max_retries": 1,
@@ -89,9 +94,9 @@ def make_celery(broker_url: str) -> celery.Celery:
 
 
 class Dispatcher(Worker):
-    """Routes as every worker does, and hands due jobs to the broker instead of running them.
+    """A worker that routes events as every worker does, and hands due jobs to the broker instead of running them.
 
-    So many are with the broker at a time as are taken in two seconds: what it loses is little, and soon back.
+    It keeps about two seconds' worth of jobs with the broker: little is lost with a broker, and it is soon due again.
     """
 
     def __init__(self, engine: sa.Engine, router: Router, app: celery.Celery, **how: Any) -> None:
@@ -103,7 +108,7 @@ class Dispatcher(Worker):
         return
 
     def _has_room(self) -> bool:
-        return True  # there is, as soon as Celery has taken what was handed over, which rings no bell
+        return True  # there is room as soon as Celery has taken jobs, and no bell rings for that
 
     def _begin(self) -> int:
         self._registry.refresh(self._engine, self._clock(), every=LOOK_AROUND)
@@ -123,7 +128,7 @@ class Dispatcher(Worker):
         return len(handed)
 
     def _send(self, line: "_Line", handed: Sequence[Handed]) -> None:
-        """Put jobs into messages; what the broker does not take is due again at once, and the trouble is told."""
+        """Send jobs as messages; StoreError, with the rest due again at once, if the broker refuses one."""
         sent = 0
         try:
             with self._app.producer_or_acquire() as producer:
@@ -139,7 +144,7 @@ class Dispatcher(Worker):
     def _messages(
         self, line: "_Line", handed: Sequence[Handed]
     ) -> Iterator[tuple[Sequence[Handed], Mapping[str, float]]]:
-        """Put quick jobs together, so many as are run in a moment; a job with a time limit travels alone."""
+        """Yield the jobs of each message with its time limits; a job with a time limit has a message of its own."""
         together = min(line.at_once, -(-len(handed) // LEAST_MESSAGES))
         at = 0
         while at < len(handed):
@@ -175,7 +180,7 @@ class _Line:
 
     @property
     def at_once(self) -> int:
-        """How many jobs a message carries: as many as were taken in a moment lately."""
+        """How many jobs a message carries: as many as Celery lately took within MESSAGE_SECONDS."""
         return max(1, min(MOST_IN_A_MESSAGE, int(self._pace * MESSAGE_SECONDS)))
 
     def add(self, handed: Sequence[Handed], until: datetime) -> None:
@@ -186,13 +191,13 @@ class _Line:
             self._handed.pop(one.job_id, None)
 
     def look(self, untaken: Callable[[list[Handed]], set[int]], now: datetime) -> None:
-        """Forget what was taken since the last look, or is due again, and note how quickly jobs are taken."""
+        """Forget jobs that were taken since the last look or are due again, and measure how quickly they are taken."""
         passed = time.monotonic() - self._looked_at
         if not self._handed or passed < LOOK_SECONDS:
             return
         left = untaken([one for one, _until in self._handed.values()])
         self._pace = (self._pace + (len(self._handed) - len(left)) / passed) / 2
-        # What the broker has lost must not take up the window for ever.
+        # Jobs that the broker has lost must not fill the window for ever.
         self._handed = {
             job_id: (one, until) for job_id, (one, until) in self._handed.items() if job_id in left and until > now
         }
@@ -200,7 +205,7 @@ class _Line:
 
 
 def asked_queues(router: Router) -> dict[str, list[str]]:
-    """Give the queues that handlers ask for beside the usual one, each with their names."""
+    """Return the queues that handlers ask for besides the default one, each with the names of its handlers."""
     asked: dict[str, list[str]] = {}
     for handler in router.handlers():
         if handler.queue not in (None, QUEUE):
@@ -209,7 +214,7 @@ def asked_queues(router: Router) -> dict[str, list[str]]:
 
 
 def _queues(router: Router) -> dict[str, sa.ColumnElement[bool]]:
-    """Give the queues that handlers ask for, each with which jobs go there; the rest goes to the usual one."""
+    """Return for each queue the condition that selects its jobs; the default queue takes all others."""
     asked = asked_queues(router)
     apart = [name for names in asked.values() for name in names]
     usual = dispatch.of_no_handler(apart) if apart else sa.true()
@@ -217,7 +222,7 @@ def _queues(router: Router) -> dict[str, sa.ColumnElement[bool]]:
 
 
 class Runner:
-    """Runs single jobs in a process of Celery's, each under a lease that is kept while it runs."""
+    """Runs jobs in a Celery process, each under a lease that is renewed while it runs."""
 
     def __init__(
         self,
@@ -233,13 +238,13 @@ class Runner:
         self._clock = clock
         self._worker = Worker(engine, router, lease=lease, clock=clock)
         self._registry = Registry(router)
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._keeper = Keeper(self._renew, every=lease / 3, watchdog=watchdog)
 
     def run(self, handed: Mapping[int, int]) -> None:
-        """Run jobs one after the other, but for those that are late or doubles.
+        """Run jobs one after the other, except those whose message is late or was delivered twice.
 
-        What has ended is written a moment later at the most. StoreError where the database does not come back.
+        Results are written at most MOMENT_SECONDS after a job ends. StoreError if the database stays away for a lease.
         """
         worker = self._worker.id
         taken = dispatch.take_own(
@@ -256,20 +261,21 @@ class Runner:
                     unwritten, began = [], time.monotonic()
 
     def _tell(self, given_back: Sequence[str]) -> None:
-        """Log once of each handler that this process has not loaded: nothing else would say so."""
-        for handler in sorted({*given_back} - self._told):
-            mend = "start Celery's workers with the HANDLERS of the worker"
-            log.warning("worker", handler=handler, state="not loaded in this process of Celery's", mend=mend)
-            self._told.add(handler)
+        """Log each handler that this process has not loaded, once: nothing else would report it."""
+        for handler in sorted({*given_back} - self._warned):
+            fix = "start Celery's workers with the HANDLERS of the worker"
+            log.warning("worker", handler=handler, state="not loaded in this process of Celery's", mend=fix)
+            self._warned.add(handler)
 
     def _renew(self, claims: list[Claim]) -> None:
         jobs.renew(self._engine, claims, worker=self._worker.id, until=self._clock() + self._lease)
 
 
 class Keeper:
-    """Keeps the leases of what runs in this process: one thread, begun with the first job, and anew where it ended.
+    """Renews the leases of the jobs that run in this process, from one thread that starts with the first job.
 
-    It pats the watchdog as well, for as long as the process lives: where a handler holds the GIL, it cannot.
+    A thread that has ended is replaced with the next job. The thread also pats the watchdog, for as long as the process
+    lives: it cannot while a handler holds the GIL, and that is what the watchdog is for.
     """
 
     def __init__(
@@ -283,8 +289,8 @@ class Keeper:
 
     @contextmanager
     def keeping(self, claims: Sequence[Claim]) -> Iterator[None]:
-        """Keep the leases of jobs while the block runs."""
-        # By attempt as well: a job that was lost may run again in another thread here while it still runs in this.
+        """Renew the leases of these jobs while the block runs."""
+        # The key includes the attempt: a lost job may run in another thread here while its first run still goes on.
         self._running |= {(claim.job_id, claim.attempt): claim for claim in claims}
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
@@ -317,9 +323,11 @@ class Keeper:
 
 
 def serve(app: celery.Celery, begin: Callable[[], Runner]) -> None:
-    """Give the application its one task; `begin` makes the runner, in each process that runs jobs.
+    """Register the one task of the application; `begin` makes the runner, once in each process that runs jobs.
 
-    Handlers are imported before the pool forks, so that what does not import is said once.
+    Handlers are imported before Celery's pool forks, so that a module that does not import is reported once. The task
+    is registered on this application alone (`shared=False`): by default Celery adds a task to every application of the
+    process.
     """
     runner: list[Runner] = []
 

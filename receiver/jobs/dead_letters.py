@@ -1,4 +1,4 @@
-"""Dead letters by handler, type and time: the newest, how many there are, and all of them run again."""
+"""Dead letters by handler, type and time: list the newest, count them, replay or discard all of them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ _AT_A_TIME = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Which:
-    """What dead letters are narrowed to; None leaves everything in.
+    """A filter for dead letters; None means any.
 
-    `type` is a pattern as handlers write it (PatternError for what can be none); the event came at `since` or later,
-    and before `until`.
+    `type` is a pattern as handlers write it (PatternError if it is not one). The event was received at `since` or
+    later, and before `until`.
     """
 
     handler: str | None = None
@@ -37,7 +37,7 @@ class Which:
             search.check_pattern(self.type)
 
     def takes(self, row: sa.Row[Any]) -> bool:
-        """Say whether a job is among them, from the type, source, name and `received_at` of its event."""
+        """Return whether a dead job matches, by the type, source, name and `received_at` of its event."""
         if self.type is not None and not (
             matches(self.type, row.type) or matches(self.type, f"{row.source}:{row.name}")
         ):
@@ -49,7 +49,7 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there are; where counting was ended early (not `is_whole`), there may be more."""
+    """A count; there may be more if counting stopped early (`is_whole` is False)."""
 
     number: int
     is_whole: bool
@@ -57,7 +57,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """The ids of dead jobs, the oldest first; where picking was ended early (not `is_whole`), there are more."""
+    """The ids of dead jobs, the oldest first; there are more if the search stopped early (`is_whole` is False)."""
 
     ids: Sequence[int]
     is_whole: bool
@@ -65,14 +65,14 @@ class Picked:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The ids of dead jobs, newest first, and the place that older ones follow after; None where these are all."""
+    """The ids of dead jobs, the newest first, and the id below which older ones follow; None if these are all."""
 
     ids: list[int]
     next: int | None
 
 
 def newest(engine: sa.Engine, handler: str, which: Which, *, limit: int, before: int | None = None) -> Newest:
-    """Give the newest dead letters of a handler, below a place; it looks for two seconds at most."""
+    """Return the newest dead letters of a handler with an id below `before`, after two seconds at the latest."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     dead = _dead().where(table.c.handler == handler)
     if before is not None:
@@ -98,7 +98,7 @@ def count(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Count:
 
 
 def pick(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Picked:
-    """Give the very dead letters that a question is about, up to a limit and for two seconds at most."""
+    """Return the dead letters that match, up to a limit and for two seconds at most."""
     ids: list[int] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     for found in _steps(engine, which):
@@ -109,15 +109,15 @@ def pick(engine: sa.Engine, which: Which, *, limit: int = COUNTED) -> Picked:
 
 
 def replay_picked(engine: sa.Engine, ids: Sequence[int], *, now: datetime) -> int:
-    """Run these jobs again, as far as they are dead still; give how many."""
+    """Replay those of these jobs that are still dead; return how many."""
     steps = (ids[at : at + _AT_A_TIME] for at in range(0, len(ids), _AT_A_TIME))
     return sum(jobs.replay_dead_jobs(engine, step, now=now) for step in steps)
 
 
 def replay(engine: sa.Engine, which: Which, *, now: datetime) -> int:
-    """Run dead letters again, each with a fresh budget of attempts; give how many.
+    """Replay the dead letters that match, each with a fresh budget of attempts; return how many.
 
-    Each is met once: one that dies again meanwhile stays dead.
+    Each is replayed once: one that dies again meanwhile stays dead.
     """
     return sum(jobs.replay_dead_jobs(engine, ids, now=now) for ids in _steps(engine, which) if ids)
 
@@ -135,5 +135,8 @@ def _dead() -> sa.Select[Any]:
 
 
 def discard(engine: sa.Engine, which: Which, *, reason: str, now: datetime) -> int:
-    """Put dead letters away: they are off lists and alarms, and stay with their events; give how many."""
+    """Discard the dead letters that match; return how many.
+
+    They disappear from lists and alarms, and stay with their events.
+    """
     return sum(jobs.discard_dead_jobs(engine, ids, reason=reason, now=now) for ids in _steps(engine, which) if ids)

@@ -1,7 +1,7 @@
-"""Jobs on their way through a broker: handed over, taken by a process of Celery's, or brought back.
+"""Jobs on their way through a broker: handed over, taken by a Celery process, or due again.
 
-A job that is handed over stays *waiting*, with a time at which it is due again. So whatever the broker loses comes back
-by itself, and what it delivers twice or late is taken once: a message names the attempt that it is for.
+A job that is handed over stays *waiting*, with a time at which it is due again. So a job that the broker loses comes
+back by itself. One that it delivers twice or late is taken once: a message names the attempt that it is for.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ from receiver.storage.tables import jobs
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """A job that goes to the broker, and how many attempts it had when it went."""
+    """A job that goes to the broker, with the number of attempts that it had before."""
 
     job_id: int
     handler: str
@@ -35,9 +35,9 @@ def hand_over(
     of: sa.ColumnElement[bool],
     registry: Registry | None = None,
 ) -> list[Handed]:
-    """Take up to `limit` due jobs for the broker, the longest due first; they are due again at `until`.
+    """Return up to `limit` due jobs for the broker, the longest due first; they are due again at `until`.
 
-    With a registry, those whose handlers the dispatcher has not loaded are given back.
+    With a registry, jobs of handlers that the dispatcher has not loaded are given back.
     """
     if registry is not None and registry.elsewhere:
         of = sa.and_(of, jobs.c.handler.not_in(registry.elsewhere))
@@ -59,7 +59,7 @@ def of_no_handler(names: Collection[str]) -> sa.ColumnElement[bool]:
 
 
 def untaken(engine: sa.Engine, handed: Sequence[Handed]) -> set[int]:
-    """Give the ids of those that nobody has taken yet."""
+    """Return the ids of the jobs that no process has taken yet."""
     attempts = {one.job_id: one.attempt for one in handed}
     waiting = sa.select(jobs.c.id, jobs.c.attempt).where(jobs.c.id.in_(attempts), jobs.c.state == "waiting")
     with db.reading(engine) as connection:
@@ -67,14 +67,15 @@ def untaken(engine: sa.Engine, handed: Sequence[Handed]) -> set[int]:
 
 
 def bring_back(engine: sa.Engine, handed: Sequence[Handed], now: datetime) -> None:
-    """Make due again at once what the broker did not take."""
+    """Make jobs that the broker did not take due at once."""
     store.hasten(engine, sa.tuple_(jobs.c.id, jobs.c.attempt).in_([(one.job_id, one.attempt) for one in handed]), now)
 
 
 def take(engine: sa.Engine, handed: Mapping[int, int], *, worker: str, now: datetime, lease: timedelta) -> list[Claim]:
-    """Take jobs to run them, given as their ids with the attempts that they had when they were handed over.
+    """Claim jobs to run them, given as a mapping of their ids to the attempts they had when they were handed over.
 
-    Those that are not given back are somebody else's: the message is late or a double, or the handler was paused.
+    A job that is missing from the result is not this process's to run: its message is late or was delivered twice, or
+    its handler is paused.
     """
     return store.take(engine, _waiting(handed), worker=worker, now=now, lease=lease)
 
@@ -82,9 +83,9 @@ def take(engine: sa.Engine, handed: Mapping[int, int], *, worker: str, now: date
 def take_own(
     engine: sa.Engine, handed: Mapping[int, int], *, registry: Registry, worker: str, now: datetime, lease: timedelta
 ) -> Taken:
-    """Take jobs as `take` does, but for those whose handlers this process has not loaded.
+    """Claim jobs as `take` does, except those of handlers that this process has not loaded.
 
-    They come again through the broker a third of a lease later, and may meet a process that has.
+    Those are sent through the broker again a third of a lease later, and may reach a process that has the handler.
     """
     later = now + lease / 3
     which = _waiting(handed)

@@ -1,4 +1,4 @@
-"""The doorbell of a worker: PostgreSQL rings it, and of a SQLite file it is asked whether anybody has written to it."""
+"""The doorbell of a worker: PostgreSQL rings it; on SQLite it checks whether the file was written to."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,19 +14,19 @@ from receiver.runtime import threads
 from receiver.storage import db, patience
 from receiver.storage.stores import Store, store_of
 
-HEARD = timedelta(seconds=30)  # how long a bell that rang is believed to work: a sign of life of any worker rings it
+HEARD = timedelta(seconds=30)  # for so long after a ring the bell is trusted; every worker's sign of life rings it
 
 
 class Doorbell(Protocol):
-    """What a worker that has nothing to do asks before it asks the database."""
+    """What an idle worker checks before it queries the database."""
 
     def is_quiet(self) -> bool:
-        """Say whether nothing was committed since the last call but for what rang; False where nobody can know."""
+        """Return whether nothing was committed since the last call without a ring; False if that is unknown."""
 
 
 @contextmanager
 def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> Iterator[Doorbell]:
-    """Give a bell for the block; that of PostgreSQL calls `rung` from a thread whenever somebody rings."""
+    """Yield a bell for the block; on PostgreSQL it calls `rung` from a thread each time somebody rings."""
     if engine.dialect.name == "postgresql":
         from receiver.storage import postgresql
 
@@ -42,7 +42,11 @@ def doorbell(engine: sa.Engine, rung: Callable[[], None]) -> Iterator[Doorbell]:
 
 
 class _Bell:
-    """Trusted for a while after it rang: a pooler in between may take LISTEN, and never pass a ring on."""
+    """A bell that is trusted for a while after each ring.
+
+    A pooler in between may accept LISTEN and never pass on a notification: PgBouncer in transaction mode does not
+    support it (pgbouncer.org/features.html).
+    """
 
     def __init__(self, rung: Callable[[], None]) -> None:
         self._rung = rung
@@ -60,9 +64,10 @@ class _Bell:
 
 
 class _Written:
-    """A connection to the file that only asks for its number of the last commit of any other connection.
+    """A connection to the SQLite file that reads only `data_version`, which changes when another connection commits.
 
-    That takes a hundredth of a query's time: sqlite.org/pragma.html#pragma_data_version.
+    That takes a hundredth of a query's time. The number never changes for commits of this same connection, and numbers
+    of two connections cannot be compared: sqlite.org/pragma.html#pragma_data_version.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -76,7 +81,7 @@ class _Written:
         try:
             version = self._read()
         except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, StoreError, OSError):
-            version = None  # whoever looks next says what is wrong
+            version = None  # the next query reports what is wrong
         if version is None:
             self.close()
         known, self._version = self._version, version
@@ -87,7 +92,8 @@ class _Written:
             return None
         if self._connection is None:
             self._open()
-        # Whether the file is still the one at its path, the looks see that come anyway.
+        # SQLite keeps using a file that was unlinked or renamed (sqlite.org/howtocorrupt.html, 4.2): its number would
+        # never change again.
         if not self._store.is_of_now(self._info):
             return None
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
@@ -96,7 +102,7 @@ class _Written:
         with patience.within(self._store.limit):
             borrowed = db.borrow(self._engine, self._store)
         self._connection, self._info = borrowed.driver_connection, dict(borrowed.info)
-        borrowed.detach()  # not the pool's any more: the number is one of this connection alone
+        borrowed.detach()  # out of the pool for good: the number is valid on this connection only
 
     def close(self) -> None:
         connection, self._connection, self._version = self._connection, None, None

@@ -1,4 +1,4 @@
-"""Jobs that wait without a time to run at: their handler is paused, or no worker has loaded it."""
+"""Jobs that wait without a time: their handler is paused, or no running worker has loaded it."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -15,10 +15,10 @@ from receiver.storage.tables import attempts, events, handlers, is_held, jobs
 def give_back(
     connection: sa.Connection, taken: Sequence[sa.Row[Any]], registry: Registry, *, now: datetime, later: datetime
 ) -> None:
-    """Give jobs back that were just taken and whose handlers are not loaded here, as if they had not been.
+    """Return jobs that were just taken and whose handlers are not loaded here to the queue, as if never taken.
 
-    They are due `later` where another worker has the handler. Where none has, they wait for one that does; what is due
-    of these handlers besides waits at once as well, some hundreds in a step.
+    They are due `later` if another worker has the handler. If none has, they wait for one that does; other due jobs of
+    these handlers are then made to wait too, some hundreds at a time.
     """
     db.lock(connection, PAUSING, shared=True)
     known = registry.read(connection, now)
@@ -28,7 +28,7 @@ def give_back(
     runs = [name for name in others if name in known.live and name not in known.paused]
     waits = [name for name in others if name not in runs]
     untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1, "due_at": later}
-    claimed = jobs.c.state == "running"  # and not only handed to the broker
+    claimed = jobs.c.state == "running"  # unlike a job that was only handed to the broker
     connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), claimed).values(**untouched))
     connection.execute(sa.update(jobs).where(jobs.c.id.in_(ids), jobs.c.handler.in_(runs)).values(due_at=later))
     if waits:
@@ -40,10 +40,10 @@ def give_back(
 
 
 def wake(engine: sa.Engine, registry: Registry, now: datetime) -> int:
-    """Give the jobs a time to run at that wait for what is loaded here; say how many.
+    """Make jobs due that waited for a handler or module that is loaded here now; return how many.
 
-    The events of a module that imports now are routed again, to all handlers that want them. It goes in steps, and may
-    be cut short anywhere: what still waits then is found by the next call, of whichever worker.
+    The events of a module that imports again are routed again, to all handlers that want them. This runs in steps and
+    may be cut short anywhere: the next call, by any worker, goes on.
     """
     with db.reading(engine) as connection:
         names = names_in(connection, is_held)
@@ -60,22 +60,22 @@ def wake(engine: sa.Engine, registry: Registry, now: datetime) -> int:
 
 
 def pause_handler(engine: sa.Engine, name: str, now: datetime) -> int:
-    """Begin no job of this handler until it is resumed; give how many waited. What runs now runs to its end."""
+    """Start no job of this handler until it is resumed; return how many waited. Running jobs run to their end."""
     row = {"name": name, "module": name.rpartition(".")[0], "patterns": [], "attempts": DEFAULT_ATTEMPTS}
     with db.writing(engine) as connection:
         db.lock(connection, PAUSING)
         paused = db.insert(connection, handlers).values(**row, summary="", loaded_at=now, paused_at=now)
         first = {"paused_at": sa.func.coalesce(handlers.c.paused_at, now)}
         connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=first))
-    # From here on no job of it is given a time; those that have one lose it.
+    # From here on no job of this handler gets a time; the next lines remove the times of those that have one.
     waiting = jobs.c.state == "waiting"
     return sum(_set_due(engine, jobs.c.id.in_(ids) & waiting, None) for ids in _timed(engine, name) if ids)
 
 
 def resume_handler(engine: sa.Engine, name: str, now: datetime) -> int:
-    """Run the jobs of this handler again, at once where they wait; give how many did.
+    """Run the jobs of this handler again, those that waited at once; return how many waited.
 
-    It is paused until the last of them has a time: cut short, nothing is left behind that a second call would not find.
+    The handler stays paused until the last of them has a time: if this is cut short, a second call finds the rest.
     """
     woken = sum(_set_due(engine, jobs.c.id.in_(ids) & is_held, now) for ids in of_handler(engine, name) if ids)
     with db.writing(engine) as connection:
@@ -92,7 +92,7 @@ def _set_due(engine: sa.Engine, which: sa.ColumnElement[bool], at: datetime | No
 
 
 def _timed(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
-    """Walk through the waiting jobs that have a time to run at; give those of one handler, step by step."""
+    """Yield the ids of one handler's jobs that wait for a time, step by step through all such jobs."""
     timed = sa.select(jobs.c.id, jobs.c.handler, jobs.c.due_at).where(
         jobs.c.state == "waiting", jobs.c.due_at.is_not(None)
     )
@@ -101,18 +101,18 @@ def _timed(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
 
 
 def of_handler(engine: sa.Engine, handler: str) -> Iterator[list[int]]:
-    """Walk through the jobs of a handler that wait without a time, step by step."""
+    """Yield the ids of a handler's jobs that wait without a time, step by step."""
     held = sa.select(jobs.c.id).where(jobs.c.handler == handler, is_held)
     for rows in db.walk(engine, held, (jobs.c.id,)):
         yield [row.id for row in rows]
 
 
 def _may_route_again(name: str, known: Known, registry: Registry) -> bool:
-    """Say whether a job stands for a module that was broken and is not any more.
+    """Return whether a job stands for a module that did not import before and does now.
 
-    A module that is loaded here and of which no row is left was written down by the release before.
+    A module that is loaded here and has no row left was recorded by the previous release.
     """
-    return name in known.mended or (name in registry.router.modules and name not in known.rows)
+    return name in known.fixed or (name in registry.router.modules and name not in known.rows)
 
 
 def _wake(engine: sa.Engine, name: str, ids: Sequence[int], now: datetime) -> int:
@@ -133,7 +133,7 @@ def _wake_module(engine: sa.Engine, name: str, ids: Sequence[int], registry: Reg
 
 
 def _route_again(connection: sa.Connection, ids: Sequence[int], now: datetime) -> int:
-    """End the jobs of modules that import now, and let their events be routed once more: nobody gets one twice."""
+    """End the jobs of modules that import now, and route their events again: no handler gets an event twice."""
     if not ids:
         return 0
     these = jobs.c.id.in_(ids)

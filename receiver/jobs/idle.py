@@ -1,17 +1,17 @@
-"""What spares an idle worker its questions: how long it may rest, and up to when no job that is due is its own."""
+"""When an idle worker may skip its queries: how long it rests, and which due jobs it knows to be others'."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from receiver.jobs.doorbell import Doorbell
 
-LOOK_ANYWAY = timedelta(seconds=1)  # how often is looked where no bell rings and nothing falls due
-LOOK_WHOLE = timedelta(seconds=30)  # how often at all that is due, however much of it is other workers'
-LATE = timedelta(seconds=15)  # by how much a job may come after its time: a slow commit, and clocks that differ
+LOOK_ANYWAY = timedelta(seconds=1)  # how often a resting worker looks if no bell rings and no job becomes due
+LOOK_WHOLE = timedelta(seconds=30)  # how often it looks at all due jobs, however many of them are other workers'
+LATE = timedelta(seconds=15)  # how late a job may become visible after its time: a slow commit, or clocks that differ
 
 
 class Rest:
-    """The rest of a worker that found nothing to do. It ends when it is rung for, or the next job is due."""
+    """The rest of a worker that found nothing to do. It ends when somebody calls, or the next job is due."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -20,19 +20,19 @@ class Rest:
         self._is_called = False
 
     def call(self) -> None:
-        """End it from another thread, or a signal handler: something came."""
+        """End the rest, from another thread or a signal handler: there is something to do."""
         self._is_called = True
 
     def end(self) -> None:
-        """End it to look what there is to do; whoever calls from here on is heard after the look."""
+        """End the rest before a look at the database; a call during the look ends the next rest."""
         self._is_called, self._since = False, None
 
     def begin(self, now: datetime, *, until: datetime | None) -> None:
-        """Begin to rest: there was nothing to do at `now`, and there will be something at `until`."""
+        """Begin a rest: there was nothing to do at `now`, and the next job is due at `until`."""
         self._since, self._until = now, until
 
     def is_over(self, bell: Doorbell) -> bool:
-        """Say whether to look what there is to do; where it is over once, it stays over."""
+        """Return whether it is time to look at the database; a rest that is over stays over."""
         if self._since is None:
             return True
         since, now = self._since, self._clock()
@@ -43,7 +43,7 @@ class Rest:
 
 
 class Clear:
-    """Up to when all jobs that are due are known to be other workers': there may be very many of them."""
+    """The time up to which all due jobs are known to belong to other workers; there may be very many of them."""
 
     def __init__(self) -> None:
         self._to: datetime | None = None
@@ -51,15 +51,15 @@ class Clear:
         self._elsewhere: frozenset[str] = frozenset()
 
     def until(self, now: datetime, elsewhere: frozenset[str]) -> datetime | None:
-        """Return when that was, or None where all jobs are to be looked at."""
+        """Return that time, or None if all due jobs must be looked at."""
         if self._to is None or self._whole_at is None or elsewhere != self._elsewhere or now < self._to:
             return None
         return self._to - LATE if now - self._whole_at < LOOK_WHOLE else None
 
     def note(self, now: datetime, elsewhere: frozenset[str], *, is_whole: bool) -> None:
-        """Note that no job that was due at `now` is for here."""
+        """Record that no job that was due at `now` is for this worker."""
         if not elsewhere:
-            self._to = None  # the first job that is due is one for here: nothing needs to be spared
+            self._to = None  # the first due job is for this worker: there is nothing to skip
             return
         self._to, self._elsewhere = now, elsewhere
         self._whole_at = now if is_whole else self._whole_at

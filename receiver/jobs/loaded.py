@@ -1,6 +1,6 @@
-"""Which handlers all workers together have, read in the transaction that routes an event or gives a job back.
+"""The handlers of all workers together, read in the transaction that routes an event or gives a job back.
 
-A worker that is away for a moment is still heard: its handlers stay in the table, and their jobs wait for it.
+The handlers of a worker that is away for a moment stay in the table, and their jobs wait for it.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,13 +15,13 @@ from receiver.jobs.routing import Router, reached
 from receiver.storage import db
 from receiver.storage.tables import handlers, jobs, workers
 
-PAUSING = 1012  # the number of a lock: shared by who gives jobs a time to run at, alone for who changes what may run
-UNSEEN = timedelta(minutes=1)  # a worker that has not been seen for so long is taken for dead
+PAUSING = 1012  # the number of a lock: shared to make jobs due, exclusive to change which jobs may run
+UNSEEN = timedelta(minutes=1)  # a worker without a sign of life for so long counts as dead
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What one worker has loaded: its handlers, each with its patterns, and the modules that did not import."""
+    """What one worker has loaded: its handlers with their patterns, and the modules that did not import."""
 
     handlers: Mapping[str, frozenset[str]]
     broken: frozenset[str]
@@ -29,7 +29,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Known:
-    """What the tables say at one moment of handlers and of modules that do not import."""
+    """What the tables hold, at one moment, about handlers and modules that do not import."""
 
     rows: Mapping[str, sa.Row[Any]]
     running: Collection[Loaded]
@@ -49,18 +49,18 @@ class Known:
 
     @cached_property
     def broken(self) -> frozenset[str]:
-        """The modules that do not import in a running worker, or did not in one that is away and not mended since."""
+        """The modules that do not import in a running worker, or did not in one that is away, and are not fixed."""
         away = (name for name, row in self.rows.items() if row.is_broken and row.packages != [])
         return self.live_broken.union(away)
 
     @cached_property
-    def mended(self) -> frozenset[str]:
-        """The modules that a later worker imported, or is whole without."""
+    def fixed(self) -> frozenset[str]:
+        """The modules that a later worker imported, or has no need of."""
         return frozenset(name for name, row in self.rows.items() if row.is_broken) - self.broken
 
     @cached_property
     def _wanting(self) -> Mapping[str, frozenset[str]]:
-        """Each handler that a running worker has, or one had that is away, with its patterns."""
+        """Each handler with its patterns, of workers that run and of workers that are away."""
         wanting = {
             name: frozenset(row.patterns)
             for name, row in self.rows.items()
@@ -72,7 +72,10 @@ class Known:
         return wanting
 
     def wanting(self, event_type: str, raw_name: str) -> list[str]:
-        """Return who gets a job of an event: the handlers that want it, and every module that may hold some."""
+        """Return the names that get a job for an event: handlers that want it, and modules that do not import.
+
+        A module that does not import may contain handlers that want the event.
+        """
         names = frozenset(reached(event_type, raw_name))
         return [*(name for name, patterns in self._wanting.items() if not names.isdisjoint(patterns)), *self.broken]
 
@@ -82,7 +85,7 @@ class Known:
 
 
 class Registry:
-    """What one worker knows of the others: `elsewhere` are the handlers that run there and not here."""
+    """What one worker knows about the others; `elsewhere` has the handlers that run there and not here."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
@@ -92,11 +95,11 @@ class Registry:
         self._loaded: dict[tuple[str, datetime], Loaded] = {}
 
     def has(self, handler: str) -> bool:
-        """Say whether a handler is loaded here."""
+        """Return whether this worker has loaded a handler."""
         return self.router.find(handler) is not None
 
     def read(self, connection: sa.Connection, now: datetime) -> Known:
-        """Read what the workers have; what one of them has loaded is read once."""
+        """Read what the workers have loaded; each worker's list is parsed once."""
         rows = connection.execute(_ROWS).all()
         running = connection.execute(_RUNNING, {"since": now - UNSEEN}).all()
         keys = [(row.id, row.loaded_at) for row in running]
@@ -111,7 +114,7 @@ class Registry:
         return self.known
 
     def refresh(self, engine: sa.Engine, now: datetime, *, every: timedelta) -> None:
-        """Look again whether those still run whose jobs are left alone here."""
+        """Check, at most once in `every`, whether the workers whose jobs are left alone here still run."""
         if self.elsewhere and (self.read_at is None or not timedelta() <= now - self.read_at < every):
             with db.reading(engine) as connection:
                 self.read(connection, now)
@@ -131,13 +134,13 @@ _RUNNING = sa.select(workers.c.id, workers.c.loaded_at).where(
 
 
 def loaded_of(stored: Mapping[str, Any]) -> Loaded:
-    """Read what a worker wrote down about itself."""
+    """Parse what a worker recorded about itself."""
     patterns = {str(name): frozenset(patterns) for name, patterns in stored["handlers"].items()}
     return Loaded(patterns, frozenset(stored["broken"]))
 
 
 def paused_names(connection: sa.Connection) -> frozenset[str]:
-    """Return the names of the paused handlers; none is paused or resumed before this transaction ends."""
+    """Return the names of the paused handlers; no handler is paused or resumed before this transaction ends."""
     db.lock(connection, PAUSING, shared=True)
     return frozenset(connection.execute(_PAUSED).scalars())
 
@@ -146,12 +149,12 @@ _PAUSED = sa.select(handlers.c.name).where(handlers.c.paused_at.is_not(None))
 
 
 def look(connection: sa.Connection, now: datetime) -> Known:
-    """Read what the workers have, for who does it once: a command, a page."""
+    """Read what the workers have loaded, for a caller that needs it once: a command, a page."""
     return Registry(Router()).read(connection, now)
 
 
 def names_in(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
-    """Return the handlers that have jobs of a kind with an index by handler: a leap for each, not a look at each."""
+    """Return the handlers that have jobs of a kind, with one index lookup for each handler, not one for each job."""
     names: list[str] = []
     first = sa.select(jobs.c.handler).where(which).order_by(jobs.c.handler).limit(1)
     name = connection.execute(first).scalar_one_or_none()
@@ -162,11 +165,11 @@ def names_in(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[s
 
 
 def why_held(known: Known, handler: str) -> str | None:
-    """Say why a job without a time to run at waits; None where it is given one in a moment."""
+    """Return why a job without a time waits, as a sentence; None if it is about to get a time."""
     if handler in known.paused:
         return f"{handler} is paused"
     if handler in known.broken:
         return f"the module {handler} does not import"
-    if handler in known.live or handler in known.mended:
+    if handler in known.live or handler in known.fixed:
         return None
     return f"no running worker has loaded {handler}"

@@ -1,7 +1,8 @@
-"""The threads of a worker: they take jobs off a queue and run them. One that ends is noticed, with the job it held.
+"""The threads of a worker: they take jobs off a queue and run them. One that ends is noticed, with its job.
 
-An exception that is thrown into a thread from outside may come anywhere: before, in and after the handler, and in
-whatever would have cleared up after it. So no thread is trusted with its own end: the worker's loop looks after them.
+An exception that is thrown into a thread from outside may arrive anywhere: before, in and after the handler, and in any
+clean-up code (`PyThreadState_SetAsyncExc`, docs.python.org/3/c-api/init.html). So no thread is trusted to report its
+own end: the worker's loop checks them.
 """
 
 import queue
@@ -20,7 +21,7 @@ def key_of(claim: Claim) -> tuple[int, int]:
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """The place of one thread; another thread gets another one."""
+    """The place of one thread; a thread that replaces it gets a new place."""
 
     number: int
     thread: threading.Thread | None = None
@@ -29,14 +30,14 @@ class Seat:
 
 @dataclass(eq=False, slots=True)
 class Hand:
-    """What takes one claim off the queue: a thread's, or None's where the worker takes it back."""
+    """What takes one claim off the queue: a thread's seat, or None if the worker takes the claim back."""
 
     seat: Seat | None
 
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """The end of a thread: by which exception, if it could still be seen, and what it had taken and not ended."""
+    """The end of a thread: the exception that ended it, if known, and the claims that it had not finished."""
 
     thread: str
     error: BaseException | None
@@ -44,10 +45,10 @@ class Fall:
 
 
 class Crew:
-    """Runs what is put into `begun` in threads, and puts how it went into `ended`.
+    """Runs the claims put into `begun` in threads, and puts the results into `ended`.
 
-    `running` has what this worker holds, by job and attempt: a job that was lost, or replayed, may be held again while
-    it still runs here.
+    `running` has the claims that this worker holds, by job and attempt: a job that was lost or replayed may be claimed
+    again while its first run still goes on here.
     """
 
     def __init__(self, attempt: Callable[[Claim], Finish]) -> None:
@@ -56,21 +57,23 @@ class Crew:
         self.ended: queue.SimpleQueue[Finish | None] = queue.SimpleQueue()
         self._attempt = attempt
         self._seats: list[Seat] = []
-        # Who has taken a claim: the first who writes a hand in here, in one step that nothing comes between.
+        # Which hand has taken a claim: the first that `setdefault` writes here. In CPython that is one step no other
+        # thread can interrupt.
         self._taken: dict[int, Hand] = {}
 
     def start(self, threads: int) -> None:
-        """Begin so many threads; WorkerError where the system has none left."""
+        """Start so many threads; WorkerError if the system cannot start one."""
         self._seats = [self._fill(Seat(number)) for number in range(threads)]
 
     def _fill(self, seat: Seat) -> Seat:
-        # Daemons: a handler that hangs for ever must not keep the process from stopping.
+        # Daemons: a handler that hangs for ever must not keep the process from exiting. Python waits at its exit for
+        # all threads but daemons: docs.python.org/3/library/threading.html.
         name = f"handler-{seat.number}"
         seat.thread = threading.Thread(target=self._serve, args=(seat,), name=name, daemon=True)
         try:
             seat.thread.start()
         except RuntimeError as error:
-            raise WorkerError(f"the thread {name} cannot be begun ({error}): lower WORKER_THREADS") from error
+            raise WorkerError(f"the thread {name} cannot be started ({error}): lower WORKER_THREADS") from error
         return seat
 
     def _serve(self, seat: Seat) -> None:
@@ -82,29 +85,29 @@ class Crew:
                     self.ended.put(self._attempt(claim))
                 else:
                     del self._taken[id(claim)]
-        except BaseException as error:  # noqa: BLE001 - whatever was thrown in here: the loop of the worker tells of it
+        except BaseException as error:  # noqa: BLE001 - whatever was thrown in here: the loop of the worker reports it
             seat.ended_by = error
 
     def _take(self, claim: Claim, hand: Hand) -> bool:
         return self._taken.setdefault(id(claim), hand) is hand
 
     def add(self, claim: Claim) -> None:
-        """Have a claim run by the next thread that is free."""
+        """Queue a claim for the next thread that is free."""
         self.running[key_of(claim)] = claim
-        self._taken.pop(id(claim), None)  # of a claim that was once in the same place
+        self._taken.pop(id(claim), None)  # of an earlier claim whose object had the same id()
         self.begun.put(claim)
 
     def forget(self, claim: Claim) -> None:
-        """Hold a claim no longer: how it ended is written down, or it was given back."""
+        """Stop holding a claim: its result is written, or it was given back."""
         self.running.pop(key_of(claim), None)
         self._taken.pop(id(claim), None)
 
     def take_back(self) -> list[Claim]:
-        """Take the claims that no thread has begun off the queue: none will begin them from here on."""
+        """Return the claims that no thread has begun, and remove them from the queue: no thread will begin them now."""
         return [claim for claim in self._empty_queue() if self._take(claim, Hand(None))]
 
     def add_again(self, claims: Collection[Claim]) -> None:
-        """Put what was taken back into the queue again."""
+        """Put claims that were taken back into the queue again."""
         for claim in claims:
             self._taken.pop(id(claim), None)
             self.begun.put(claim)
@@ -117,13 +120,14 @@ class Crew:
         return queued
 
     def fallen(self) -> list[Seat]:
-        """Give the places whose threads have ended; none ever should."""
+        """Return the places whose threads have ended; none ever should."""
         return [seat for seat in self._seats if seat.thread is not None and not seat.thread.is_alive()]
 
     def replace(self, fallen: Collection[Seat], ended: Collection[Finish]) -> list[Fall]:
-        """Begin a thread in each of these places, and give what the last ones held that is not among what `ended`.
+        """Start a thread in each of these places; return for each ended thread the claims that it held.
 
-        A claim that was on its way from the queue into a thread is with neither: it is put into the queue again.
+        Claims in `ended` are left out: they have results. A claim that was on its way from the queue into a thread is
+        held by neither, and is put into the queue again.
         """
         done = {id(finish.claim) for finish in ended}
         open_claims = [claim for claim in self.running.values() if id(claim) not in done]

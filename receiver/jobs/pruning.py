@@ -1,4 +1,4 @@
-"""Letting go of what is old: events with their jobs, quarantined deliveries, captures, counts. A little at a time."""
+"""Delete what is old, a little at a time: events with their jobs, quarantined deliveries, captures, counts."""
 
 import random
 import threading
@@ -21,11 +21,11 @@ from receiver.storage import db
 from receiver.storage.ids import lowest_id
 from receiver.storage.tables import events, jobs, quarantined
 
-# Duplicates are recognised by the events that are there, and providers repeat a delivery for a day or more.
+# Duplicates are recognised by the events in the table, and providers repeat a delivery for a day or more.
 AT_LEAST = timedelta(days=2)
 TOO_SHORT = (
-    "Events are kept for less than 2 days: one that is gone is not recognised when its provider sends it again, "
-    "and is handled as a new one."
+    "Events are kept for less than 2 days: a delivery that its provider sends again after that is not recognised "
+    "as a duplicate, and is handled as a new event."
 )
 
 STEP_SECONDS = 0.05
@@ -38,9 +38,9 @@ CATCH_UP = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one small transaction did, and for how long others waited for it.
+    """What one small transaction deleted, and how long other writers waited for it.
 
-    `staying` are as old, but a job of theirs still waits or runs.
+    `staying` counts events that are as old, but have a job that still waits or runs.
     """
 
     events: int = 0
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(slots=True, kw_only=True)
 class Pruned:
-    """How many rows went, and how many events stay although they are old."""
+    """How many rows were deleted, and how many old events stay."""
 
     events: int = 0
     staying: int = 0
@@ -65,15 +65,15 @@ class Pruned:
         self.quarantined += step.quarantined
 
     def add_what_has_rules_of_its_own(self, engine: sa.Engine, now: datetime) -> None:
-        """Delete the captures that their bins, and the counts that the pages do not keep any longer."""
+        """Delete captures that their bins do not keep any longer, and counts that are too old for the pages."""
         self.captures += bins.prune(engine, now=now)
         self.tallies += metrics.prune(engine, now)
 
 
 def prune(engine: sa.Engine, keep: timedelta, *, now: datetime, pruned: Pruned, tell: Callable[[], None]) -> None:
-    """Delete all that is older than it is kept, and count in `pruned`; where `keep` is 0, events stay for ever.
+    """Delete all that is older than `keep`, and count it in `pruned`; if `keep` is 0, events stay for ever.
 
-    Others write in between: each step is followed by a rest as long as itself. It may be cut short anywhere.
+    Other writers get their turn: each step is followed by a rest of the same length. This may be cut short anywhere.
     """
     for step in steps(engine, keep, now):
         pruned.add(step)
@@ -83,7 +83,7 @@ def prune(engine: sa.Engine, keep: timedelta, *, now: datetime, pruned: Pruned, 
 
 
 def count(engine: sa.Engine, keep: timedelta, *, now: datetime) -> Pruned:
-    """Say how many events and quarantined deliveries would go, by reading alone."""
+    """Count the events and quarantined deliveries that would be deleted, by reading alone."""
     pruned = Pruned()
     if keep:
         limit = lowest_id(now - keep)
@@ -98,9 +98,10 @@ def count(engine: sa.Engine, keep: timedelta, *, now: datetime) -> Pruned:
 
 
 def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[Step]:
-    """Delete routed events and quarantined deliveries that are older, oldest first, one small transaction a step.
+    """Delete routed events and quarantined deliveries older than `keep`, the oldest first, one transaction a step.
 
-    A step is as large as it may be to take a twentieth of a second, which depends on how long the bodies are.
+    The size of a step is adjusted so that it takes about a twentieth of a second, which depends on the size of the
+    bodies.
     """
     if keep:
         limit = lowest_id(now - keep)
@@ -109,7 +110,7 @@ def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[Step]:
 
 
 def _paced(delete: Callable[[int, str], tuple[Mapping[str, int], str | None]]) -> Iterator[Step]:
-    """Call `delete` with a size and the place that it got to, until it gets to none."""
+    """Call `delete` with a size and the id that the last call reached, until it returns None for that id."""
     size = db.STEP // 5
     place: str | None = ""
     while place is not None:
@@ -125,21 +126,21 @@ def _delete_events(engine: sa.Engine, after: str, before: str, size: int) -> tup
     with db.writing(engine) as connection:
         found = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
         staying = _with_open_jobs(connection, found)
-        # The foreign keys take deliveries, jobs and attempts along.
+        # The foreign keys (ON DELETE CASCADE) delete deliveries, jobs and attempts too.
         going = [one for one in found if one not in staying]
         connection.execute(sa.delete(events).where(events.c.id.in_(going)))
     return {"events": len(going), "staying": len(staying)}, found[-1] if len(found) == size else None
 
 
 def _old_events(before: str) -> sa.Select[Any]:
-    # By id, which sorts by time: an index on times would be written for every event that comes, and serve this alone.
+    # By id, which sorts by time: an index on times would be written for every new event, and serve only this query.
     return sa.select(events.c.id).where(events.c.id < before, events.c.state == "routed")
 
 
 def _with_open_jobs(connection: sa.Connection, event_ids: Sequence[str]) -> set[str]:
-    """Give the events among these of which a job waits or runs, or is being changed at this moment.
+    """Return those of these events that have a job which waits or runs, or which another transaction is changing.
 
-    The jobs of the others are locked: nobody replays one of them while its event goes.
+    The jobs of the others are locked: nobody can replay one while its event is deleted.
     """
     theirs = jobs.c.event_id.in_(event_ids)
     closed = sa.select(jobs.c.id).where(theirs, jobs.c.state.in_(["done", "dead"])).with_for_update(skip_locked=True)
@@ -157,9 +158,9 @@ def _delete_quarantined(engine: sa.Engine, before: str, size: int) -> tuple[Mapp
 
 
 class Pruner:
-    """Prunes beside a worker, once an hour: never while events or jobs wait longer than they should.
+    """Prunes beside a worker, once an hour, but not while events or jobs wait longer than they should.
 
-    A pass is bounded; what it did not get to, the next one goes on with.
+    A pass is bounded; the next one goes on where it stopped.
     """
 
     def __init__(self, engine: sa.Engine, keep: timedelta, *, clock: Callable[[], datetime] | None = None) -> None:
@@ -169,7 +170,8 @@ class Pruner:
         self._rest: Iterator[Step] | None = None
 
     def run(self, stop: threading.Event) -> None:
-        # Not at once, and not all workers at the same moment; but before the next deployment ends this process.
+        # Not at once, and not all workers at the same moment, but before the next deployment is likely to end this
+        # process.
         pause = random.uniform(60, 300)
         while not stop.wait(pause):
             pause = EVERY.total_seconds()
@@ -182,10 +184,10 @@ class Pruner:
                     log.info("pruned", **asdict(pruned))
 
     def pass_through(self, stop: threading.Event, *, most_steps: int = MOST_STEPS_AT_ONCE) -> Pruned:
-        """Delete what is old, for so many steps at the most, and rest four times as long as each step took."""
+        """Delete what is old, in `most_steps` steps at most, and rest four times as long after each step as it took."""
         pruned, number = Pruned(), 0
         rest = self._rest or steps(self._engine, self._keep, self._clock())
-        self._rest = None  # where a step fails, the next pass begins anew
+        self._rest = None  # if a step fails, the next pass begins anew
         while self._may_go_on(stop) and (step := next(rest, None)):
             pruned.add(step)
             number += 1
@@ -205,7 +207,7 @@ class Pruner:
         return False
 
     def is_behind(self) -> bool:
-        """Say whether an event waits to be routed, or a job that is due to be run, for more than a second."""
+        """Return whether an event has waited for its routing, or a due job to be run, for more than a second."""
         waits = gauges.look_at_waits(self._engine, self._clock())
         return any(seconds is not None and seconds > BEHIND.total_seconds() for seconds in waits.values())
 

@@ -1,6 +1,6 @@
-"""Which handlers there are, as the workers said when they started, whether one lives, and how the jobs stand.
+"""Which handlers exist, as the workers reported at their start, whether a worker lives, and counts of jobs.
 
-The web process imports no handler: what it knows of them is here.
+The web process imports no handler: all it knows about them is here.
 """
 
 import os
@@ -32,17 +32,17 @@ from receiver.storage.tables import attempts, handlers, is_dead, is_held, jobs, 
 
 COUNTED = 1000
 BEAT = timedelta(seconds=10)
-FORGOTTEN = timedelta(days=1)  # what no worker had for so long is forgotten
+FORGOTTEN = timedelta(days=1)  # what no worker has had for so long is forgotten
 TIDIED_EVERY = timedelta(hours=1)
 OF_WORKERS = 2  # the row of `pulse` that workers write
 LOOKED_BACK = 2000
 
 
 def sign_in(engine: sa.Engine, router: Router, now: datetime, *, worker: str | None = None) -> None:
-    """Write down that a worker runs and what it has loaded, and give the jobs a time that wait for that.
+    """Record that a worker runs and what it has loaded, and make jobs due that waited for that.
 
-    What others had stays, also while they are away. It goes where the packages that connected it were loaded here
-    without it, and no running worker has it; or where none had it for a day.
+    Handlers of other workers stay, also while those are away. A handler is forgotten if its packages were loaded here
+    without it and no running worker has it, or if no worker has had it for a day.
     """
     rows = [_row(router, one) for one in router.handlers()] + [
         _broken_row(router, one) for one in router.broken.values()
@@ -108,9 +108,9 @@ def _write_worker(connection: sa.Connection, worker: str, loaded: Item, now: dat
 
 
 def _packages_without(row: sa.Row[Any], router: Router) -> list[str] | None:
-    """Give the packages that may still connect a handler which is not here, or may still hold a broken module.
+    """Return the packages that may still connect a handler which is not here, or may still hold a broken module.
 
-    None where nobody knows them: a broken module has the name of its package, whatever wrote it down.
+    None if they are unknown: a broken module has the name of its package, whichever worker recorded it.
     """
     packages = row.packages
     if row.trouble is not None:
@@ -122,9 +122,9 @@ def _packages_without(row: sa.Row[Any], router: Router) -> list[str] | None:
 
 
 def _forget(connection: sa.Connection, now: datetime, *, is_first: bool = False) -> None:
-    """Delete what no worker has any more and no package connects, or what none had for a day; and dead workers.
+    """Delete handlers that no worker has and no package connects, those that none has had for a day, and dead workers.
 
-    The day begins anew with the first worker after a time without any: the others may come in a moment.
+    The day starts anew with the first worker after a time without any: the others may start in a moment.
     """
     live: set[str] = set()
     seen: dict[str, datetime] = {}
@@ -135,7 +135,7 @@ def _forget(connection: sa.Connection, now: datetime, *, is_first: bool = False)
             live |= {name} if row.seen_at > now - UNSEEN else set()
     for one in connection.execute(_LAST_HAD).all():
         had_at = now if is_first or one.had_at is None else max(one.had_at, seen.get(one.name, one.had_at))
-        # A module that was mended is remembered for a day: jobs in its name may still be under way.
+        # A module that was fixed is remembered for a day: jobs in its name may still be on their way.
         is_removed = one.packages == [] and one.trouble is None
         if one.name not in live and one.paused_at is None and (is_removed or had_at < now - FORGOTTEN):
             connection.execute(sa.delete(handlers).where(handlers.c.name == one.name))
@@ -148,7 +148,7 @@ _LAST_HAD = sa.select(handlers.c.name, handlers.c.trouble, handlers.c.paused_at,
 
 
 def sign_out(engine: sa.Engine, worker: str, now: datetime) -> None:
-    """Write down that a worker has ended, and when what it had was had last."""
+    """Record that a worker has ended, and that its handlers were last loaded now."""
     with db.writing(engine) as connection:
         db.lock(connection, PAUSING)
         _note_last(connection, worker, now)
@@ -165,19 +165,19 @@ def _note_last(connection: sa.Connection, worker: str, now: datetime) -> None:
 
 
 def last_sign(engine: sa.Engine) -> datetime | None:
-    """Give when a worker, whichever, last said that it lives; None where none ever did."""
+    """Return when any worker last gave a sign of life; None if none ever did."""
     with db.reading(engine) as connection:
         return connection.execute(sa.select(pulse.c.at).where(pulse.c.id == OF_WORKERS)).scalar_one_or_none()
 
 
 def nobody_works(engine: sa.Engine, now: datetime) -> bool:
-    """Say whether no worker has given a sign of life for a minute."""
+    """Return whether no worker has given a sign of life for a minute."""
     seen = last_sign(engine)
     return seen is None or now - seen > UNSEEN
 
 
 def beat(engine: sa.Engine, at: datetime) -> None:
-    """Say that a worker lives, and ring: so each worker hears now and then that its doorbell works."""
+    """Record a sign of life, and ring: so each worker hears regularly that its doorbell works."""
     with db.writing(engine) as connection:
         db.ring_of(connection)
         row = db.insert(connection, pulse).values(id=OF_WORKERS, at=at)
@@ -186,9 +186,9 @@ def beat(engine: sa.Engine, at: datetime) -> None:
 
 @contextmanager
 def attending(engine: sa.Engine, router: Router, worker: str) -> Iterator[None]:
-    """Say that a worker lives, from a thread of its own, while the block runs, and then that it has ended.
+    """Record, from a thread, that a worker lives while the block runs; then record that it has ended.
 
-    Where that fails, it is said again.
+    A record that fails is tried again.
     """
     try:
         with threads.beside(partial(_keep_beating, engine, router, worker), name="beating"):
@@ -213,9 +213,9 @@ def _keep_beating(engine: sa.Engine, router: Router, worker: str, stop: threadin
 
 
 def attend(engine: sa.Engine, router: Router, now: datetime, *, worker: str) -> None:
-    """Say that a worker still lives, with what it has; and give the jobs a time that wait for that all the same.
+    """Record that a worker still lives and what it has, and make jobs due that waited for that all the same.
 
-    It may have been taken for dead, while the database was away or locked. Where its row is gone, or what it has loaded
+    It may have been taken for dead while the database was away or locked. If its row is missing, or what it has loaded
     has changed, it signs in again.
     """
     with db.writing(engine) as connection:
@@ -235,7 +235,7 @@ def tidy(engine: sa.Engine, now: datetime) -> None:
 
 
 def forget(engine: sa.Engine, name: str, now: datetime) -> bool:
-    """Give events that come no job for a handler any more that no running worker has; False where one has it.
+    """Stop making jobs for a handler that no running worker has; False if one has it.
 
     The jobs that wait for it stay.
     """
@@ -249,7 +249,7 @@ def forget(engine: sa.Engine, name: str, now: datetime) -> bool:
 
 
 def list_workers(engine: sa.Engine, now: datetime) -> list[Item]:
-    """Give the workers that run, the oldest first: where, since when, and what each has loaded."""
+    """Return the running workers, the oldest first: host, start time, and what each has loaded."""
     running = sa.select(workers).where(workers.c.seen_at > now - UNSEEN).order_by(workers.c.started_at, workers.c.id)
     with db.reading(engine) as connection:
         return [_worker_item(row) for row in connection.execute(running)]
@@ -279,7 +279,10 @@ class Stranded:
 
 
 def stranded(engine: sa.Engine, now: datetime) -> list[Stranded]:
-    """Give whatever jobs wait for that no running worker has loaded, by name; what is paused waits on purpose."""
+    """Return the handlers and modules that jobs wait for and no running worker has, sorted by name.
+
+    Paused handlers are not among them: their jobs wait on purpose.
+    """
     with db.reading(engine) as connection:
         names = names_in(connection, is_held)
         if not names:
@@ -294,22 +297,22 @@ def stranded(engine: sa.Engine, now: datetime) -> list[Stranded]:
 
 
 def list_handlers(engine: sa.Engine, now: datetime | None = None) -> list[Item]:
-    """Give every handler and every module that does not import, by name.
+    """Return every handler and every module that does not import, sorted by name.
 
-    `paused_at` says since when it is paused, `workers` how many run that have it. One that left the registry is there
-    while it has dead letters, or jobs wait for it, with `loaded_at` None.
+    `paused_at` is the time since when it is paused, `workers` the number of running workers that have it. One that left
+    the registry is listed while it has dead letters or waiting jobs, with `loaded_at` None.
     """
     with db.reading(engine) as connection:
         known = look(connection, now or datetime.now(UTC))
         rows = connection.execute(sa.select(handlers)).all()
-        items = [_item(row, known) for row in rows if row.name not in known.mended]
+        items = [_item(row, known) for row in rows if row.name not in known.fixed]
         left = {*names_in(connection, is_dead), *names_in(connection, is_held)}
         gone = left - {item["name"] for item in items}
     return sorted([*items, *map(_gone, gone)], key=lambda item: str(item["name"]))
 
 
 def show_handler(engine: sa.Engine, name: str) -> Item:
-    """Give one handler as `list_handlers` does; NotFoundError, with the names that come close, if it is not there."""
+    """Return one handler as `list_handlers` does; NotFoundError, with similar names, if it is missing."""
     known = {item["name"]: item for item in list_handlers(engine)}
     if name not in known:
         close = get_close_matches(name, known)
@@ -340,7 +343,7 @@ def _gone(name: str) -> Item:
 
 
 def job_counts(engine: sa.Engine, names: Sequence[str]) -> Mapping[str, Mapping[str, Count]]:
-    """Count the jobs of handlers that are `waiting`, `running` and `dead`; many are counted to a thousand only."""
+    """Count the jobs of handlers that are `waiting`, `running` and `dead`, each up to a thousand."""
     with db.reading(engine) as connection:
         timed, is_whole = _count_timed(connection)
         return {
@@ -354,7 +357,7 @@ def job_counts(engine: sa.Engine, names: Sequence[str]) -> Mapping[str, Mapping[
 
 
 def _count_timed(connection: sa.Connection) -> tuple[Mapping[tuple[str, str], int], bool]:
-    """Count the jobs that wait for their time or run, of all handlers together: no index tells them apart."""
+    """Count waiting jobs with a time and running jobs, of all handlers together: no index separates them by handler."""
     timed = sa.select(jobs.c.handler, jobs.c.state).where(
         jobs.c.state.in_(["running", "waiting"]), jobs.c.due_at.is_not(None)
     )
@@ -377,7 +380,7 @@ def _sum(one: Count, other: Count) -> Count:
 
 
 def list_failures(engine: sa.Engine, name: str, *, limit: int = 10) -> list[Item]:
-    """Give the attempts of a handler that failed among the latest of all handlers, the newest first."""
+    """Return a handler's failed attempts that are among the latest attempts of all handlers, the newest first."""
     latest = sa.select(attempts).order_by(attempts.c.seq.desc()).limit(LOOKED_BACK).subquery()
     failed = (
         sa.select(latest, jobs.c.event_id)

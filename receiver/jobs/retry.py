@@ -1,4 +1,4 @@
-"""When a job is tried again and when it stops: a pure decision, with time and chance as arguments."""
+"""When a job is retried and when it dies: a pure decision, with time and chance as arguments."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,11 +9,10 @@ LONGEST_WAIT = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How often a handler is tried, and how long apart.
+    """How many attempts a handler gets, and how long the waits between them are.
 
-    The default waits 10 s, 30 s, 90 s, … 18 h: ten attempts over 27 hours, so that a service that is down for a
-    night is met again. Each wait is moved by up to a fifth either way, so that jobs that failed together do not
-    come back together.
+    The default waits 10 s, 30 s, 90 s, … 18 h: ten attempts over 27 hours, enough for a service that is down for a
+    night. Each wait is changed at random by up to a fifth, so that jobs that failed together are not retried together.
     """
 
     attempts: int = DEFAULT_ATTEMPTS
@@ -23,7 +22,7 @@ class Policy:
     jitter: float = 0.2
 
     def wait(self, attempt: int, *, chance: float) -> timedelta:
-        """Give the wait after the given failed attempt (from 1); `chance` lies in [0, 1)."""
+        """Return the wait after a failed attempt (counted from 1); `chance` is in [0, 1)."""
         exponent = min(attempt - 1, 64)
         seconds = min(self.first_wait.total_seconds() * self.factor**exponent, self.longest_wait.total_seconds())
         return timedelta(seconds=seconds * (1 + self.jitter * (2 * chance - 1)))
@@ -31,22 +30,23 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Try again, not before `at`."""
+    """Retry, not before `at`."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Do not try again."""
+    """Do not retry."""
 
     reason: str
 
 
 def decide(policy: Policy, *, spent: int, now: datetime, chance: float, after: timedelta | None = None) -> Again | Dead:
-    """Say what becomes of a job whose attempt number `spent` just failed.
+    """Decide what happens to a job whose attempt number `spent` just failed.
 
-    `after` is the handler's own wish (`Retry(after=…)`) and replaces the wait of the policy, not its count.
+    `after` is the handler's own wait (`Retry(after=…)`); it replaces the wait of the policy, not its number of
+    attempts.
     """
     if spent >= policy.attempts:
         return Dead(f"all {policy.attempts} attempts are used up")
@@ -55,10 +55,10 @@ def decide(policy: Policy, *, spent: int, now: datetime, chance: float, after: t
 
 
 def decide_lost(policy: Policy, *, spent: int, now: datetime, chance: float) -> Again | Dead:
-    """Say what becomes of a job whose worker vanished while it ran.
+    """Decide what happens to a job whose worker vanished while it ran.
 
-    A first attempt that is lost is taken for the worker's bad luck and repeated at once; later ones wait as failures
-    do, so that a job that kills its worker drifts away from the others that ran beside it, and ends.
+    A first attempt that is lost is blamed on the worker and repeated at once. Later ones wait as after a failure: a job
+    that kills its worker moves away from the jobs that ran beside it, and dies in the end.
     """
     if spent == 1 and policy.attempts > 1:
         return Again(now)

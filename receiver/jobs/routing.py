@@ -50,7 +50,7 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class BrokenModule:
-    """A handler module that does not import, with the line to read first and the whole traceback."""
+    """A handler module that does not import, with the most telling line and the whole traceback."""
 
     name: str
     error: str
@@ -58,7 +58,7 @@ class BrokenModule:
 
 
 def ancestry(event_type: str) -> list[str]:
-    """Give the names of the signals that an event of this type reaches, the narrowest first.
+    """Return the names of the signals that an event of this type reaches, the narrowest first.
 
     `box:FILE.UPLOADED` reaches `box:FILE.UPLOADED`, `box:FILE.*`, `box:*` and `*`.
     """
@@ -83,7 +83,7 @@ def matches(pattern: str, event_type: str) -> bool:
 
 
 class HandlerSignal(NamedSignal):
-    """The signal of a pattern. Its receivers are handlers: each has to be able to run, and is held for good."""
+    """The signal of a pattern. Its receivers are handlers: each must be callable as one, and is held strongly."""
 
     def __init__(self, name: str, doc: str | None, connecting: Callable[[HandlerFunction, str], None]) -> None:
         super().__init__(name, doc)
@@ -97,12 +97,13 @@ class HandlerSignal(NamedSignal):
         _check_pattern(self.name)
         check_that_it_runs(receiver)
         self._connecting(receiver, self.name)
-        # blinker would forget a function that nobody else holds, a partial or a lambda, at once and without a word.
+        # By default blinker holds receivers weakly (blinker.readthedocs.io, `Signal.connect`): it would silently forget
+        # a function that nothing else refers to, such as a partial or a lambda.
         return super().connect(receiver, weak=False)
 
 
 class HandlerNamespace(Namespace):
-    """The signals by their patterns; `connecting` is told of each function that is connected."""
+    """The signals by their patterns; `connecting` is called with each function that is connected."""
 
     def __init__(self, connecting: Callable[[HandlerFunction, str], None]) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class _Connection:
 
     @property
     def is_half(self) -> bool:
-        """Say whether the import in which it was made has failed: then the module is not there, or made anew."""
+        """Return whether the import that made it failed: Python has dropped the module, or made another."""
         if self.importing is None:
             return False
         name = self.importing.get("__name__")
@@ -136,9 +137,9 @@ class _Connection:
 
 
 class Router:
-    """The blinker namespace that handlers hang in, and what we know of each of them.
+    """The blinker namespace that handlers are connected to, and what is known about each of them.
 
-    `packages` are those that were loaded, each with the modules of it that were imported, broken or not.
+    `packages` has the packages that were loaded, each with the names of its modules, broken ones included.
     """
 
     def __init__(self) -> None:
@@ -190,7 +191,7 @@ class Router:
         return connect
 
     def handlers_for(self, event_type: str, raw_name: str = "") -> list[Handler]:
-        """Give the handlers of this process that want an event, each once, sorted by name."""
+        """Return the handlers of this process that want an event, each once, sorted by name."""
         wanted: dict[str, Handler] = {}
         for name in reached(event_type, raw_name):
             signal = self.namespace.get(name)
@@ -200,7 +201,7 @@ class Router:
         return [wanted[name] for name in sorted(wanted)]
 
     def handlers(self) -> list[Handler]:
-        """Give every connected handler, sorted by name; two functions of one name are refused."""
+        """Return every connected handler, sorted by name; DuplicateHandlerError if two functions share a name."""
         everyone = self._connected_now(refuse=True)
         return [everyone[name] for name in sorted(everyone)]
 
@@ -215,10 +216,10 @@ class Router:
         return self._connected.get(name) or self._connected_now(refuse=False).get(name)
 
     def load(self, packages: Iterable[str]) -> list[BrokenModule]:
-        """Import every module of these packages, so that their handlers connect; give those that do not import.
+        """Import every module of these packages, so that their handlers connect; return those that do not import.
 
-        A module whose name begins with an underscore is left alone. A broken module takes no other down, and what
-        it had connected before it broke is taken back.
+        A module whose name begins with an underscore is skipped. A broken module does not stop the others, and what it
+        had connected before it broke is disconnected.
         """
         for package in packages:
             self._loading = package
@@ -235,13 +236,13 @@ class Router:
         return list(self.broken.values())
 
     def whole_packages(self) -> set[str]:
-        """Return the packages of which every module did import: what they connect is known to the last handler."""
+        """Return the packages of which every module was imported: all their handlers are known."""
         return {name for name, modules in self.packages.items() if modules.isdisjoint(self.broken)}
 
     def packages_of(self, name: str) -> set[str]:
         """Return the packages whose loading connected the handler, or met the broken module, of this name.
 
-        Empty where nobody knows: it was connected before or after packages were loaded.
+        Empty if that is unknown: it was connected before or after packages were loaded.
         """
         if name in self.broken:
             return {package for package, modules in self.packages.items() if name in modules}
@@ -253,7 +254,7 @@ class Router:
             importlib.import_module(name)
         except DuplicateHandlerError:
             raise
-        except BaseException as error:  # noqa: BLE001 - a module may break in any way, and takes no other down
+        except BaseException as error:  # noqa: BLE001 - a module may break in any way, and must not stop the others
             self.broken[name] = BrokenModule(name, tracebacks.summary_of(error), tracebacks.text_of(error))
         else:
             self.modules.add(name)
@@ -261,16 +262,16 @@ class Router:
         self._take_back_halves()
 
     def _note(self, function: HandlerFunction, pattern: str) -> None:
-        """Remember in which import, and while which package was loaded, a function is connected."""
+        """Record in which import, and while which package was loaded, a function is connected."""
         name = name_of(function)
         self._connections.append(_Connection(name, function, pattern, _importing()))
         if self._loading is not None:
             self._packages_of.setdefault(name, set()).add(self._loading)
 
     def _take_back_halves(self) -> None:
-        """Disconnect what modules connected that broke afterwards, also where somebody else imported them.
+        """Disconnect what modules connected that broke afterwards, also if something else imported them.
 
-        What a module connected that was imported whole on the way stays: it is not imported a second time.
+        What a module connected that was itself imported whole stays: it is not imported a second time.
         """
         halves = [one for one in self._connections if one.is_half]
         if not halves:
@@ -291,7 +292,8 @@ class Router:
         known = wanted.get(name) or self._connected.get(name)
         if known is None:
             known = Handler(name, function, (pattern,), Policy())
-        # A double is refused at start. One that is connected while a worker runs must not end it: the first one stays.
+        # Two handlers of one name are refused at start. One that is connected while a worker runs must not end the
+        # worker: the first stays.
         if not refuse and known.function != function:
             return
         _refuse_double(known.function, function)
@@ -301,22 +303,22 @@ class Router:
 
 
 def _require_sense(attempts: object, queue: object, time_limit: object) -> None:
-    """Raise HandlerError for arguments of `on` that no worker could heed, with what would be right."""
+    """Raise HandlerError, with the valid values, for arguments of `on` that no worker could follow."""
     if type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS:
-        raise HandlerError(f"attempts={attempts!r}: a handler takes a whole number of them, from 1 to {MOST_ATTEMPTS}")
+        raise HandlerError(f"attempts={attempts!r}: write a whole number from 1 to {MOST_ATTEMPTS}")
     if queue is not None and not (isinstance(queue, str) and _QUEUE.fullmatch(queue)):
-        raise HandlerError(f"queue={queue!r}: write letters, digits, dots, - and _, 100 at the most")
+        raise HandlerError(f"queue={queue!r}: write letters, digits, dots, - and _, 100 at most")
     if time_limit is not None and not (isinstance(time_limit, timedelta) and _SHORTEST <= time_limit <= _LONGEST):
-        raise HandlerError(f"time_limit={time_limit!r}: a timedelta from one second to {_LONGEST.days} days")
+        raise HandlerError(f"time_limit={time_limit!r}: write a timedelta from one second to {_LONGEST.days} days")
 
 
 def check_that_it_runs(function: Any) -> None:
-    """Raise HandlerError, with what to write instead, for a function of which a call would run nothing."""
+    """Raise HandlerError, with what to write instead, for a function that a call would not run."""
     if not callable(function):
         raise HandlerError(f"{function!r} cannot be called: a handler is a function that takes an event")
     inner = _unwrapped(function)
-    # Of an object that can be called it is the class that says how.
-    for one in (inner, getattr(type(inner), "__call__", None)):  # noqa: B004 - not whether, but what it is
+    # Python looks up `__call__` on the class of an object, not on the object.
+    for one in (inner, getattr(type(inner), "__call__", None)):  # noqa: B004 - what the call is, not whether there is one
         if inspect.iscoroutinefunction(one):
             advice = "a handler is a plain function, run in a thread. Call asyncio.run(…) in one"
             raise HandlerError(f"{name_of(function)} is async: {advice}")
@@ -326,9 +328,9 @@ def check_that_it_runs(function: Any) -> None:
 
 
 def unfinished(result: object) -> str | None:
-    """Say what is wrong with what a handler returned where its work is still to be done; None where it is over.
+    """Return what is wrong with a result that still has to be awaited or iterated; None if the work is done.
 
-    A coroutine or generator is closed: nobody will ever run it.
+    A coroutine or generator is closed: nothing will ever run it.
     """
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         result.close()
@@ -340,11 +342,11 @@ def unfinished(result: object) -> str | None:
 
 def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
-        raise PatternError(f"{pattern!r} is no pattern: write source:NAME, source:FAMILY.*, source:* or *")
+        raise PatternError(f"{pattern!r} is not a pattern: write source:NAME, source:FAMILY.*, source:* or *")
 
 
 def _importing() -> Mapping[str, Any] | None:
-    """Return the namespace of the innermost module that is being imported in this thread, None outside of any."""
+    """Return the namespace of the innermost module that this thread is importing, or None."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_globals.get("__spec__") is not None:
@@ -361,11 +363,11 @@ def _unwrapped(function: Any) -> Any:
 
 def _refuse_double(one: HandlerFunction, other: HandlerFunction) -> None:
     if one is not other and one != other:
-        mend = "rename one of them"
+        advice = "rename one of them"
         if isinstance(other, partial):
-            mend = 'give each partial a name of its own, as in copy_a.__qualname__ = "copy_a"'
+            advice = 'give each partial a name of its own, as in copy_a.__qualname__ = "copy_a"'
         raise DuplicateHandlerError(
-            f"two handlers are named {name_of(one)} ({_place(one)} and {_place(other)}): {mend}"
+            f"two handlers are named {name_of(one)} ({_place(one)} and {_place(other)}): {advice}"
         )
 
 
@@ -375,10 +377,10 @@ def _place(function: HandlerFunction) -> str:
 
 
 def name_of(function: HandlerFunction) -> str:
-    """Give the name that the jobs of this function carry: `module.function`.
+    """Return the name that the jobs of this function carry: `module.function`.
 
-    A `partial` has the name of what it calls, unless it was given a `__qualname__`. What it binds stays out of it: that
-    may be a secret.
+    A `partial` has the name of the function it calls, unless it was given a `__qualname__`. The arguments it binds are
+    not part of the name: they may be secret.
     """
     inner = _unwrapped(function)
     named = function if "__qualname__" in getattr(function, "__dict__", ()) else inner

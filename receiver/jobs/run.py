@@ -1,4 +1,4 @@
-"""One run of a handler, whatever it does: how it ended, with which words. A child that it forks ends with it."""
+"""One run of a handler, whatever it does: its outcome and error. A child process that it forks ends with it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from receiver.sources import wire
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How one run of a handler ended: `done`, `failed`, `retry` or `discarded`, and with which words."""
+    """How one run of a handler ended: `done`, `failed`, `retry` or `discarded`, with the error as text."""
 
     outcome: str
     error: str = ""
@@ -25,9 +25,9 @@ class Ran:
 
 
 def run(handler: Handler, event: Callable[[], Event]) -> Ran:
-    """Run a handler for the event that is made for it, whatever either does, and say how that went.
+    """Run a handler for the event that `event` makes; return the outcome, whatever either raises.
 
-    Credentials and signatures that it quotes from the headers are masked: the words are shown, logged and exported.
+    Credentials and signatures that an error quotes from the headers are masked: errors are shown, logged and exported.
     """
     began, headers = forks.generation(), Headers()
     try:
@@ -49,22 +49,22 @@ def _meant_by(error: BaseException) -> Ran:
             case Discard():
                 return Ran("discarded", tracebacks.said(error))
             case Retry():
-                # By the class: a subclass of timedelta may add up to anything.
+                # Called on the class: a handler's own subclass of timedelta may add up to anything.
                 after = timedelta.__add__(error.after, timedelta())
                 return Ran("retry", tracebacks.said(error), after=max(after, timedelta()))
             case _:
                 return Ran("failed", _traceback_of(error), cause=error)
-    except BaseException as worse:  # noqa: BLE001 - a Retry or a Discard of a handler's own may be broken itself
+    except BaseException as worse:  # noqa: BLE001 - a handler's own subclass of Retry or Discard may be broken itself
         return Ran("failed", _traceback_of(worse), cause=worse)
 
 
 def _traceback_of(error: BaseException) -> str:
-    """Give the traceback from the handler on, without our own frame above it."""
+    """Return the traceback from the handler on, without our own frame above it."""
     return tracebacks.text_of(error, skip=1)
 
 
 def event_of(row: sa.Row[Any], *, attempt: int = 1) -> Event:
-    """Give the event of a row; every handler gets a payload of its own, free to change."""
+    """Return the event of a row; each call parses the payload anew, so that a handler may change its own."""
     return Event(
         type=row.type,
         payload=wire.read_object(row.body),

@@ -1,32 +1,38 @@
-"""The life of a job: routed, claimed, finished, lost, held, buried, replayed. The only writer of jobs and attempts."""
+"""The life of a job: routed, claimed, finished, lost, discarded, replayed. The only writer of jobs and attempts."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from receiver.errors import NotFoundError
 from receiver.jobs import held
-from receiver.jobs.held import pause_handler as pause_handler  # noqa: PLC0414 - the life of a job is here
+from receiver.jobs.by_hand import bring_back as bring_back  # noqa: PLC0414 - the life of a job is here
+from receiver.jobs.by_hand import bury as bury  # noqa: PLC0414
+from receiver.jobs.by_hand import discard_dead_jobs as discard_dead_jobs  # noqa: PLC0414
+from receiver.jobs.by_hand import due_unless_paused
+from receiver.jobs.by_hand import replay_dead_jobs as replay_dead_jobs  # noqa: PLC0414
+from receiver.jobs.by_hand import replay_event as replay_event  # noqa: PLC0414
+from receiver.jobs.by_hand import replay_job as replay_job  # noqa: PLC0414
+from receiver.jobs.held import pause_handler as pause_handler  # noqa: PLC0414
 from receiver.jobs.held import resume_handler as resume_handler  # noqa: PLC0414
 from receiver.jobs.loaded import PAUSING, Known, Registry
 from receiver.jobs.loaded import paused_names as _paused
 from receiver.jobs.retry import Again, Dead, Policy, decide_lost
 from receiver.runtime.tracebacks import storable
 from receiver.storage import db
-from receiver.storage.tables import attempts, events, is_dead, is_discarded, is_unrouted, jobs
+from receiver.storage.tables import attempts, events, is_unrouted, jobs
 
 PolicyOf = Callable[[str], Policy]
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """What routing one event decided: which handlers get a job, and where the payload drifts from its schema.
+    """The decision for one event: which handlers get a job, and where the payload drifts from its schema.
 
-    `type` and `name` are those of the event, by which handlers of other workers are found.
+    `type` and `name` are those of the event; they find the handlers of other workers.
     """
 
     event_id: str
@@ -38,7 +44,10 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that is this worker's until the lease ends, with the row of its event."""
+    """A job that is this worker's until the lease ends, with the row of its event.
+
+    `attempt` counts every run; `spent` only those since the last replay.
+    """
 
     job_id: int
     handler: str
@@ -50,7 +59,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The jobs that are this worker's now, and the handlers of those that it gave back, which it has not loaded."""
+    """The jobs that this worker now holds, and the handlers of those that it gave back because it lacks them."""
 
     claims: list[Claim]
     given_back: list[str]
@@ -58,7 +67,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How an attempt ended (`done`, `failed`, `retry`, `discarded`) and what becomes of the job."""
+    """How an attempt ended (`done`, `failed`, `retry`, `discarded`) and what happens to the job then."""
 
     claim: Claim
     outcome: str
@@ -72,7 +81,7 @@ class Finish:
 class Due:
     """Whether there is anything to do: events to route, jobs to run, jobs whose worker vanished.
 
-    `next_at` is when a job that is not due yet will be, whosever it is.
+    `next_at` is when the next job of any worker becomes due.
     """
 
     unrouted: bool
@@ -94,9 +103,9 @@ class Loss:
 
 
 def look(engine: sa.Engine, now: datetime, *, elsewhere: Collection[str] = (), after: datetime | None = None) -> Due:
-    """Say what there is to do, by reading alone: an idle worker takes no lock.
+    """Return what there is to do, by reading alone: an idle worker takes no lock.
 
-    The jobs of handlers that run elsewhere are not for this worker to run, and none that was due by `after` is.
+    Jobs of the handlers in `elsewhere`, and jobs that were due by `after`, are not for this worker.
     """
     times = {"now": now} if after is None else {"now": now, "after": after}
     with db.reading(engine) as connection:
@@ -124,17 +133,17 @@ def _not_of(names: Collection[str]) -> list[sa.ColumnElement[bool]]:
 
 
 def unrouted(engine: sa.Engine, limit: int) -> Sequence[sa.Row[Any]]:
-    """Give the oldest events that no worker has routed yet."""
+    """Return the oldest events that no worker has routed yet."""
     waiting = sa.select(events).where(is_unrouted).order_by(events.c.seq).limit(limit)
     with db.reading(engine) as connection:
         return connection.execute(waiting).all()
 
 
 def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registry: Registry | None = None) -> list[int]:
-    """Give each event its jobs and call it routed, all in one transaction; say how many handlers want each.
+    """Write the jobs of each event and mark it routed, in one transaction; return how many handlers want each.
 
-    With a registry, handlers of other workers get theirs too, and what nobody has loaded now waits without a time.
-    Routing an event twice adds nothing.
+    With a registry, handlers of other workers get jobs too, and jobs of handlers that no worker has wait without a
+    time. Routing an event twice adds nothing.
     """
     routed = sa.update(events).where(events.c.id == sa.bindparam("event")).values(state="routed")
     with db.writing(engine) as connection:
@@ -167,7 +176,7 @@ def route(engine: sa.Engine, routings: Sequence[Routing], now: datetime, registr
 
 
 def _wanting(routings: Sequence[Routing], known: Known) -> list[Sequence[str]]:
-    """Add to each routing the handlers of other workers, in the order of their names."""
+    """Return the handlers of each routing together with those of other workers, sorted by name."""
     of_type = {(one.type, one.name): known.wanting(one.type, one.name) for one in routings}
     return [sorted({*one.handlers, *of_type[one.type, one.name]}) for one in routings]
 
@@ -177,7 +186,7 @@ def _must_wait(known: Known, registry: Registry, name: str) -> bool:
 
 
 def claim(engine: sa.Engine, *, worker: str, limit: int, now: datetime, lease: timedelta) -> list[Claim]:
-    """Take up to `limit` due jobs for this worker; nobody else gets them before the lease ends."""
+    """Claim up to `limit` due jobs for this worker; no other worker gets them before the lease ends."""
     return take(engine, longest_due(now, limit=limit), worker=worker, now=now, lease=lease)
 
 
@@ -191,16 +200,18 @@ def claim_own(
     lease: timedelta,
     after: datetime | None = None,
 ) -> Taken:
-    """Take up to `limit` due jobs of handlers that this worker has loaded; none that was due by `after` is."""
+    """Claim up to `limit` due jobs of handlers that this worker has loaded, except those that were due by `after`."""
     of = [*_not_of(registry.elsewhere), *([] if after is None else [jobs.c.due_at > after])]
     which = longest_due(now, limit=limit, of=sa.and_(*of) if of else None)
     return take_own(engine, which, registry=registry, worker=worker, now=now, lease=lease, later=now)
 
 
 def longest_due(now: datetime, *, limit: int, of: sa.ColumnElement[bool] | None = None) -> sa.ColumnElement[bool]:
-    """Choose up to `limit` due jobs, the longest due first, past those that somebody else is taking.
+    """Return a condition for up to `limit` due jobs, the longest due first, without those another worker is claiming.
 
-    By a CTE: PostgreSQL may run a subquery once for each row, and every run skips what the one before has locked.
+    It is a CTE, because PostgreSQL may run a subquery again for each row: with SKIP LOCKED every run would pick other
+    rows, and the limit would not hold. A CTE with FOR UPDATE runs once: PostgreSQL counts it as a change of data and
+    does not fold it into the outer query (`contain_dml` in its subselect.c, since version 12).
     """
     due = (
         sa.select(jobs.c.id)
@@ -216,7 +227,7 @@ def longest_due(now: datetime, *, limit: int, of: sa.ColumnElement[bool] | None 
 def take(
     engine: sa.Engine, which: sa.ColumnElement[bool], *, worker: str, now: datetime, lease: timedelta
 ) -> list[Claim]:
-    """Take waiting jobs for this worker, with their events."""
+    """Claim the waiting jobs that match, with their events."""
     with db.writing(engine) as connection:
         return _with_events(connection, _taken(connection, which, worker, now, lease), now)
 
@@ -231,9 +242,9 @@ def take_own(
     lease: timedelta,
     later: datetime,
 ) -> Taken:
-    """Take waiting jobs as `take` does, but for those whose handlers are not loaded here.
+    """Claim waiting jobs as `take` does, except those whose handlers are not loaded here.
 
-    These are as if nobody had taken them: due `later` for a worker that has them, or waiting for one to come.
+    Those are left as if nobody had taken them: due `later` for a worker that has the handler, or waiting for one.
     """
     with db.writing(engine) as connection:
         rows = _taken(connection, which, worker, now, lease)
@@ -269,15 +280,15 @@ def _with_events(connection: sa.Connection, rows: Sequence[sa.Row[Any]], now: da
 
 
 def renew(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, until: datetime) -> None:
-    """Keep the leases of jobs that are still running."""
+    """Extend the leases of jobs that are still running."""
     with db.writing(engine) as connection:
         connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=until))
 
 
 def _are_held(claims: Sequence[Claim], worker: str) -> sa.ColumnElement[bool]:
-    """Choose the jobs among these whose very attempt this worker still holds.
+    """Return a condition for those of these jobs whose exact attempt this worker still holds.
 
-    The number is part of it: a worker that lost a lease may hold the same job again.
+    The number of the attempt matters: a worker that lost a lease may hold the same job again.
     """
     held = {(claim.job_id, claim.attempt) for claim in claims}
     these = sa.tuple_(jobs.c.id, jobs.c.attempt).in_(held)
@@ -289,9 +300,9 @@ def _are_running(ids: Sequence[int], worker: str) -> sa.ColumnElement[bool]:
 
 
 def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> list[bool]:
-    """Write how attempts ended, in one transaction; say of each whether it was still this worker's to write.
+    """Write how attempts ended, in one transaction; return for each whether this worker still held it.
 
-    A job whose lease was lost is another worker's by now, or discarded by hand: nothing is written for it.
+    A job whose lease was lost belongs to another worker by now, or was discarded by hand: nothing is written for it.
     """
     with db.writing(engine) as connection:
         paused = _paused(connection) if any(isinstance(finish.then, Again) for finish in finishes) else frozenset()
@@ -306,7 +317,7 @@ def finish(engine: sa.Engine, finishes: Sequence[Finish], *, worker: str) -> lis
 
 
 def _held_of(connection: sa.Connection, claims: Sequence[Claim], worker: str) -> set[tuple[int, int]]:
-    """Give the jobs among these that this worker holds now, by id and number of the attempt."""
+    """Return the id and the attempt of each of these jobs that this worker still holds."""
     running = _are_running([claim.job_id for claim in claims], worker)
     held = sa.select(jobs.c.id, jobs.c.attempt).where(running).with_for_update()
     return {(row.id, row.attempt) for row in connection.execute(held)}
@@ -322,7 +333,7 @@ _CLOSED = (
 
 
 def _after(then: Again | Dead | None, is_paused: bool) -> dict[str, Any]:
-    """Give the values of `_CLOSED` for what becomes of a job."""
+    """Return the values of `_CLOSED` for a decision."""
     match then:
         case Again(at):
             return {"new_state": "waiting", "new_due": None if is_paused else at, "new_reason": None}
@@ -344,9 +355,9 @@ def _attempt_row(finish: Finish) -> dict[str, Any]:
 
 
 def recover(engine: sa.Engine, *, now: datetime, chance: float, policy_of: PolicyOf, limit: int = 100) -> list[Loss]:
-    """Bring back the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
+    """Retry or bury the jobs whose lease has ended: their worker was killed, or cut off, while it ran them.
 
-    Each gets a chance of its own, spread evenly from the one that is given: what was lost together comes back apart.
+    The chance of each is spread evenly from the given one: jobs that were lost together are not retried together.
     """
     ended = (
         sa.select(jobs, events.c.type)
@@ -372,7 +383,7 @@ def _lost_attempt(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
     return {
         "job_id": row.id,
         "number": row.attempt,
-        "started_at": row.started_at or now,  # a release of long ago wrote down no time
+        "started_at": row.started_at or now,  # an old release recorded no time
         "finished_at": now,
         "outcome": "lost",
         "error": "the worker vanished, or lost the database, while this ran or was about to",
@@ -380,16 +391,16 @@ def _lost_attempt(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
 
 
 def release(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
-    """Give back jobs that are still running when the worker has to stop: the next worker repeats them at once."""
-    error = "the worker was told to stop while this ran"
+    """Release jobs that are still running when the worker has to stop: the next worker repeats them at once."""
+    error = "the worker was asked to stop while this ran"
     finish(engine, [Finish(claim, "lost", now, Again(now), error) for claim in claims], worker=worker)
 
 
 def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: datetime) -> None:
-    """Give back jobs that were claimed but never begun, as if they had not been claimed."""
+    """Return jobs that were claimed but never begun to the queue, as if they had not been claimed."""
     untouched = {"state": "waiting", "worker": None, "attempt": jobs.c.attempt - 1}
     with db.writing(engine) as connection:
-        due_at = _due(_paused(connection), now)
+        due_at = due_unless_paused(_paused(connection), now)
         connection.execute(sa.update(jobs).where(_are_held(claims, worker)).values(due_at=due_at, **untouched))
         db.ring_of(connection)
 
@@ -397,90 +408,6 @@ def put_back(engine: sa.Engine, claims: Sequence[Claim], *, worker: str, now: da
 def hasten(engine: sa.Engine, which: sa.ColumnElement[bool], now: datetime) -> None:
     """Make waiting jobs due now; those of a paused handler stay without a time."""
     with db.writing(engine) as connection:
-        due_at = _due(_paused(connection), now)
+        due_at = due_unless_paused(_paused(connection), now)
         connection.execute(sa.update(jobs).where(which, jobs.c.state == "waiting").values(due_at=due_at))
         db.ring_of(connection)
-
-
-def replay_event(engine: sa.Engine, event_id: str, *, handler: str | None, now: datetime) -> int:
-    """Run the jobs of an event again, each with a fresh budget of attempts; give how many.
-
-    Without a handler the event is routed once more as well, so that handlers that came later get it too. With one,
-    that handler gets the event even where it had no job of it. Jobs that are running now are left alone.
-    """
-    with db.writing(engine) as connection:
-        if connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).first() is None:
-            raise NotFoundError(f"no event has the id {event_id}")
-        db.ring_of(connection)
-        if handler is None:
-            connection.execute(sa.update(events).where(events.c.id == event_id).values(state="accepted"))
-            return _rewind(connection, jobs.c.event_id == event_id, now)
-        due_at = None if handler in _paused(connection) else now
-        row = {"event_id": event_id, "handler": handler, "state": "waiting", "due_at": due_at}
-        added = db.insert(connection, jobs).on_conflict_do_nothing().returning(jobs.c.id)
-        if connection.execute(added, row).first() is not None:
-            return 1
-        return _rewind(connection, (jobs.c.event_id == event_id) & (jobs.c.handler == handler), now)
-
-
-def replay_job(engine: sa.Engine, job_id: int, *, now: datetime) -> int:
-    """Run one job again with a fresh budget of attempts; 0 if it is running now."""
-    with db.writing(engine) as connection:
-        _require_job(connection, job_id)
-        return _rewind(connection, jobs.c.id == job_id, now)
-
-
-def replay_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, now: datetime) -> int:
-    """Run the dead ones among these jobs again, each with a fresh budget of attempts; give how many."""
-    with db.writing(engine) as connection:
-        return _rewind(connection, jobs.c.id.in_(job_ids) & is_dead, now)
-
-
-def _rewind(connection: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> int:
-    db.ring_of(connection)
-    due_at = _due(_paused(connection), now)
-    kept = {"discarded_at": None, "discarded_reason": None}
-    fresh = {"state": "waiting", "due_at": due_at, "spent_before": jobs.c.attempt, "reason": None, **kept}
-    return connection.execute(sa.update(jobs).where(which, jobs.c.state != "running").values(**fresh)).rowcount
-
-
-def bury(engine: sa.Engine, job_id: int, *, reason: str, now: datetime | None = None) -> bool:
-    """Discard a job by hand: it is a dead letter then, and one that is a dead letter already is put away.
-
-    False if it is done, or put away already. What is running runs out, and counts for nothing.
-    """
-    with db.writing(engine) as connection:
-        _require_job(connection, job_id)
-        if _put_away(connection, jobs.c.id == job_id, reason, now or datetime.now(UTC)):
-            return True
-        open_jobs = sa.update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(["waiting", "running"]))
-        buried = open_jobs.values(state="dead", due_at=None, worker=None, reason=storable(reason))
-        return connection.execute(buried).rowcount == 1
-
-
-def discard_dead_jobs(engine: sa.Engine, job_ids: Sequence[int], *, reason: str, now: datetime) -> int:
-    """Put the dead letters among these jobs away; give how many. They stay with their events, and can be replayed."""
-    with db.writing(engine) as connection:
-        return _put_away(connection, jobs.c.id.in_(job_ids), reason, now)
-
-
-def _put_away(connection: sa.Connection, which: sa.ColumnElement[bool], reason: str, now: datetime) -> int:
-    away = {"discarded_at": now, "discarded_reason": storable(reason)}
-    return connection.execute(sa.update(jobs).where(which, is_dead).values(**away)).rowcount
-
-
-def bring_back(engine: sa.Engine, job_id: int) -> bool:
-    """Make a job that was put away a dead letter again; False if it is none."""
-    with db.writing(engine) as connection:
-        _require_job(connection, job_id)
-        back = sa.update(jobs).where(jobs.c.id == job_id, is_discarded)
-        return connection.execute(back.values(discarded_at=None, discarded_reason=None)).rowcount == 1
-
-
-def _require_job(connection: sa.Connection, job_id: int) -> None:
-    if connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
-        raise NotFoundError(f"no job has the id {job_id}")
-
-
-def _due(paused: frozenset[str], at: datetime) -> datetime | sa.ColumnElement[datetime | None]:
-    return sa.case((jobs.c.handler.in_(paused), sa.null()), else_=sa.literal(at, jobs.c.due_at.type)) if paused else at

@@ -15,6 +15,7 @@ from ulid_transform import ulid_now
 from receiver import signals
 from receiver.errors import StoreError, WorkerError
 from receiver.events import Headers
+from receiver.jobs import reports
 from receiver.jobs import store as jobs
 from receiver.jobs.doorbell import Doorbell, doorbell
 from receiver.jobs.idle import Clear, Rest
@@ -32,9 +33,9 @@ ROUTE_AT_ONCE = 200
 CLAIM_AT_MOST = 200
 POLL = timedelta(milliseconds=20)
 GATHER = timedelta(milliseconds=3)
-TEND = timedelta(milliseconds=250)  # how often is looked after threads and leases here while nothing else happens
+TEND = timedelta(milliseconds=250)  # how often threads and leases are checked here while nothing else happens
 PAUSE_IN_TROUBLE = timedelta(seconds=1)
-LOOK_AROUND = timedelta(seconds=10)  # how often is looked whether other workers live whose jobs are left to them
+LOOK_AROUND = timedelta(seconds=10)  # how often it checks that the workers whose jobs it leaves alone still live
 MOMENT = timedelta(seconds=1)  # how long a job may be kept from other workers before a thread here begins it
 
 
@@ -43,11 +44,11 @@ def utc_now() -> datetime:
 
 
 class Worker:
-    """Routes and runs until told to stop; any number of them share one database.
+    """Routes events and runs jobs until it is asked to stop; any number of workers share one database.
 
-    `lease` is how long the jobs of a worker that was killed wait before they are brought back; while a handler runs,
-    its lease is renewed, however long it takes. `clock` gives the time, aware and in UTC. `watchdog` ends the process
-    where the loop of the worker does not move any more.
+    `lease` is how long the jobs of a killed worker wait before they are retried; while a handler runs, its lease is
+    renewed, however long it takes. `clock` returns the time, aware and in UTC. `watchdog` ends the process if the
+    worker's loop hangs.
     """
 
     def __init__(
@@ -78,9 +79,9 @@ class Worker:
         self._tend_every = min(TEND, lease / 10, TEND if watchdog is None else watchdog.pause)
 
     def run(self, stop: threading.Event, *, grace: timedelta = timedelta(seconds=20)) -> None:
-        """Work until `stop` is set; then wait `grace` for what runs, and give the rest back.
+        """Work until `stop` is set; then wait `grace` for running jobs, and release the rest.
 
-        WorkerError where this process cannot go on: its leases bring its jobs back.
+        WorkerError if this process cannot go on: its jobs are retried when their leases end.
         """
         self._start_threads()
         with doorbell(self._engine, self.wake) as bell:
@@ -89,9 +90,9 @@ class Worker:
         self._wind_up(grace)
 
     def wake(self) -> None:
-        """End a rest at once; a signal handler may call this, and has to.
+        """End a rest at once; a signal handler must call this.
 
-        In CPython 3.11 a `SimpleQueue.get` with a time limit waits for ever where a signal came across its end.
+        In CPython 3.11 `SimpleQueue.get` with a timeout waits for ever if a signal arrives just as the timeout ends.
         """
         self._rest.call()
         self._ended.put(None)
@@ -102,7 +103,7 @@ class Worker:
             if self._rest.is_over(bell) or busy:
                 busy |= self._act()
         except StoreError as error:
-            self._pat()  # where its files are gone, no waiting helps
+            self._pat()  # if the database's files are gone, no waiting helps
             signals.worker_troubled.send(self, error=error)
             stop.wait(PAUSE_IN_TROUBLE.total_seconds())
         else:
@@ -110,7 +111,7 @@ class Worker:
                 self._wait(bell)
 
     def _wait(self, bell: Doorbell) -> None:
-        """Wait for an attempt to end, or for something else to do, but no longer than what runs here goes untended."""
+        """Wait for an attempt to end or for new work, but no longer than running jobs may go unchecked."""
         until = time.monotonic() + self._tend_every.total_seconds()
         while True:
             self._collect(POLL)
@@ -118,7 +119,7 @@ class Worker:
                 return
 
     def drain(self) -> None:
-        """Work until nothing is due: what a test or a script wants. Handlers run one at a time, in this thread."""
+        """Work until nothing is due, as a test or a script needs it. Handlers run one at a time, in this thread."""
         self._threads = 1
         while self.turn() or not self._begun.empty():
             while not self._begun.empty():
@@ -127,12 +128,12 @@ class Worker:
                     self._ended.put(self.attempt(claim))
 
     def turn(self) -> bool:
-        """Write what ended, keep leases, route what came, begin what is due; says whether there was anything."""
+        """Write results, renew leases, route new events, begin due jobs; return whether there was anything to do."""
         busy = self._tend()
         return self._act() or busy
 
     def _tend(self) -> bool:
-        """Look after what runs here, without a question to the database; says whether any of it has ended."""
+        """Check threads and leases, write results; return whether any attempt has ended. It queries nothing."""
         self._pat()
         self._look_after_threads()
         busy = self._record() > 0
@@ -165,7 +166,7 @@ class Worker:
         self._crew.start(self._threads)
 
     def _look_after_threads(self) -> None:
-        """Replace the threads that have ended, as none should, and end the attempts that they held."""
+        """Replace the threads that have ended, which none should, and end the attempts that they held."""
         fallen = self._crew.fallen()
         if not fallen:
             return
@@ -173,19 +174,19 @@ class Worker:
         for fall in self._crew.replace(fallen, self._unwritten):
             self._unwritten.extend(self._cut_off(claim, fall.error) for claim in fall.held)
             name = "something" if fall.error is None else tracebacks.name_of(fall.error)
-            told = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
-            signals.worker_troubled.send(self, error=told)
+            trouble = WorkerError(f"the thread {fall.thread} was ended by {name}: another one took its place")
+            signals.worker_troubled.send(self, error=trouble)
 
     def _cut_off(self, claim: Claim, error: BaseException | None) -> Finish:
-        why = "by what, cannot be seen" if error is None else tracebacks.text_of(error)
+        why = "the exception is unknown" if error is None else tracebacks.text_of(error)
         headers = Headers.from_bytes(claim.event.headers)
         said = redaction.hide(headers.pairs, f"the thread that ran this was ended from outside\n{why}")
         return self._failed(claim, self._policy_of(claim.handler), "failed", said, cause=error)
 
     def _collect(self, patience: timedelta) -> None:
-        """Wait for an attempt to end, but no longer than `patience`, and gather those that end right after it.
+        """Wait up to `patience` for an attempt to end, and collect those that end right after it.
 
-        The doorbell ends the wait too: events came.
+        The doorbell ends the wait too: there are new events.
         """
         wait, deadline = patience.total_seconds(), None
         with suppress(queue.Empty):
@@ -210,7 +211,7 @@ class Worker:
         ended, self._unwritten = self._unwritten, []
         for one, was_kept in zip(ended, kept, strict=True):
             self._crew.forget(one.claim)
-            self._tell(one, kept=was_kept)
+            reports.report_finish(self, one, kept=was_kept)
         return len(ended)
 
     def _keep_alive(self) -> None:
@@ -223,7 +224,7 @@ class Worker:
 
     def _keep_leases(self) -> None:
         now = self._clock()
-        # Of a clock that was set back, the next time may be far off: it is renewed at once.
+        # After the clock was set back, the next renewal may seem far off: then renew at once.
         if timedelta() < self._renew_at - now <= self._lease / 3:
             return
         if self._running:
@@ -231,8 +232,8 @@ class Worker:
         self._renew_at = now + self._lease / 3
 
     def _let_go(self) -> None:
-        """Give back what no thread has begun for a moment: what runs here may hang, and another worker be idle."""
-        # A clock that was set back must not keep anything either.
+        """Return jobs that no thread has begun in time to the queue: handlers here may hang, other workers be idle."""
+        # A clock that was set back must not keep jobs here either.
         if self._begun.empty() or abs(self._clock() - self._claimed_at) < MOMENT:
             return
         unbegun = self._crew.take_back()
@@ -247,7 +248,7 @@ class Worker:
         routings = []
         for row in rows:
             routings.append(self._decide_route(row))
-            self._keep_alive()  # where payloads are huge, their drift takes a while
+            self._keep_alive()  # checking huge payloads for drift takes a while
         counts = jobs.route(self._engine, routings, self._clock(), self._registry) if routings else []
         for row, routing, count in zip(rows, routings, counts, strict=True):
             signals.event_routed.send(self, event_id=row.id, type=row.type, handlers=count, drift=len(routing.drift))
@@ -255,14 +256,14 @@ class Worker:
 
     def _decide_route(self, row: sa.Row[Any]) -> Routing:
         handlers = [handler.name for handler in self._router.handlers_for(row.type, row.name)]
-        # A module that does not import may hold handlers that want this: a job in its name waits until it does.
+        # A module that does not import may contain handlers that want this: a job in its name waits until it imports.
         handlers.extend(self._router.broken)
         return Routing(row.id, handlers, _drift_of(row), row.type, row.name)
 
     def _recover(self) -> int:
         losses = jobs.recover(self._engine, now=self._clock(), chance=random.random(), policy_of=self._policy_of)
         for loss in losses:
-            self._tell_lost(loss)
+            reports.report_loss(self, loss)
         return len(losses)
 
     def _policy_of(self, handler: str) -> Policy:
@@ -291,11 +292,11 @@ class Worker:
         return len(taken.claims) + len(taken.given_back)
 
     def _free(self) -> int:
-        # Beyond what the threads run, as many as ended lately: quick handlers get large batches.
+        # More than the threads run, by as many as ended lately: quick handlers get large batches.
         return min(self._threads + self._pace, CLAIM_AT_MOST) - len(self._running)
 
     def write(self, finishes: Sequence[Finish], *, patience: timedelta) -> None:
-        """Write how attempts ended, at once; where the database is away, try for so long, then StoreError."""
+        """Write how attempts ended; if the database is away, retry for `patience`, then raise StoreError."""
         deadline = time.monotonic() + patience.total_seconds()
         while True:
             try:
@@ -307,12 +308,12 @@ class Worker:
             else:
                 break
         for one, was_kept in zip(finishes, kept, strict=True):
-            self._tell(one, kept=was_kept)
+            reports.report_finish(self, one, kept=was_kept)
 
     def attempt(self, claim: Claim) -> Finish:
-        """Run one job once, whatever its handler does, and say how it went and what becomes of it."""
+        """Run one job once, whatever its handler does; return how it ended and what happens to the job."""
         handler = self._router.find(claim.handler)
-        if handler is None:  # it was disconnected since: nobody claims what is not loaded here
+        if handler is None:  # it was disconnected since then: no worker claims jobs of handlers it has not loaded
             return self._failed(claim, Policy(), "failed", f"no handler is named {claim.handler}")
         ran = run(handler, lambda: event_of(claim.event, attempt=claim.attempt))
         if ran.outcome == "done":
@@ -322,10 +323,13 @@ class Worker:
         return self._failed(claim, handler.policy, ran.outcome, ran.error, after=ran.after, cause=ran.cause)
 
     def attempt_surely(self, claim: Claim) -> Finish:
-        """The same where nobody else sees what is thrown in here from outside: a limit in time that came too late."""
+        """Run one job as `attempt` does, and also catch an exception that is thrown in from outside after the handler.
+
+        Celery's soft time limit raises in the process wherever it is at that moment, the end of the handler included.
+        """
         try:
             return self.attempt(claim)
-        except BaseException as error:  # noqa: BLE001 - it may come anywhere, after the handler as well
+        except BaseException as error:  # noqa: BLE001 - it may arrive anywhere, after the handler as well
             return self._cut_off(claim, error)
 
     def _failed(
@@ -342,37 +346,6 @@ class Worker:
         then = decide(policy, spent=claim.spent, now=now, chance=random.random(), after=after)
         return Finish(claim, outcome, now, then, error, cause)
 
-    def _tell(self, one: Finish, *, kept: bool) -> None:
-        told: dict[str, Any] = {
-            "job_id": one.claim.job_id,
-            "event_id": one.claim.event.id,
-            "type": one.claim.event.type,
-            "handler": one.claim.handler,
-            "attempt": one.claim.attempt,
-            "outcome": one.outcome if kept else "outlived",
-            "error": one.error,
-            "cause": one.cause,
-        }
-        milliseconds = (one.finished_at - one.claim.started_at) / timedelta(milliseconds=1)
-        signals.attempt_finished.send(self, milliseconds=milliseconds, **told)
-        if kept and isinstance(one.then, Dead):
-            signals.job_buried.send(self, **told)
-
-    def _tell_lost(self, loss: jobs.Loss) -> None:
-        told: dict[str, Any] = {
-            "job_id": loss.job_id,
-            "event_id": loss.event_id,
-            "type": loss.type,
-            "handler": loss.handler,
-            "attempt": loss.attempt,
-            "outcome": "lost",
-            "error": None,
-            "cause": None,
-        }
-        signals.attempt_finished.send(self, milliseconds=None, **told)
-        if isinstance(loss.then, Dead):
-            signals.job_buried.send(self, **told)
-
     def _wind_up(self, grace: timedelta) -> None:
         deadline = time.monotonic() + grace.total_seconds()
         try:
@@ -386,7 +359,7 @@ class Worker:
                 claims = list(self._running.values())
                 jobs.release(self._engine, claims, worker=self.id, now=self._clock())
         except StoreError as error:
-            # Nothing is lost by it: the leases end by themselves, and the jobs come back.
+            # Nothing is lost: the leases end by themselves, and the jobs are due again.
             signals.worker_troubled.send(self, error=error)
 
     def _put_back(self, unbegun: Sequence[Claim]) -> None:
@@ -399,5 +372,5 @@ class Worker:
 def _drift_of(row: sa.Row[Any]) -> list[dict[str, str]]:
     try:
         return SOURCES[row.source].drift(event_of(row))
-    except Exception as error:  # noqa: BLE001 - an event that our own check trips over must not hold up all others
+    except Exception as error:  # noqa: BLE001 - an event that our own check fails on must not hold up all others
         return [{"path": "", "problem": f"could not be checked: {type(error).__name__}"}]

@@ -1,7 +1,7 @@
-"""Copies of the database: written and verified while everything runs, and put in the place of what is there.
+"""Copies of the database: written and verified while everything runs, and put in the place of the present one.
 
-A backup has its name only once it is whole. A restore replaces the file in one step, so that either the old one or the
-new one is at its path, whenever it is cut short; the old one's -wal is brought into it first and is gone by then.
+A backup gets its name only once it is complete. A restore replaces the file in one step (rename), so that either the
+old or the new file is at its path whenever it is cut short; the old one's -wal is merged into it before that.
 """
 
 import fcntl
@@ -20,11 +20,14 @@ from receiver.errors import BackupError
 from receiver.storage import db
 
 OWN = stat.S_IRUSR | stat.S_IWUSR
-PAGES = 2000  # between two words about how far it is
+PAGES = 2000  # between two reports of progress
 BESIDE = ("-wal", "-shm", "-journal")
 DATA = ("events", "quarantined", "rejected", "bins")
 FOR_WHOM_ENDS_SECONDS = 1
-SHARED_FIRST, SHARED_SIZE = 0x40000002, 510  # what readers lock: sqlite.org/src/file/src/os.h
+SHARED_FIRST, SHARED_SIZE = (
+    0x40000002,
+    510,
+)  # the bytes that readers lock: sqlite.org/src/file/src/os.h
 
 Tell = Callable[[int, int], None]
 Rows = Mapping[str, int]
@@ -32,7 +35,7 @@ Rows = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A copy that was read from its beginning to its end: how long it is, and how many rows each table has."""
+    """A backup that was read from beginning to end: its length, and how many rows each table has."""
 
     file: Path
     bytes: int
@@ -41,16 +44,16 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What is in place now, and where that is kept which was there before; None where there was nothing."""
+    """What is in place now, and where the former database is kept; None if there was none."""
 
     rows: Rows
     kept_as: Path | None
 
 
 def back_up(engine: sa.Engine, target: Path, *, tell: Tell = lambda _done, _all: None) -> Backup:
-    """Write the state of one moment to a new file and verify it; others read and write meanwhile.
+    """Write the state of one moment to a new file and verify it; other connections read and write meanwhile.
 
-    BackupError where it cannot be: the target is there already, or what was written is not what was to be.
+    BackupError if the target exists, or the copy differs from the database.
     """
     with new_file(target) as partial:
         if engine.dialect.name == "sqlite":
@@ -65,12 +68,12 @@ def back_up(engine: sa.Engine, target: Path, *, tell: Tell = lambda _done, _all:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Yield an empty file beside the target, its owner's alone; it gets the name of the target when the block ends.
+    """Yield an empty file beside the target, for its owner alone, and give it the target's name at the end.
 
-    Never in the place of another: BackupError.
+    BackupError if the target exists: it is never replaced.
     """
     if os.path.lexists(target):
-        raise BackupError(f"{target} is there already: nothing is overwritten. Say another name, or move it away")
+        raise BackupError(f"{target} exists already, and nothing is overwritten: give another name, or move it away")
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
         with suppress(FileNotFoundError):
@@ -94,7 +97,7 @@ def _give_name(partial: Path, target: Path) -> None:
         target.hardlink_to(partial)
     except FileExistsError:
         raise
-    except OSError:  # a file system that knows no second name of a file
+    except OSError:  # a file system without hard links
         if os.path.lexists(target):
             raise
         partial.rename(target)
@@ -109,7 +112,7 @@ def _sync(path: Path) -> None:
 
 
 def path_of(engine: sa.Engine) -> Path:
-    """Return where SQLite's file lies: a link is followed, as SQLite does."""
+    """Return the path of SQLite's file; links are followed, as SQLite does."""
     return Path(os.path.realpath(engine.url.database or ""))
 
 
@@ -118,24 +121,26 @@ def _copy(source: Path, partial: Path, tell: Tell) -> Rows:
         with closing(_open(source, "mode=rw")) as reading, closing(_open(partial, "mode=rw")) as writing:
             reading.execute("BEGIN")  # one state of the database throughout, however much is written meanwhile
             rows = _count(reading)
-            # What is cut short is thrown away: nothing is gained by a journal of it.
+            # A copy that is cut short is thrown away: a journal of it would serve nothing.
             writing.execute("PRAGMA journal_mode = OFF")
             writing.execute("PRAGMA synchronous = OFF")
             reading.backup(writing, pages=PAGES, progress=lambda _status, left, whole: tell(whole - left, whole))
-            writing.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+            writing.execute("PRAGMA journal_mode = DELETE")  # one file, without a -wal beside it
     except sqlite3.Error as error:
         raise BackupError(f"{source} cannot be copied: {error}") from error
     if check(partial) != rows:
-        raise BackupError(f"the copy of {source} has not the rows that it has: nothing was kept")
+        raise BackupError(f"the copy of {source} has other numbers of rows than the original: it was deleted")
     return rows
 
 
 def check(file: Path) -> Rows:
-    """Read all of a backup of SQLite, and count its rows; BackupError if it is damaged or none."""
+    """Read all of a SQLite backup, and return the count of rows of each table; BackupError if it is damaged."""
     for ending in ("-wal", "-journal"):
         beside = Path(f"{file}{ending}")
         if beside.exists() and beside.stat().st_size:
-            raise BackupError(f"{beside} lies beside it: {file} alone is not whole, and no backup of db backup")
+            raise BackupError(
+                f"{beside} lies beside it: {file} alone is incomplete, and not a backup made by db backup"
+            )
     try:
         with closing(_open(file, "mode=ro&immutable=1")) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
@@ -143,9 +148,9 @@ def check(file: Path) -> Rows:
                 raise BackupError(f"{file} is damaged: {found[0]}")
             rows = _count(connection)
     except sqlite3.Error as error:
-        raise BackupError(f"{file} is no whole database of SQLite: {error}") from error
+        raise BackupError(f"{file} is not a complete SQLite database: {error}") from error
     if not {"alembic_version", *DATA[:1]} <= rows.keys():
-        raise BackupError(f"{file} is no database of Signalbox: it has no table of events")
+        raise BackupError(f"{file} is not a database of Signalbox: it has no table of events")
     return rows
 
 
@@ -165,7 +170,7 @@ def _count(connection: sqlite3.Connection) -> Rows:
 
 
 def there(engine: sa.Engine) -> Rows | None:
-    """Count what a restore would put aside; None where it cannot be read, or is not there."""
+    """Count the rows of the database that a restore would replace; None if it is missing or cannot be read."""
     path = path_of(engine)
     if not path.exists():
         return None
@@ -177,21 +182,21 @@ def there(engine: sa.Engine) -> Rows | None:
 
 
 def restore(engine: sa.Engine, file: Path, *, now: datetime | None = None) -> Restored:
-    """Put a backup in the place of SQLite's file, in one step, and keep what was there under another name.
+    """Replace SQLite's file with a backup, in one step, and keep the former file under another name.
 
-    BackupError where the backup is damaged or processes have the database open: nothing is changed then.
+    BackupError, with nothing changed, if the backup is damaged or processes have the database open.
     """
     path = path_of(engine)
     at = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     kept_as = path.with_name(f"{path.name}.before-restore-{at}")
     if os.path.lexists(kept_as):
-        raise BackupError(f"{kept_as} is there already: wait a second")
+        raise BackupError(f"{kept_as} exists already: try again in a second")
     rows = check(file)
     ready = path.with_name(f"{path.name}.restoring-{os.getpid()}")
     try:
         _write_ready(file, ready)
         if check(ready) != rows:
-            raise BackupError(f"the copy of {file} has not the rows that it has: nothing was changed")
+            raise BackupError(f"the copy of {file} has other numbers of rows than the original: nothing was changed")
         engine.dispose()
         with db.turn(engine), _alone(path):
             is_kept = _keep(path, kept_as)
@@ -221,10 +226,10 @@ def _write_ready(file: Path, ready: Path) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the file so that nobody opens it: everything is in it then, and no -wal is left beside it.
+    """Lock the file so that no process opens it, with everything in the file itself and no -wal beside it.
 
-    To leave WAL, SQLite has to be alone with the file: every process that has it open holds a shared lock of it. One
-    that is damaged keeps its -wal, and is put aside with it.
+    To leave WAL, SQLite needs the file to itself: every process that has it open holds a shared lock on it
+    (`sqlite3PagerCloseWal` in its pager.c). A damaged file keeps its -wal, and both are moved aside.
     """
     if not path.exists():
         yield
@@ -244,7 +249,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _require_unused(path: Path) -> None:
-    """Raise BackupError where a process has a damaged file open: SQLite itself asks only of one that it can read."""
+    """Raise BackupError if a process has a damaged file open: SQLite checks that only for a file it can read."""
     with path.open("rb+") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_SIZE, SHARED_FIRST)
@@ -257,7 +262,7 @@ def _in_use(path: Path) -> str:
 
 
 def _keep(path: Path, kept_as: Path) -> bool:
-    """Give what is there a second name, with whatever lies beside it, and take away what must not meet the new file."""
+    """Give the files at the path a second name, then remove those that must not meet the new file."""
     names = [ending for ending in ("", *BESIDE) if os.path.lexists(f"{path}{ending}")]
     for ending in names:
         os.link(f"{path}{ending}", f"{kept_as}{ending}")

@@ -1,4 +1,4 @@
-"""How long somebody waits for the database: one limit, from the moment that they began to, whatever it is spent on."""
+"""How long a caller waits for the database: one limit for all its waiting, from the moment it began."""
 
 import math
 import time
@@ -11,7 +11,7 @@ _until: ContextVar[float] = ContextVar("until", default=math.inf)
 
 
 class within:  # noqa: N801 - reads as what it does, and is quicker than a generator would be: every delivery passes here
-    """Let what the block waits for take so long together; a block around it that ends sooner, ends it sooner."""
+    """Limit the time that the block may spend waiting; within another block, the earlier end counts."""
 
     __slots__ = ("_before", "_seconds")
 
@@ -26,6 +26,6 @@ class within:  # noqa: N801 - reads as what it does, and is quicker than a gener
 
 
 def seconds_left() -> float:
-    """Return how long may still be waited: infinity where nothing limits it, 0 where the limit has passed."""
+    """Return for how many seconds a caller may still wait: infinity without a limit, 0 once the limit has passed."""
     until = _until.get()
     return until if until == math.inf else max(0.0, until - time.monotonic())

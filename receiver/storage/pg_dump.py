@@ -1,4 +1,4 @@
-"""Backups of PostgreSQL: `pg_dump` writes one, of the moment at which its rows were counted, and it is read again."""
+"""Backups of PostgreSQL: `pg_dump` writes one of the moment at which rows were counted, then it is verified."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _COPY = re.compile(rb"COPY (?:\w+\.)?\"?(\w+)\"? \(.*\) FROM stdin;\n")
 
 
 def dump(engine: sa.Engine, partial: Path) -> Mapping[str, int]:
-    """Write a dump in PostgreSQL's own format and count what is in it; BackupError where the programs are not there."""
+    """Write a dump in PostgreSQL's custom format and return its counts of rows; BackupError if a program is missing."""
     pg_dump, pg_restore = _program("pg_dump"), _program("pg_restore")
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         snapshot = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
@@ -28,19 +28,21 @@ def dump(engine: sa.Engine, partial: Path) -> Mapping[str, int]:
         _run([pg_dump, *words, f"--dbname={_address(engine)}"], engine)
     written = _rows_of(pg_restore, partial)
     if written != rows:
-        raise BackupError("the dump has not the rows that the database has: nothing was kept")
+        raise BackupError("the dump has other numbers of rows than the database: it was deleted")
     return rows
 
 
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise BackupError(f"PostgreSQL is backed up by {name}, which is not on this machine: install postgresql-client")
+        raise BackupError(f"PostgreSQL is backed up by {name}, which is not installed here: install postgresql-client")
     return found
 
 
 def _address(engine: sa.Engine) -> str:
-    return engine.url.set(drivername="postgresql", password=None).render_as_string()  # ps shows what a program is given
+    return engine.url.set(
+        drivername="postgresql", password=None
+    ).render_as_string()  # ps shows a program's arguments to everybody
 
 
 def _environment(engine: sa.Engine) -> dict[str, str]:
@@ -56,7 +58,7 @@ def _run(words: list[str], engine: sa.Engine) -> None:
 
 
 def _rows_of(pg_restore: str, file: Path) -> dict[str, int]:
-    """Read all of a dump, and count the rows of each table."""
+    """Read all of a dump, and return the count of rows of each table."""
     rows: dict[str, int] = {}
     table = None
     words = [pg_restore, "--data-only", "--file=-", str(file)]
@@ -71,5 +73,5 @@ def _rows_of(pg_restore: str, file: Path) -> dict[str, int]:
                 table = found[1].decode()
                 rows[table] = 0
     if reading.returncode:
-        raise BackupError("the dump cannot be read again by pg_restore: nothing was kept")
+        raise BackupError("pg_restore cannot read the dump: it was deleted")
     return rows

@@ -1,4 +1,4 @@
-"""What only PostgreSQL needs: a connection whose waiting ends, the sessions that it opens, the doorbell of workers."""
+"""What only PostgreSQL needs: a connection that stops waiting, set-up of sessions, the doorbell of workers."""
 
 import math
 import select
@@ -21,22 +21,25 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from receiver.runtime.outlet import native_poll
 from receiver.storage import patience
 
-LEAST_TO_CONNECT_SECONDS = 2  # psycopg takes no less: psycopg.org/psycopg3/docs/api/connections.html
+# psycopg raises a connect_timeout of less to this, as libpq does: `timeout_from_conninfo` in psycopg/conninfo.py (3.3).
+LEAST_TO_CONNECT_SECONDS = 2
 BUSY_SECONDS = 0.005  # as long as psycopg's own asyncio side takes before it lets others run
+FOR_LOCKS = 0.9  # of the limit: the server reports a lock that is held before we give up, so the connection stays open
 _EVENTS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
-FOR_LOCKS = 0.9  # of the limit: a lock that is held is told by the server, and the connection stays
 
-# What a connection, or the server at its other end, is no longer good for. Read-only, as after a failover; given up for
-# a conflict with it; ended after a time limit: postgresql.org/docs/18/errcodes-appendix.html.
+# Errors after which a connection, or the server behind it, is of no use. The transaction is read-only, as after a
+# failover; it was cancelled for a conflict with recovery; it was ended by a time limit:
+# postgresql.org/docs/18/errcodes-appendix.html.
 SPENT = {"25006", "40001", "25P03"}
-SPENT_CLASSES = {"08", "57P"}  # the connection is broken; the server shuts down, crashed, starts, or ended the session
+# The connection is broken; the server shuts down, has crashed, is starting, or ended the session.
+SPENT_CLASSES = {"08", "57P"}
 
 
 class Patient(psycopg.Connection[Any]):
-    """A connection that is closed where the limit of `patience` passes while it waits for its server.
+    """A connection that is closed if the limit of `patience` passes while it waits for its server.
 
-    A server that is stopped goes on acknowledging what the network brings, so no limit of the server or of TCP ends
-    that. What is closed in the middle of a commit may be committed all the same.
+    The kernel of a stopped server (SIGSTOP, a frozen machine) still acknowledges packets, so no limit of the server or
+    of TCP ends the wait. A transaction that is closed in the middle of its commit may be committed all the same.
     """
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -51,7 +54,7 @@ class Patient(psycopg.Connection[Any]):
             if patience.seconds_left() > 0:
                 raise
             self.close()
-            raise OperationalError("the server has not answered for as long as anybody waits for it") from None
+            raise OperationalError("the server has not responded within the time limit") from None
 
 
 @cache
@@ -88,13 +91,13 @@ def _ready(found: list[tuple[int, int]]) -> int:
 
 
 def connecting(limit: timedelta) -> Callable[[sa.Dialect, object, list[Any], dict[str, Any]], Patient]:
-    """Return what opens a connection, within what is left of the limit where somebody waits for it."""
+    """Return the function that opens a connection, within the time that the caller has left."""
     least = min(LEAST_TO_CONNECT_SECONDS, limit.total_seconds() / 4)
 
     def connect(_dialect: sa.Dialect, _record: object, words: list[Any], named: dict[str, Any]) -> Patient:
         longest = min(patience.seconds_left(), float(named.get("connect_timeout") or math.inf))
         if longest < least:
-            raise OperationalError("there was no time left to open a connection: the server has not answered")
+            raise OperationalError("no time was left to open a connection: the server has not responded")
         if longest < math.inf:
             named["connect_timeout"] = max(LEAST_TO_CONNECT_SECONDS, int(longest))
         return Patient.connect(*words, **named)
@@ -103,10 +106,11 @@ def connecting(limit: timedelta) -> Callable[[sa.Dialect, object, list[Any], dic
 
 
 def preparing(limit: timedelta) -> Callable[[DBAPIConnection, object], None]:
-    """Return what gives each new session its time zone, and its limit for locks unless it has one."""
-    # psycopg reads no time that is out of the years 1 to 9999 in the session's zone, which is the server's to choose.
-    # Not as an option of the connection: that would replace those of the URL and of PGOPTIONS, and some poolers take
-    # none. Outside a transaction, because it would end with one that is rolled back.
+    """Return the function that sets the time zone of each new session, and its lock timeout if it has none."""
+    # psycopg cannot read a time that is outside the years 1 to 9999 in the session's zone, which the server chooses by
+    # default (the loaders of psycopg/types/datetime.py). Not set by `options` of the connection: these would replace
+    # those of the URL and of PGOPTIONS, and some poolers refuse them. Set outside a transaction: PostgreSQL undoes a
+    # SET of a transaction that is rolled back (postgresql.org/docs/current/sql-set.html).
     milliseconds = max(1, int(limit / timedelta(milliseconds=1) * FOR_LOCKS))
     locks = f"SELECT set_config('lock_timeout', '{milliseconds}', false) WHERE current_setting('lock_timeout') = '0'"
 
@@ -120,24 +124,24 @@ def preparing(limit: timedelta) -> Callable[[DBAPIConnection, object], None]:
 
 
 def is_spent(error: BaseException) -> bool:
-    """Say whether connections are to be opened anew after this error. One that is read-only answers every ping."""
+    """Return whether connections must be reopened after this error. A read-only server still responds to a ping."""
     if not isinstance(error, psycopg.Error):
         return False
-    if error.sqlstate is None:  # not from the server: the connection could not be opened, broke, or waited too long
+    if error.sqlstate is None:  # not sent by the server: the connection could not be opened, broke, or waited too long
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate in SPENT or error.sqlstate.startswith(tuple(SPENT_CLASSES))
 
 
 def listen(engine: sa.Engine, rung: Callable[[], None], deaf: Callable[[], None], closed: threading.Event) -> None:
-    """Call `rung` whenever somebody rings, until told to end; a connection that breaks is made again.
+    """Call `rung` for each notification until `closed` is set; reconnect when the connection breaks.
 
-    `deaf` is called then: whoever rings meanwhile is not heard.
+    `deaf` is called when it breaks: notifications sent before the next connection are missed.
     """
     while not closed.is_set():
         try:
             borrowed = engine.raw_connection()
             own = cast("psycopg.Connection[Any]", borrowed.driver_connection)
-            borrowed.detach()  # not the pool's any more: it listens for as long as the worker lives
+            borrowed.detach()  # out of the pool: it listens for as long as the worker lives
             with closing(own) as connection:
                 connection.autocommit = True
                 connection.execute("LISTEN signalbox")
@@ -146,4 +150,4 @@ def listen(engine: sa.Engine, rung: Callable[[], None], deaf: Callable[[], None]
                         rung()
         except (sa.exc.SQLAlchemyError, psycopg.Error):
             deaf()
-            closed.wait(1)  # the worker asks as it would without a bell, meanwhile
+            closed.wait(1)  # meanwhile the worker looks as it would without a bell

@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone, whatever the umask: payloads, keys and personal data are in them."""
+"""Files and folders for their owner alone, whatever the umask: they hold payloads, keys and personal data."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone; one that is there stays as it is."""
+    """Make a folder and its missing parents, for their owner alone; an existing folder is not changed."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -20,12 +20,12 @@ def make_folder(path: Path) -> None:
 
 
 def make(path: str | Path, *, may_exist: bool = True) -> None:
-    """Make an empty file for its owner alone; what is there stays as it is, or is a FileExistsError."""
+    """Make an empty file for its owner alone; an existing one is not changed, or raises FileExistsError."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if may_exist else os.O_EXCL), MODE))
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of our own, of which nobody else reads a byte meanwhile."""
+    """Write a file for its owner alone; at no moment can anybody else read it."""
     with os.fdopen(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE), "w", encoding="utf-8"
     ) as file:
@@ -41,12 +41,12 @@ def is_writable_by_owner(path: str) -> bool:
 
 
 def tighten(path: str, *, makes_writable: bool = False) -> OSError | None:
-    """Take a file that may be there from all but its owner; return what kept that from being done.
+    """Remove the permissions of group and others from a file, if it exists; return the error if that fails.
 
-    `makes_writable` lets the owner read and write it, where the file is ours.
+    `makes_writable` also lets the owner read and write it, if the file belongs to this user.
     """
     try:
-        found = os.stat(path)  # noqa: PTH116 - a Path would take longer to make than to ask
+        found = os.stat(path)  # noqa: PTH116 - making a Path would take longer than the call
         mode = stat.S_IMODE(found.st_mode)
         wanted = mode & ~_OTHERS | (MODE if makes_writable and found.st_uid == os.geteuid() else 0)
         if wanted != mode:

@@ -1,7 +1,7 @@
-"""What a listing is narrowed to, and how it is found among a million rows: backwards, in steps of a few milliseconds.
+"""The filters of a listing, and how a million rows are searched: backwards, in steps of a few milliseconds.
 
-Whatever no index can answer is looked for in ranges of `seq`. Between two steps a gevent process serves whatever
-waits, and after PATIENCE the listing says how far it came.
+What no index can find is searched in ranges of `seq`. Between two steps a gevent process serves other requests, and
+after PATIENCE the listing reports how far it got.
 """
 
 import json
@@ -23,7 +23,7 @@ from receiver.storage.tables import events, is_dead, is_discarded, is_held, is_u
 
 EVENT_STATES = ("accepted", "routed")
 JOB_STATES = ("waiting", "running", "done", "dead")
-DISCARDED = "discarded"  # dead letters that nobody is to be told of any more
+DISCARDED = "discarded"  # dead letters that are off all lists and alarms
 DRIFT = "drift"
 STATES = (*EVENT_STATES, *JOB_STATES, DISCARDED, DRIFT)
 
@@ -33,8 +33,8 @@ MOST_ROWS_A_STEP = 50_000
 # Searching reads whole bodies, of up to a megabyte each; everything else reads the beginning of a row.
 FIRST_STEP_OF_SEARCH = 32
 FIRST_STEP = 2_000
-# Rows are written in the order in which they came, but for so many: what waits for its commit, what was rejected and
-# is let in later, what comes while a clock is set back.
+# Rows are written in the order in which deliveries are received, except by so many: those that wait for their commit,
+# rejected ones that are reinstated later, those received while a clock is set back.
 OUT_OF_ORDER = 10_000
 FEW = 500
 MOST_AT_ONCE = 2
@@ -45,11 +45,11 @@ _at_once = threading.Semaphore(MOST_AT_ONCE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a listing is narrowed to; None leaves everything in.
+    """The filters of a listing; None means any.
 
-    `type` is a pattern as handlers write it, `since` is in and `until` is out, `q` is text in the body or the headers,
-    capitals and all. `state` is the event's own (`accepted`, `routed`), that of any of its jobs (`waiting`, `running`,
-    `done`, `dead`), or `drift`. `type` and `state` are of events only.
+    `type` is a pattern as handlers write it. `since` is included and `until` excluded. `q` is text in the body or the
+    headers, case-sensitive. `state` is the event's own (`accepted`, `routed`), that of any of its jobs (`waiting`,
+    `running`, `done`, `dead`), or `drift`. `type` and `state` apply to events only.
     """
 
     source: str | None = None
@@ -65,7 +65,7 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows, newest first, the cursor that goes on after them, and where the search stopped early: how far it got."""
+    """Rows, the newest first, the cursor of the next page, and how far a search got that stopped early."""
 
     rows: Sequence[sa.Row[Any]]
     next: str | None
@@ -83,10 +83,10 @@ def find(
     patience: timedelta | None = None,
     also: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Found:
-    """Give a page of a table's rows above the place `floor`, within PATIENCE or as much as there is.
+    """Return a page of the table's rows with a `seq` above `floor`, after PATIENCE at the latest.
 
-    `also` is what else they have to be like. NotFoundError for a cursor that no listing gave, PatternError for a type
-    that is no pattern.
+    `also` has further conditions. NotFoundError for a cursor that no listing returned, PatternError for an invalid
+    type.
     """
     patience = PATIENCE if patience is None else patience
     deadline = time.monotonic() + patience.total_seconds()
@@ -106,19 +106,19 @@ def find(
 
 
 def newest(connection: sa.Connection, table: sa.Table) -> sa.Row[Any] | None:
-    """Give the row whose delivery was received last. What was let in since has a higher place, and is older."""
+    """Return the row whose delivery was received last; a reinstated one has a higher `seq`, and is older."""
     by_id = sa.select(table.c.id).order_by(table.c.id.desc()).limit(1)
     last_id = connection.execute(by_id).scalar_one_or_none()
     if last_id is None:
         return None
-    # Ids sort by the millisecond that they begin with, and within it by chance.
+    # Ids sort by the millisecond with which they begin, and by chance within it.
     of_then = sa.select(table).where(table.c.id >= last_id[:10])
     return connection.execute(of_then.order_by(table.c.received_at.desc(), table.c.seq.desc()).limit(1)).one()
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Something wanted of a table, a page of it."""
+    """One search for a page of a table."""
 
     engine: sa.Engine
     table: sa.Table
@@ -126,7 +126,7 @@ class _Search:
     limit: int
 
     def walk(self, low: int, high: int, deadline: float, *, step: int) -> Found:
-        """Look from above until the page is full, and one row more, or the time is over; one step at least."""
+        """Search downwards until the page is full and one more row is found, or the time is up; at least one step."""
         rows: list[sa.Row[Any]] = []
         while low < high and len(rows) <= self.limit:
             began = time.monotonic()
@@ -134,7 +134,7 @@ class _Search:
             rows += self.rows(floor, high, had=len(rows))
             took = time.monotonic() - began
             high, step = floor, _next_step(step, took)
-            # As long again for whoever else wants this process: deliveries come first.
+            # Sleep as long as the step took, for others in this process: deliveries come first.
             time.sleep(min(took, STEP.total_seconds()))
             if time.monotonic() > deadline and low < high and len(rows) <= self.limit:
                 return self.stopped(rows, high)
@@ -150,7 +150,7 @@ class _Search:
         return Found(rows[: self.limit], str(rows[self.limit - 1].seq) if len(rows) > self.limit else None)
 
     def stopped(self, rows: Sequence[sa.Row[Any]], high: int) -> Found:
-        """Give what was found above this place, and say how far that is."""
+        """Return what was found above this place, and how far the search got."""
         seq = self.table.c.seq
         at = sa.select(self.table.c.received_at).where(seq >= high).order_by(seq).limit(1)
         with db.reading(self.engine) as connection:
@@ -158,7 +158,7 @@ class _Search:
 
 
 def walk_ids(engine: sa.Engine, table: sa.Table, filters: Filters, *also: sa.ColumnElement[bool]) -> Iterator[str]:
-    """Give the ids of all rows that are like that, in the order in which they were written; others get their turn."""
+    """Yield the ids of all matching rows in the order in which they were written; others get their turn meanwhile."""
     wanted = sa.select(table.c.id, table.c.seq).where(*conditions(engine, table, filters), *also)
     for rows in db.walk(engine, wanted, (table.c.seq,)):
         yield from (row.id for row in rows)
@@ -167,7 +167,7 @@ def walk_ids(engine: sa.Engine, table: sa.Table, filters: Filters, *also: sa.Col
 def read_page(
     connection: sa.Connection, wanted: sa.Select[Any], key: sa.Column[int], limit: int, cursor: str | None
 ) -> tuple[Sequence[sa.Row[Any]], str | None]:
-    """Give a page of what an index answers, and the cursor that goes on after it."""
+    """Return a page of a query that an index can answer, and the cursor of the next page."""
     place = place_of(cursor)
     if place is not None:
         wanted = wanted.where(key < place)
@@ -176,10 +176,11 @@ def read_page(
 
 
 def conditions(engine: sa.Engine, table: sa.Table, filters: Filters) -> list[sa.ColumnElement[bool]]:
-    """Give what a row has to be like, as SQL; PatternError for a type that is no pattern."""
+    """Return the filters as SQL conditions; PatternError for an invalid type."""
     wanted = []
     if filters.source is not None:
-        # Joined to nothing, so that SQLite does not take the index of (source, identity) and sort all of a source.
+        # Concatenated with nothing, so that SQLite does not use the index of (source, identity) and then sort all rows
+        # of a source. SQLite's own way is a unary plus (sqlite.org/optoverview.html), which SQLAlchemy has not.
         wanted.append(table.c.source + "" == storable(filters.source))
     if filters.type is not None:
         wanted.append(_of_type(filters.type))
@@ -195,7 +196,7 @@ def conditions(engine: sa.Engine, table: sa.Table, filters: Filters) -> list[sa.
 
 
 def progress(engine: sa.Engine, table: sa.Table, cursor: str) -> tuple[int, int]:
-    """Give about how many rows lie above a cursor, and about how many there are."""
+    """Return about how many rows lie above a cursor, and about how many there are."""
     with db.reading(engine) as connection:
         lowest, highest = connection.execute(_ends(table)).one()
     if lowest is None:
@@ -204,40 +205,39 @@ def progress(engine: sa.Engine, table: sa.Table, cursor: str) -> tuple[int, int]
 
 
 def place_of(cursor: str | None) -> int | None:
-    """Give the place below which a page goes on; NotFoundError for a cursor that no listing gave."""
+    """Return the place below which the next page starts; NotFoundError for a cursor that no listing returned."""
     if cursor is None:
         return None
     if not _CURSOR.fullmatch(cursor):
-        raise NotFoundError(f"no listing gave the cursor {cursor!r}: take it from `next` of the page before")
+        raise NotFoundError(f"no listing returned the cursor {cursor!r}: take it from `next` of the previous page")
     return int(cursor)
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise PatternError unless this is a pattern of types that there can be."""
+    """Raise PatternError unless this is a pattern that types of a known source can match."""
     if pattern == "*":
         return
     source, _, name = pattern.partition(":")
     if not name:
-        raise PatternError(f"{pattern!r} is no pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
+        raise PatternError(f"{pattern!r} is not a pattern: write box:FILE.UPLOADED, box:FILE.*, box:* or *")
     if source not in SOURCES:
-        raise PatternError(
-            f"{pattern!r} is of no source that there is: write {' or '.join(f'{one}:…' for one in SOURCES)}"
-        )
+        raise PatternError(f"{pattern!r} names no known source: write {' or '.join(f'{one}:…' for one in SOURCES)}")
 
 
 def storable(text: str) -> str:
-    """Give a text that every database takes as a parameter; one that was none cannot match anything."""
+    """Return a text that every database accepts as a parameter; one that had to be changed matches nothing."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _ends(table: sa.Table) -> sa.Select[Any]:
-    # Two questions: asked together, SQLite would walk through the table for them.
+    # Two subqueries: SQLite looks up min() or max() in an index only if a query asks for one of them alone, and would
+    # scan the table for both (sqlite.org/optoverview.html, "The MIN/MAX Optimization").
     lowest, highest = (sa.select(end(table.c.seq)).scalar_subquery() for end in (sa.func.min, sa.func.max))
     return sa.select(lowest, highest)
 
 
 def _span(connection: sa.Connection, table: sa.Table, filters: Filters, before: int | None) -> tuple[int, int]:
-    """Give the places to look at: the first, and the one after the last. Ids tell where a time lies: they are ULIDs."""
+    """Return the first place to search, and the one after the last; ids show the time because they are ULIDs."""
     lowest, highest = connection.execute(_ends(table)).one()
     low, high = lowest or 0, (highest or 0) + 1
     if before is not None:
@@ -252,13 +252,13 @@ def _span(connection: sa.Connection, table: sa.Table, filters: Filters, before: 
 
 
 def _outermost(connection: sa.Connection, end: Any, places: sa.Select[tuple[int]]) -> int | None:
-    """Give the lowest or the highest place of the rows next to a time, which the index of the ids knows."""
+    """Return the lowest or highest place of the rows next to a time, by the index of the ids."""
     found: int | None = connection.execute(sa.select(end(places.limit(OUT_OF_ORDER).subquery().c.seq))).scalar()
     return found
 
 
 def _wanted(connection: sa.Connection, table: sa.Table, filters: Filters) -> tuple[sa.Select[Any], bool]:
-    """Give what is looked for, and whether that takes steps: nothing else than time, or few enough jobs, does not."""
+    """Return the query, and whether it needs steps: filters by time alone, or for few enough jobs, do not."""
     wanted = sa.select(table).where(*conditions(connection.engine, table, filters))
     if filters.state in ("waiting", "running", "dead", DISCARDED):
         its_events = sa.select(jobs.c.event_id).where(_has_job_state(filters.state)).limit(FEW + 1)
@@ -270,13 +270,13 @@ def _wanted(connection: sa.Connection, table: sa.Table, filters: Filters) -> tup
 
 
 def _next_step(step: int, took_seconds: float) -> int:
-    """Give how many places the next step takes, so that it lasts as long as STEP: four times this one's at the most."""
+    """Return how many places the next step covers, so that it takes as long as STEP; at most four times as many."""
     wanted = int(step * STEP.total_seconds() / max(took_seconds, 0.0001))
     return max(1, min(wanted, 4 * step, MOST_ROWS_A_STEP))
 
 
 def _of_type(pattern: str) -> sa.ColumnElement[bool]:
-    """What `routing.matches` says, for the type and for the provider's own name of it, as SQL."""
+    """Return what `routing.matches` tests, for the type and for the provider's own name, as SQL."""
     check_pattern(pattern)
     if pattern == "*":
         return sa.true()
@@ -284,7 +284,8 @@ def _of_type(pattern: str) -> sa.ColumnElement[bool]:
     wanted = storable(pattern)
     if not wanted.endswith((":*", ".*")):
         return sa.or_(*(name == wanted for name in names))
-    # Not LIKE: SQLite's takes capitals and small letters for the same, PostgreSQL's and the handlers' does not.
+    # Not LIKE: SQLite's ignores case for ASCII letters (sqlite.org/lang_expr.html#like), PostgreSQL's does not, and
+    # neither do handlers.
     prefix = wanted[:-1]
     return sa.or_(*(sa.func.substr(name, 1, len(prefix)) == prefix for name in names))
 
@@ -300,13 +301,13 @@ def _in_state(state: str) -> sa.ColumnElement[bool]:
 
 
 def is_in_job_state(state: str) -> sa.ColumnElement[bool]:
-    """Choose the jobs in a state, as people call it: of the dead ones, those that were discarded are apart."""
+    """Return the condition for jobs in a state as users name it: `dead` leaves out those that were discarded."""
     apart = {"dead": is_dead, DISCARDED: is_discarded}
     return apart[state] if state in apart else jobs.c.state == storable(state)
 
 
 def _has_job_state(state: str) -> sa.ColumnElement[bool]:
-    """The same as an index is made for: what waits or runs has a time that it is due at, or its handler is paused."""
+    """Return the same as an index covers it: a waiting or running job has a due time, or its handler is paused."""
     if state in ("dead", DISCARDED):
         return is_in_job_state(state)
     timed = sa.and_(jobs.c.state == state, jobs.c.due_at.is_not(None))

@@ -1,8 +1,8 @@
-"""SQLite's file: how it is opened, whether it is still the one at its path, and how it is left whole at the end.
+"""SQLite's file: how it is opened, whether it is still the one at its path, and how it is left complete at the end.
 
-A process that has a file open goes on writing it after it was moved or deleted, and every commit succeeds: whoever
-looks at the path finds nothing of it. So each transaction looks whether file and -wal are where they were opened,
-by device and inode, before it begins and before anybody is told that it was committed.
+A process that has a file open goes on writing to it after it was moved or deleted, and every commit succeeds, but
+nothing of it is at the path (sqlite.org/howtocorrupt.html, 4.2). So each transaction compares device and inode of the
+file and its -wal with those it opened, before it begins and before its commit is reported.
 """
 
 import os
@@ -20,7 +20,7 @@ from receiver import signals
 from receiver.errors import StoreError
 from receiver.storage import patience, private_files
 
-# What a connection, or the file that it has open, is no longer good for: sqlite.org/rescode.html.
+# Errors after which a connection, or the file that it has open, is of no use: sqlite.org/rescode.html.
 SPENT = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_IOERR,
@@ -32,13 +32,13 @@ SPENT = {
 BUSY_NAP_SECONDS = 0.002
 LONGEST_AT_END_SECONDS = 1.0
 KEPT_AS = "opened"
-STEPS = 10_000  # of SQLite, between two looks at the clock
+STEPS = 10_000  # virtual machine instructions of SQLite between two looks at the clock
 
 Place = tuple[int, int]
 
 
 class Opened(NamedTuple):
-    """The files that a connection has open: the device and inode of each. One in no WAL mode has no -wal."""
+    """The files that a connection has open: device and inode of each. A file that is not in WAL mode has no -wal."""
 
     file: Place
     wal: Place | None
@@ -46,10 +46,10 @@ class Opened(NamedTuple):
 
 
 class SqliteFile:
-    """One file, as the connections of one engine know it."""
+    """One file, shared by the connections of one engine."""
 
     def __init__(self, path: str, *, limit: timedelta) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100 - links are followed each time that it is opened
+        self.path = os.path.abspath(path)  # noqa: PTH100 - links are followed each time it is opened
         self._limit = limit
         self.may_be_made = False
         self.was_opened = False
@@ -57,16 +57,18 @@ class SqliteFile:
 
     @property
     def is_yet_to_be_made(self) -> bool:
-        """Whether this process has never seen it, and nobody else has made it."""
+        """Whether the file is missing and this process has never seen it."""
         return not self.was_opened and _place(self.path) is None
 
     def connect(self, _dialect: sa.Dialect, record: Any, words: list[Any], named: dict[str, Any]) -> None:
-        """Note what lies at the path, before it is opened; where nothing does, only an upgrade makes it."""
+        """Record which file is at the path before it is opened; a missing file is made only by an upgrade."""
         found = _place(self.path)
         if found is None and not (self.may_be_made and self.is_yet_to_be_made):
             raise StoreError(self._gone())
         if found is None:
-            private_files.make(self.path)  # SQLite would make it as the umask says, and its -wal and -shm like it
+            private_files.make(
+                self.path
+            )  # SQLite would make it with the process's umask, and its -wal and -shm like it
         else:
             self._tighten()
             words[0], named["uri"] = f"{Path(self.path).as_uri()}?mode=rw", True
@@ -74,7 +76,7 @@ class SqliteFile:
         record.info["found"] = found
 
     def _tighten(self) -> None:
-        """Take the file, and what lies beside it, from all but its owner; say once where that is refused, and go on."""
+        """Restrict the file and those beside it to their owner; log once if that is refused, and go on."""
         at = os.path.realpath(self.path)
         # SQLite gives -wal and -shm the mode of the file (findCreateFileMode in os_unix.c, as of 3.50). Those that it
         # made while the file could only be read would keep it from being written for as long as they are there.
@@ -86,11 +88,17 @@ class SqliteFile:
                 signals.file_open_to_others.send(self, path=path, error=error)
 
     def prepare(self, connection: DBAPIConnection, record: Any) -> None:
-        """Set a new connection up: WAL, and `synchronous=FULL`, so that a commit is on the disk when it returns."""
-        # The driver would begin transactions by itself, late and without the write lock: `begin` does it instead.
+        """Set up a new connection: WAL, and `synchronous=FULL`, so that a commit is on disk when it returns.
+
+        In WAL mode NORMAL does not sync at each commit, and a power cut could undo it:
+        sqlite.org/pragma.html#pragma_synchronous.
+        """
+        # Python's sqlite3 would begin transactions itself, only at the first INSERT and without the write lock
+        # (docs.python.org/3/library/sqlite3.html, "Transaction control"): `begin` does it instead.
         connection.isolation_level = None
         cursor = connection.cursor()
-        # Heeded by a file that is made now, and by no other: three deliveries fit on a page of 8 KiB, and one on 4.
+        # Has an effect only on a file that is made now (sqlite.org/pragma.html#pragma_page_size): three deliveries fit
+        # on a page of 8 KiB, and one on 4 KiB.
         cursor.execute("PRAGMA page_size = 8192")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
@@ -102,38 +110,44 @@ class SqliteFile:
     def _note(self, record: Any) -> None:
         file, wal_path = _place(self.path), _wal_of(self.path)
         if file is None or record.info["found"] not in (None, file):
-            raise StoreError(self._replaced("It was while it was opened"))
+            raise StoreError(self._replaced("It was replaced while it was being opened"))
         record.info[KEPT_AS] = Opened(file, _place(wal_path), wal_path)
         self.was_opened = True
 
     def is_in_place(self, opened: Opened) -> bool:
-        """Say whether the files that a connection has open are those at their paths. Every delivery waits for this."""
+        """Return whether a connection's open files are those at their paths. Every delivery waits for this."""
         return self.has_its_wal(opened) and _place(self.path) == opened.file
 
     def has_its_wal(self, opened: Opened) -> bool:
-        """Say whether a transaction may begin: another process that finds the file gone leaves no -wal of it there."""
+        """Return whether a transaction may begin: another process that finds the file gone removes its -wal."""
         return opened.wal is None or _place(opened.wal_path) == opened.wal
 
     def what_became(self, connection: Any, info: dict[str, Any]) -> tuple[str, bool]:
-        """Say what became of the files, and whether the connections to them are to be closed.
+        """Return what happened to the files, as a sentence, and whether connections to them must be closed.
 
-        To a file that was moved or deleted they are kept, so that it goes on where it is put back. From a -wal that
-        was deleted, what is in it is saved; the caller has the turn.
+        They stay open to a file that was moved or deleted, so that it is used again when it is put back. The content of
+        a -wal that was deleted is saved. The caller holds the turn to write.
         """
         file, opened = _place(self.path), cast("Opened", info[KEPT_AS])
         if file is None:
             return self._gone(), False
         if file != opened.file:
-            return self._replaced("What is there now is used from the next request on"), self._part(connection, info)
+            return self._replaced("The file that is there now is used from the next request on"), self._part(
+                connection, info
+            )
         said = f"{opened.wal_path} was deleted or replaced while it was in use"
         if not _save(connection, info):
-            return f"{said}, and is still read: what is in it is not in the database yet. It is tried again", False
-        return f"{said}: what was in it is in the database now. Delete no file beside the database", True
+            return (
+                f"{said}, and is still in use: its content is not in the database yet. Saving it is tried again",
+                False,
+            )
+        return f"{said}: its content is in the database now. Delete no file beside the database", True
 
     def _part(self, connection: Any, info: dict[str, Any]) -> bool:
-        """Part a file that was moved from its -wal, where that was left behind, beside what is at the path now.
+        """Merge the -wal into a file that was moved away from it; the -wal is beside another file now.
 
-        SQLite would read both as one database and damage it. Everything is in the file that was moved, then.
+        SQLite would read that file and the -wal as one database, and damage it. Afterwards everything is in the moved
+        file.
         """
         opened = cast("Opened", info[KEPT_AS])
         if _wal_of(self.path) != opened.wal_path or _place(opened.wal_path) != opened.wal:
@@ -146,12 +160,12 @@ class SqliteFile:
 
     def _gone(self) -> str:
         return (
-            f"{self.path} is not there. Where it was moved or deleted, put it back, or restore a backup: it is used "
-            "again then. A new one is made by signalbox db upgrade, which a running process does not do by itself"
+            f"{self.path} is missing. If it was moved or deleted, put it back, or restore a backup: it is used "
+            "again then. signalbox db upgrade makes a new one; a running process does not do that by itself"
         )
 
     def _replaced(self, then: str) -> str:
-        return f"{self.path} is another file than the one that was opened. {then}"
+        return f"{self.path} is not the file that was opened. {then}"
 
 
 def _wal_of(path: str) -> str:
@@ -167,19 +181,19 @@ def _place(path: str) -> Place | None:
 
 
 def is_spent(error: BaseException) -> bool:
-    """Say whether connections are to be opened anew after this error."""
+    """Return whether connections must be reopened after this error."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in SPENT
 
 
 def is_damaged(error: BaseException | None) -> bool:
-    """Say whether this error is about a file that is damaged, or none of SQLite's."""
+    """Return whether this error means that the file is damaged, or not a SQLite database."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def begin(connection: Any, info: dict[str, Any], how: str) -> None:
-    """Begin a transaction of the driver; one that writes waits for its lock without holding up the process."""
+    """Begin a transaction; one that writes waits for its lock without blocking the process."""
     if how != "BEGIN IMMEDIATE":
         return _begin_reading(connection, info, how)
     if not info.get("hurried"):
@@ -205,7 +219,8 @@ def _begin_reading(connection: Any, info: dict[str, Any], how: str) -> None:
 
 
 def _wait_in_sqlite(connection: Any, info: dict[str, Any], *, hurried: bool) -> None:
-    # As a script: the driver keeps statements, and this one works when it is compiled, not when it is run.
+    # As a script: sqlite3 caches prepared statements, and this PRAGMA works when it is prepared, not when it is run
+    # (sqlite.org/pragma.html: "Some pragmas run during the SQL compilation stage").
     milliseconds = 0 if hurried else int(patience.LIMIT / timedelta(milliseconds=1))
     connection.executescript(f"PRAGMA busy_timeout = {milliseconds}")
     info["hurried"] = hurried
@@ -216,19 +231,19 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _save(connection: Any, info: dict[str, Any]) -> bool:
-    """Bring what is in the -wal into the database; say whether nobody is left who needs it where it is."""
+    """Copy the content of the -wal into the database; return whether nobody needs the -wal any more."""
     if not info.get("hurried"):
         _wait_in_sqlite(connection, info, hurried=True)
     try:
         busy, _pages, _moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.DatabaseError as error:
-        # Another process has saved and emptied it before: there is nothing in it to lose.
+        # Another process has saved and truncated it before: nothing in it can be lost.
         return not _is_busy(error)
     return not busy
 
 
 def leave_whole(connection: Any, info: dict[str, Any]) -> None:
-    """Bring everything into the one file, as far as nobody else is in the way: whoever is does so at its own end."""
+    """Copy everything into the one file if no other process is reading; the last one to end does so."""
     until = time.monotonic() + LONGEST_AT_END_SECONDS
     with suppress(sqlite3.Error):
         while not _save(connection, info) and time.monotonic() < until:
@@ -239,7 +254,7 @@ Checked = Literal["whole", "damaged", "cut"]
 
 
 def check(connection: object, *, limit: timedelta) -> tuple[Checked, list[str]]:
-    """Read every page of the file, for so long at the most; `damaged` comes with what SQLite says of it."""
+    """Check every page of the file, within `limit`; return the result, and SQLite's messages if it is damaged."""
     own = cast("sqlite3.Connection", connection)
     until = time.monotonic() + limit.total_seconds()
     own.set_progress_handler(lambda: time.monotonic() > until, STEPS)

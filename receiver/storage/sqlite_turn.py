@@ -1,4 +1,4 @@
-"""Whose turn it is to write a SQLite file: one writer at a time, whatever process it is in (docs/decisions/0011)."""
+"""Whose turn it is to write to a SQLite file: one writer at a time, in whatever process (docs/decisions/0011)."""
 
 import errno
 import fcntl
@@ -12,10 +12,11 @@ from receiver.storage import patience, private_files
 
 
 class Turn:
-    """Lets one writer of a SQLite file at a time come forward, whatever process it is in.
+    """Lets one writer of a SQLite file at a time go ahead, in whatever process it is.
 
-    SQLite itself would let writers try again after longer and longer sleeps: under load the unlucky ones starve. The
-    wait is made of short sleeps, so that a gevent process goes on serving meanwhile.
+    SQLite itself makes writers sleep for longer and longer between their tries (`sqliteDefaultBusyCallback` in main.c:
+    1 to 100 ms), and under load the unlucky ones starve. Waits here are short sleeps, so that a gevent process goes on
+    serving.
     """
 
     _NAP_SECONDS = 0.0003
@@ -42,7 +43,8 @@ class Turn:
     def _take(self, deadline: float) -> None:
         try:
             while True:
-                # Opened at first use, so that processes that fork do not share one lock.
+                # Opened at first use: a lock of flock() belongs to the open file, and processes that fork would share
+                # it (man7.org/linux/man-pages/man2/flock.2.html).
                 if self._file is None:
                     self._file = self._open()
                 while not _has_locked(self._file):
@@ -51,7 +53,8 @@ class Turn:
                     time.sleep(self._NAP_SECONDS)
                 if self._is_in_its_place():
                     return
-                # Deleted, or another: whoever opens it now would lock that one, and have a turn beside ours.
+                # Deleted or replaced: a process that opens it now locks the other file, and has a turn at the same time
+                # as this one.
                 os.close(self._file)
                 self._file = None
         except OSError as error:
@@ -64,24 +67,24 @@ class Turn:
         return file
 
     def _is_in_its_place(self) -> bool:
-        """Look now and then whether the file is there: without turns writers wait unfairly, and break nothing."""
+        """Check now and then whether the file exists: without turns writers wait unfairly, but nothing breaks."""
         now = time.monotonic()
         if now - self._looked_at < self._LOOK_SECONDS:
             return True
         self._looked_at = now
         try:
-            found = os.stat(self._path)  # noqa: PTH116 - a Path would take longer to make than to ask
-        except OSError:  # opening it says what is wrong
+            found = os.stat(self._path)  # noqa: PTH116 - making a Path would take longer than the call
+        except OSError:  # opening it reports what is wrong
             return False
         return (found.st_dev, found.st_ino) == self._place
 
     def _explain(self, error: OSError) -> str:
         if error.errno == errno.ENOENT:
-            return f"the database cannot be written: the folder of {self._path} is gone. Put it back where it was"
+            return f"the database cannot be written: the folder of {self._path} is missing. Put it back where it was"
         return f"the database cannot be written: {self._path} cannot be opened and locked ({error.strerror})"
 
     def close(self) -> None:
-        """Let go of the file, in a process that was just forked."""
+        """Close the file, in a process that was just forked."""
         if self._file is not None:
             with suppress(OSError):
                 os.close(self._file)
@@ -110,7 +113,7 @@ def turn_of(path: str) -> Turn:
 
 
 def _take_no_part() -> None:
-    """In a process that was just forked: a file that it kept open would hold the turn of its parent past its end."""
+    """Close inherited files after a fork: an open one would hold the parent's turn beyond its end."""
     for one in _turns.values():
         one.close()
     _turns.clear()

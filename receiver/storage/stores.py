@@ -1,4 +1,4 @@
-"""What is known of each engine's database beside what SQLAlchemy knows, and how its connections end."""
+"""What is known about each engine's database besides what SQLAlchemy knows, and how its connections are closed."""
 
 import atexit
 import os
@@ -21,10 +21,10 @@ LAST_WAIT = timedelta(seconds=2)
 
 @dataclass(slots=True)
 class Store:
-    """What is known of the database of one engine, beside what SQLAlchemy knows.
+    """What is known about the database of one engine, besides what SQLAlchemy knows.
 
-    `limit` is how long a transaction may take with all its waiting; `generation` counts how often its connections were
-    let go.
+    `limit` is how long a transaction may take with all its waiting; `generation` counts how often all connections were
+    marked for reopening.
     """
 
     limit: timedelta = patience.LIMIT
@@ -34,14 +34,14 @@ class Store:
     has_written: bool = False
 
     def let_go(self) -> None:
-        """Open every connection anew before it is used again."""
+        """Mark every connection for reopening before it is used again."""
         self.generation += 1
 
     def number(self, _connection: object, record: Any) -> None:
         record.info["generation"] = self.generation
 
     def is_of_now(self, info: Mapping[Any, Any]) -> bool:
-        """Say whether the connection that this is known of may still be used."""
+        """Return whether the connection with this `info` may still be used."""
         return bool(info.get("generation", self.generation) == self.generation)
 
 
@@ -50,22 +50,23 @@ _inherited: list[sa.Pool] = []
 
 
 def keep(engine: sa.Engine, store: Store) -> None:
-    """Note what is known of an engine that was just opened."""
+    """Record what is known about an engine that was just opened."""
     engine.update_execution_options(store=store)
     _stores[engine] = store
 
 
 def store_of(engine: sa.Engine) -> Store:
-    """Give what is known of an engine's database; of one that was not opened here, nothing is."""
+    """Return what is known about an engine's database; an empty record if it was not opened here."""
     known: Store | None = engine.get_execution_options().get("store")
     return known or Store()
 
 
 @atexit.register
 def close_all() -> None:
-    """Close every connection of this process; what it wrote is in the one file of SQLite then, as far as nobody reads.
+    """Close every connection of this process; on SQLite, merge the -wal into the file if nobody else is reading.
 
-    Registered first of all that runs at an exit, so that it runs last: what others write at theirs is in there too.
+    Registered before all other exit functions, because Python runs them in reverse order
+    (docs.python.org/3/library/atexit.html): what those write is merged too.
     """
     for engine, store in list(_stores.items()):
         if store.file is not None and store.has_written:
@@ -85,7 +86,7 @@ def _leave_whole(engine: sa.Engine, store: Store) -> None:
 
 
 def _leave_to_the_parent() -> None:
-    """In a process that was just forked: its parent goes on using the connections, so this one must not close them."""
+    """Forget inherited connections after a fork: the parent goes on using them, so this process must not close them."""
     for engine, store in list(_stores.items()):
         _inherited.append(engine.pool)
         engine.dispose(close=False)

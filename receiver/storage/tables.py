@@ -13,16 +13,17 @@ metadata = sa.MetaData(
     }
 )
 
-Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows by itself for INTEGER only
+# SQLite numbers rows by itself only if the type is INTEGER: sqlite.org/rowidtable.html.
+Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def _number() -> sa.Column[int]:
-    """The order in which rows were written: the key of every table, and the cursor of its listing."""
+    """Return the column that numbers rows in the order they were written: the key of every table, and its cursor."""
     return sa.Column("seq", Number, primary_key=True, autoincrement=True)
 
 
-# One row an event. It holds the first delivery, byte for byte, and is the entry in the queue as well: state `accepted`
-# says that no worker has routed it yet. So what is answered 200 cannot be logged but not queued.
+# One row for each event. It holds the first delivery, byte for byte, and is also its entry in the queue: state
+# `accepted` means that no worker has routed it yet. So an event cannot be stored and yet not be queued.
 events = sa.Table(
     "events",
     metadata,
@@ -44,11 +45,12 @@ events = sa.Table(
     sa.UniqueConstraint("source", "identity"),
     sqlite_autoincrement=True,
 )
-# Written out, not bound: a database uses the index only where it sees the very value that the index is made for.
+# Written out, not bound: a database uses a partial index only if the query has the literal of the index
+# (sqlite.org/partialindex.html, section 3).
 is_unrouted = events.c.state == sa.literal("accepted", literal_execute=True)
 sa.Index("ix_events_unrouted", events.c.seq, sqlite_where=is_unrouted, postgresql_where=is_unrouted)
 
-# The second and later deliveries of an event. The body is kept only where it differs from the first one's.
+# The second and later deliveries of an event. The body is stored only if it differs from the first one's.
 deliveries = sa.Table(
     "deliveries",
     metadata,
@@ -60,10 +62,10 @@ deliveries = sa.Table(
     sa.Column("body", sa.LargeBinary),
 )
 
-# Deliveries whose signature did not verify, and requests to /hooks that were refused before anybody looked at one:
-# anybody can send them, so they lie apart and are capped. `room` and `lane` (roughly, who sent it and when) say who has
-# to give where there are too many (receiver/inbox/rejected.py). Of a body that `is_cut` only the beginning is here;
-# `announced` is how long it was to be, where that was said.
+# Deliveries whose signature did not verify, and requests to /hooks that were refused before that. Anybody can send
+# them, so they have a table of their own, with a limit. `room` and `lane` (roughly: who sent it and when) decide what
+# is deleted if there are too many (receiver/inbox/rejected.py). If the body `is_cut`, only its beginning is stored;
+# `announced` is the length that the request announced, if it did.
 rejected = sa.Table(
     "rejected",
     metadata,
@@ -89,7 +91,7 @@ rejected = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# Deliveries that did verify but cannot be read; a provider that sends one again counts on the same row.
+# Deliveries that verified but cannot be read; a provider's retry is counted on the same row.
 quarantined = sa.Table(
     "quarantined",
     metadata,
@@ -108,9 +110,9 @@ quarantined = sa.Table(
     sqlite_autoincrement=True,
 )
 
-# `due_at` is the one clock of a job: when a waiting one is to run, when the lease of a running one ends, and nothing
-# once it is done or dead, or waits for a handler that is paused or that no worker has. `spent_before` counts the
-# attempts made before the last replay: they spend no budget.
+# `due_at` is the one clock of a job: when a waiting job is to run, when the lease of a running one ends. It is NULL
+# once the job is done or dead, or waits for a handler that is paused or that no worker has. `spent_before` counts the
+# attempts before the last replay: they do not count against the budget.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -124,7 +126,7 @@ jobs = sa.Table(
     sa.Column("started_at", Moment),
     sa.Column("worker", sa.String(26)),
     sa.Column("reason", sa.Text),
-    sa.Column("discarded_at", Moment),  # of a dead one that nobody is to be told of any more
+    sa.Column("discarded_at", Moment),  # of a dead job that is off all lists and alarms
     sa.Column("discarded_reason", sa.Text),
     sa.UniqueConstraint("event_id", "handler"),
     sqlite_autoincrement=True,
@@ -138,7 +140,7 @@ sa.Index(
 )
 _has_died = jobs.c.state == sa.literal("dead", literal_execute=True)
 sa.Index("ix_jobs_dead", jobs.c.handler, jobs.c.id, sqlite_where=_has_died, postgresql_where=_has_died)
-# A dead letter is dead and not discarded: what is counted, listed and alarmed of.
+# A dead letter is dead and not discarded: it is counted, listed, and raises alarms.
 is_dead = sa.and_(_has_died, jobs.c.discarded_at.is_(None))
 sa.Index("ix_jobs_dead_letters", jobs.c.handler, jobs.c.id, sqlite_where=is_dead, postgresql_where=is_dead)
 is_discarded = sa.and_(_has_died, jobs.c.discarded_at.is_not(None))
@@ -158,7 +160,7 @@ attempts = sa.Table(
     sa.Column("error", sa.Text),
 )
 
-# A row that `/readyz` writes to show that a commit goes through (1), and one that workers write while they live (2).
+# A row that `/readyz` writes to prove that a commit works (1), and one that workers write while they live (2).
 pulse = sa.Table(
     "pulse",
     metadata,
@@ -166,8 +168,8 @@ pulse = sa.Table(
     sa.Column("at", Moment, nullable=False),
 )
 
-# The workers that run, and those that died lately, each with what it has loaded: receiver/jobs/loaded.py reads it. One
-# lives whose `seen_at` is young; one that ends in peace takes its row along.
+# The workers that run, and those that died lately, each with what it has loaded: receiver/jobs/loaded.py reads it. A
+# worker lives while its `seen_at` is recent; one that ends in order deletes its row.
 workers = sa.Table(
     "workers",
     metadata,
@@ -180,7 +182,7 @@ workers = sa.Table(
     sa.Column("loaded", sa.JSON, nullable=False),
 )
 
-# What the workers have loaded, as they said when they started: handlers, and modules that do not import. A row stays
+# What the workers have loaded, as they reported at their start: handlers, and modules that do not import. A row stays
 # while its workers are away (docs/decisions/0018). `paused_at` keeps a handler's jobs from running.
 handlers = sa.Table(
     "handlers",
@@ -193,13 +195,13 @@ handlers = sa.Table(
     sa.Column("trouble", sa.Text),  # the traceback of a module that does not import
     sa.Column("loaded_at", Moment, nullable=False),
     sa.Column("paused_at", Moment),
-    # The packages whose loading connects it, as far as known; [] where a later worker loaded them without it.
+    # The packages whose loading connects it, if known; [] if a later worker loaded them without it.
     sa.Column("packages", sa.JSON(none_as_null=True)),
-    sa.Column("had_at", Moment),  # when a worker that had it was seen, as far as it is known here
+    sa.Column("had_at", Moment),  # when a worker that had it was last seen, if known
 )
 
-# URLs that record any request, each with the answer that it gives. `captured` counts all that ever came, and numbers
-# the captures: they leave from the lowest number on only, so that the lowest that is there says how many are kept.
+# URLs that record any request, each with its response. `captured` counts all requests ever, and numbers the captures.
+# These are deleted from the lowest number on, so the lowest number left tells how many are kept.
 bins = sa.Table(
     "bins",
     metadata,
@@ -239,15 +241,15 @@ captures = sa.Table(
     sa.Column("headers", sa.LargeBinary, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("is_cut", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("announced", Number),  # how long a body that is cut was to be, where that was said
+    sa.Column("announced", Number),  # the length that a cut body was announced with, if any
     sa.UniqueConstraint("id"),
     sa.UniqueConstraint("bin", "number"),
     sqlite_autoincrement=True,
 )
 
-# What all processes counted together, in spans of a minute, five, twenty and two hours (`step`, in seconds), and since
-# the beginning (0): deliveries by source and attempts by handler, each by outcome. receiver/metrics writes the same
-# counts to every step, so that a long window is read from few rows.
+# What all processes counted together, in spans of 1, 5, 20 and 120 minutes (`step`, in seconds) and since the beginning
+# (0): deliveries by source and attempts by handler, each by outcome. receiver/observe/metrics writes the same counts
+# for every step, so that a long window is read from few rows.
 tallies = sa.Table(
     "tallies",
     metadata,
@@ -258,14 +260,14 @@ tallies = sa.Table(
     sa.Column("subject", sa.String(250), nullable=False),
     sa.Column("outcome", sa.String(20), nullable=False),
     sa.Column("count", Number, nullable=False),
-    sa.Column("milliseconds", sa.Float, nullable=False),  # all of them together
-    sa.Column("spread", sa.JSON, nullable=False),  # how many fell into which bucket of time
+    sa.Column("milliseconds", sa.Float, nullable=False),  # the sum of all durations
+    sa.Column("spread", sa.JSON, nullable=False),  # how many fell into each bucket of time
     sa.UniqueConstraint("step", "kind", "began_at", "subject", "outcome"),
 )
 
-# What `signalbox box apply` made at Box, or found there as the file wants it; one on each file or folder. The row is
-# written before Box is asked (`making`), and again with the webhook's id (`live`); WEBHOOK.DELETED makes it `dead`, and
-# `died_at` stays until there is another, also while that is `making`.
+# What `signalbox box apply` made at Box, or found there as the file wants it; one for each file or folder. The row is
+# written before the request to Box (`making`), and again with the webhook's id (`live`); WEBHOOK.DELETED makes it
+# `dead`. `died_at` stays until there is another webhook, also while that is `making`.
 registrations = sa.Table(
     "registrations",
     metadata,
@@ -278,15 +280,15 @@ registrations = sa.Table(
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("is_ours", sa.Boolean, nullable=False),  # made here: `apply` may delete it
     sa.Column("noted_at", Moment, nullable=False),
-    sa.Column("seen_at", Moment),  # when Box last told of it whole
+    sa.Column("seen_at", Moment),  # when Box last sent all of its fields
     sa.Column("died_at", Moment),
-    sa.Column("reason", sa.String(100)),  # why it died, as Box says
-    sa.Column("tried_at", Moment),  # when AUTO_REREGISTER last tried to make it again
+    sa.Column("reason", sa.String(100)),  # why it died, in Box's words
+    sa.Column("tried_at", Moment),  # when AUTO_REREGISTER last tried to create it again
     sa.UniqueConstraint("target_type", "target_id"),
 )
 
-# Logins to the pages: open until `ended_at` is set. `id` is the digest of what the browser shows, `opened_by` tells one
-# ADMIN_PASSWORD from another. Rows stay after their end: from their networks somebody logged in before.
+# Logins to the pages: open until `ended_at` is set. `id` is the digest of the browser's cookie, `opened_by` tells one
+# ADMIN_PASSWORD from another. Rows stay after their end: they show from which networks somebody logged in before.
 logins = sa.Table(
     "logins",
     metadata,

@@ -27,7 +27,7 @@ def test_a_backup_is_made_of_the_database_that_is_set_and_says_what_is_in_it(
     assert said.startswith(f"{tmp_path / 'two.db'}: ")
     assert f"1 event, all of sqlite:///{tmp_path}/signalbox.db" in said
     again = signalbox("db", "backup", str(tmp_path / "two.db"))
-    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    assert (again.exit_code, "exists already" in again.stderr) == (1, True)
 
 
 def test_a_restore_asks_with_the_numbers_and_a_no_changes_nothing(
@@ -84,5 +84,5 @@ def test_postgresql_is_dumped_by_its_own_program_and_the_dump_is_read_again(
 def test_without_pg_dump_it_is_named(signalbox: Signalbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     said = signalbox("db", "backup", str(tmp_path / "backup.dump"))
-    assert (said.exit_code, "pg_dump, which is not on this machine" in said.stderr) == (1, True)
+    assert (said.exit_code, "pg_dump, which is not installed here" in said.stderr) == (1, True)
     assert not list(tmp_path.glob("backup*"))

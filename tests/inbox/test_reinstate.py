@@ -204,9 +204,9 @@ def test_what_no_handler_could_take_stays_whatever_the_name(
 def test_what_is_gone_is_said_to_be_gone(engine: sa.Engine, inbox: Inbox, reject: Reject) -> None:
     kept = reject()
     reinstate.release_rejected(engine, inbox, kept, PRIMARY)
-    with pytest.raises(NotFoundError, match="not there any more"):
+    with pytest.raises(NotFoundError, match="is missing: it was reinstated"):
         reinstate.release_rejected(engine, inbox, kept, PRIMARY)
-    with pytest.raises(NotFoundError, match="not there any more"):
+    with pytest.raises(NotFoundError, match="is missing: it was reinstated"):
         reinstate.release_quarantined(engine, kept)
 
 

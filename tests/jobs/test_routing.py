@@ -104,7 +104,7 @@ def test_attempts_are_the_handlers_own(router: Router) -> None:
     "pattern", ["", "box", "box:", "box:FI*", "box:*.UPLOADED", "Box:FILE", "box: FILE", "**", "box:.*"]
 )
 def test_a_pattern_that_could_match_nothing_is_refused(router: Router, pattern: str) -> None:
-    with pytest.raises(PatternError, match="is no pattern"):
+    with pytest.raises(PatternError, match="is not a pattern"):
         router.on(pattern)
 
 
@@ -115,7 +115,7 @@ def test_no_pattern_is_refused(router: Router) -> None:
 
 @pytest.mark.parametrize("attempts", [0, -1, 2.5, float("inf"), float("nan"), 10**20, True, "3", None])
 def test_senseless_attempts_are_refused(router: Router, attempts: Any) -> None:
-    with pytest.raises(HandlerError, match="a whole number of them, from 1 to 100000"):
+    with pytest.raises(HandlerError, match="a whole number from 1 to 100000"):
         router.on("*", attempts=attempts)
 
 
@@ -227,7 +227,7 @@ def test_what_cannot_run_is_refused_when_it_is_connected(router: Router, way: st
 
 
 def test_a_plain_connect_to_what_can_be_no_pattern_is_refused(router: Router) -> None:
-    with pytest.raises(PatternError, match="is no pattern"):
+    with pytest.raises(PatternError, match="is not a pattern"):
         router.signal("box:FI*").connect(plain)
 
 

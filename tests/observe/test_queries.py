@@ -88,7 +88,7 @@ def test_pages_follow_each_other_without_a_gap_while_more_comes(engine: sa.Engin
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "-1", "1.5", "9" * 19, "\u0661"])
 def test_a_cursor_that_no_listing_gave_is_refused(engine: sa.Engine, cursor: str) -> None:
-    with pytest.raises(NotFoundError, match="no listing gave the cursor"):
+    with pytest.raises(NotFoundError, match="no listing returned the cursor"):
         queries.list_events(engine, cursor=cursor)
 
 

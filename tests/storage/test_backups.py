@@ -104,7 +104,7 @@ def test_nothing_is_overwritten(kind: str, engine: sa.Engine, tmp_path: Path) ->
         target.symlink_to("nowhere")
     else:
         (target.mkdir if kind == "folder" else target.touch)()
-    with pytest.raises(BackupError, match="is there already"):
+    with pytest.raises(BackupError, match="exists already"):
         backups.back_up(engine, target)
 
 

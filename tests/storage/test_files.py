@@ -146,10 +146,10 @@ def test_a_wal_that_belongs_to_the_file_before_is_not_mixed_with_the_one_there_n
     arrive(elsewhere, clock, number=2)
     path.rename(path.with_name("before.db"))
     shutil.copyfile(template_file, path)
-    with pytest.raises(StoreError, match="is another file"):
+    with pytest.raises(StoreError, match="is not the file that was opened"):
         arrive(inbox, clock, number=3)
     arrive(inbox, clock, number=4)
-    with pytest.raises(StoreError, match="is another file"):
+    with pytest.raises(StoreError, match="is not the file that was opened"):
         arrive(elsewhere, clock, number=5)
     other.dispose()
     arrive(inbox, clock, number=6)
@@ -182,7 +182,7 @@ def write(engine: sa.Engine, moment: Callable[[], Any]) -> None:
 def test_a_commit_to_a_file_that_left_meanwhile_is_acknowledged_to_nobody(
     engine: sa.Engine, path: Path, writer: Callable[..., None], lost: str
 ) -> None:
-    with pytest.raises(StoreError, match="not there" if not lost else "was deleted"):
+    with pytest.raises(StoreError, match="is missing" if not lost else "was deleted"):
         writer(engine, lambda: Path(f"{path}{lost}").rename(f"{path}.gone"))
 
 
@@ -198,7 +198,7 @@ def test_a_worker_that_loses_the_file_reports_it_and_goes_on_when_it_is_back(
     arrive(inbox, clock)
     worker = Worker(engine, router, clock=clock)
     path.rename(path.with_name("elsewhere.db"))
-    with pytest.raises(StoreError, match="is not there"):
+    with pytest.raises(StoreError, match="is missing"):
         worker.drain()
     path.with_name("elsewhere.db").rename(path)
     worker.drain()

@@ -169,7 +169,7 @@ def test_a_worker_whose_server_is_stalled_reports_it_and_goes_on_afterwards(
     insist(lambda: arrive(inbox, clock))
     worker = Worker(through, router, clock=clock)
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"not answered|timeout"):
+        with pytest.raises(StoreError, match=r"not responded|timeout"):
             worker.drain()
     stretch.flow()
     insist(worker.drain)

@@ -244,7 +244,7 @@ def test_what_is_not_there_is_404_with_a_sentence(client: FlaskClient, engine: s
     put(engine)
     answer = client.get(address, headers={"Accept": "text/html"})
     assert answer.status_code == 404
-    assert "there is no" in answer.text or "no listing gave" in answer.text
+    assert "there is no" in answer.text or "no listing returned" in answer.text
 
 
 def form(engine: sa.Engine, **changed: str) -> dict[str, str]:

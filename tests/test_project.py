@@ -71,6 +71,20 @@ def test_ci_runs_what_make_check_runs() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
+def test_the_workflow_runs_what_ci_runs() -> None:
+    steps = re.findall(r"^ +run: (.+)$", read(".github/workflows/ci.yml"), re.MULTILINE)
+    assert steps[0] == "bash .ci/run"
+
+
+def test_the_hooks_of_git_run_the_checks_of_make_check() -> None:
+    recipe = re.search(r"^check:.*\n((?:\t.+\n)+)", read("Makefile"), re.MULTILINE)
+    assert recipe
+    lines = recipe[1].replace("$(VENV)", ".venv").replace("$(PYTEST) $(ARGS)", "make test")
+    lines = lines.replace("$(MAKE) --no-print-directory docs audit", "make docs\nmake audit")
+    hooks = re.findall(r"^ +entry: (.+)$", read(".pre-commit-config.yaml"), re.MULTILINE)
+    assert hooks == [line.lstrip("\t@") for line in lines.splitlines()]
+
+
 @pytest.mark.xdist_group("together")
 def test_tests_of_a_group_are_given_to_one_process(request: pytest.FixtureRequest) -> None:
     # Silently given to any, they would start a browser, a service and a stock in each.

@@ -9,7 +9,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check docs audit bench faults conformance screenshots format requirements clean
+.PHONY: help run test check docs audit coverage bench faults conformance screenshots format requirements clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,12 @@ docs: $(VENV)/.dev ## build the documentation site into site/; a dead link fails
 audit: $(VENV)/.dev ## look for weaknesses in the code (bandit) and in the pinned requirements (pip-audit)
 	@$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml wsgi.py receiver config handlers
 	@$(VENV)/bin/python -m tests.audit
+
+coverage: $(VENV)/.dev ## measure what the tests run, in every process that they start; fails below the floor
+	@rm -rf var/coverage && mkdir -p var/coverage
+	@$(VENV)/bin/coverage run $(PYTEST:$(VENV)/bin/python%=%) $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
 
 bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS="--only ingest,drain"); needs gcc
 	@$(VENV)/bin/python -m bench $(ARGS)

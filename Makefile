@@ -9,7 +9,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench faults conformance screenshots format requirements clean
+.PHONY: help run test check docs audit coverage bench faults conformance screenshots format requirements clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,12 +21,26 @@ run: $(VENV)/.run ## start web and worker on http://127.0.0.1:8000 (HOST, PORT a
 test: $(VENV)/.dev ## run the tests (ARGS="-k box" for some of them)
 	@$(PYTEST) $(ARGS)
 
-check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contract, tests
+check: $(VENV)/.dev ## run all that CI runs: format, lint, types, import contract, documentation, audit, tests
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/mypy --strict
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(MAKE) --no-print-directory docs audit
 	@$(PYTEST) $(ARGS)
+
+docs: $(VENV)/.dev ## build the documentation site into site/; a dead link fails
+	@$(VENV)/bin/zensical build --clean --strict
+
+audit: $(VENV)/.dev ## look for weaknesses in the code (bandit) and in the pinned requirements (pip-audit)
+	@$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml wsgi.py receiver config handlers
+	@$(VENV)/bin/python -m tests.audit
+
+coverage: $(VENV)/.dev ## measure what the tests run, in every process that they start; fails below the floor
+	@rm -rf var/coverage && mkdir -p var/coverage
+	@$(VENV)/bin/coverage run $(PYTEST:$(VENV)/bin/python%=%) $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
 
 bench: $(VENV)/.dev ## measure against an empty Flask view (ARGS="--quick", ARGS="--only ingest,drain"); needs gcc
 	@$(VENV)/bin/python -m bench $(ARGS)
@@ -50,7 +64,7 @@ requirements: ## pin the requirements again (ARGS=--upgrade for newer releases);
 	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 
 clean: ## remove the virtual environment and the caches; .env and var/ stay
-	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:

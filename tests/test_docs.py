@@ -5,9 +5,11 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import cast
 
 import click
 import pytest
@@ -17,7 +19,13 @@ from config.settings import SETTINGS
 from receiver.cli import cli
 from receiver.sources import box
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "tests/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 WITH_EXAMPLES = ["README.md", "docs/handlers.md"]
 
@@ -76,6 +84,29 @@ def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     linked = {link.partition("#")[0] for link in _LINK.findall(read("README.md"))}
     assert {name for name in NAMES if re.fullmatch(r"docs/(sources/)?[\w-]+\.md", name)} <= linked
+
+
+def pages_of(navigation: object) -> Iterator[str]:
+    """Yield the pages that a part of the site's navigation lists."""
+    if isinstance(navigation, str):
+        yield navigation
+    else:
+        parts = navigation.values() if isinstance(navigation, dict) else cast("list[object]", navigation)
+        for part in parts:
+            yield from pages_of(part)
+
+
+def test_the_navigation_of_the_site_lists_every_page_once() -> None:
+    listed = sorted(pages_of(tomllib.loads(read("zensical.toml"))["project"]["nav"]))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert listed == sorted(page for page in pages if not re.match(r"decisions/\d", page))
+
+
+def test_the_list_of_decisions_has_every_one_by_its_heading() -> None:
+    decisions = sorted((ROOT / "docs/decisions").glob("0*.md"))
+    headings = {path.name: path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for path in decisions}
+    lines = [f"- [{heading}]({name})" for name, heading in headings.items()]
+    assert [line for line in read("docs/decisions/index.md").splitlines() if line.startswith("- ")] == lines
 
 
 def complaint(words: list[str], *, whole: bool) -> str:
@@ -181,7 +212,7 @@ def test_the_example_of_a_handler_passes_its_own_tests(name: str, tmp_path: Path
 
 
 def test_importing_the_package_loads_no_framework_and_no_database() -> None:
-    heavy = "{'celery', 'flask', 'gevent', 'httpx', 'marshmallow', 'requests', 'sqlalchemy', 'werkzeug'}"
+    heavy = "{'celery', 'flask', 'gevent', 'httpcore2', 'httpx2', 'marshmallow', 'requests', 'sqlalchemy', 'werkzeug'}"
     code = f"import sys, receiver; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

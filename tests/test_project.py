@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from config import ROOT
 from config.settings import SETTINGS, Setting
+from tests.acceptance.service import Service
 
 PINNED = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[\w.+!-]+( ; [^-]*?)?( +--hash=sha256:[0-9a-f]{64})+")
 
@@ -69,6 +72,27 @@ def test_development_runs_on_the_same_pins_as_production() -> None:
 def test_ci_runs_what_make_check_runs() -> None:
     assert "make check" in read(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_workflow_runs_what_ci_runs() -> None:
+    steps = re.findall(r"^ +run: (.+)$", read(".github/workflows/ci.yml"), re.MULTILINE)
+    assert steps == ["bash .ci/run", "bash .ci/run coverage"]
+
+
+def test_the_hooks_of_git_run_the_checks_of_make_check() -> None:
+    recipe = re.search(r"^check:.*\n((?:\t.+\n)+)", read("Makefile"), re.MULTILINE)
+    assert recipe
+    lines = recipe[1].replace("$(VENV)", ".venv").replace("$(PYTEST) $(ARGS)", "make test")
+    lines = lines.replace("$(MAKE) --no-print-directory docs audit", "make docs\nmake audit")
+    hooks = re.findall(r"^ +entry: (.+)$", read(".pre-commit-config.yaml"), re.MULTILINE)
+    assert hooks == [line.lstrip("\t@") for line in lines.splitlines()]
+
+
+def test_coverage_reaches_the_processes_that_tests_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tomllib.loads(read("pyproject.toml"))["tool"]["coverage"]["run"]
+    assert "subprocess" in run["patch"]
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "as coverage sets it")
+    assert Service(tmp_path).environ["COVERAGE_PROCESS_CONFIG"] == "as coverage sets it"
 
 
 @pytest.mark.xdist_group("together")

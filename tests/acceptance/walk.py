@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import httpx
+import httpx2 as httpx
 
 from tests.acceptance.project import borrow_environment, copy_project
 from tests.acceptance.service import free_port

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2 as httpx
 
 from tests.acceptance.service import Service
 from tests.waiting import PATIENCE_SECONDS

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import count
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, expect
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 from playwright.sync_api import Page, expect

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-import httpx
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import Page, expect
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-import httpx
+import httpx2 as httpx
 import pytest
 import sqlalchemy as sa
 from click.testing import Result

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2 as httpx
 from box_sdk_gen import BaseUrls, BoxClient, BoxDeveloperTokenAuth, BoxSDKError, NetworkSession
 from box_sdk_gen.managers.webhooks import CreateWebhookTarget, CreateWebhookTargetTypeField, CreateWebhookTriggers
 

@@ -1,14 +1,16 @@
 """The client for whatever we ask, against each far end of the table: what it says, and how little it takes."""
 
+import ssl
 import subprocess
 import sys
 import threading
 import tracemalloc
 from datetime import timedelta
 
+import certifi
 import pytest
 
-from receiver.outbound import Client, OutboundError
+from receiver.outbound import Client, OutboundError, client
 from tests.far_ends import FAR_ENDS, FarEnd, answers, misbehaving, within
 from tests.waiting import PATIENCE_SECONDS
 
@@ -95,3 +97,9 @@ def test_a_proxy_of_the_environment_is_for_the_world_outside(monkeypatch: pytest
             assert client.fetch("GET", "http://far.example/").status == 407
             with pytest.raises(OutboundError, match="the proxy of the environment does not lead to"):
                 client.fetch("GET", "https://far.example/")
+
+
+def test_without_authorities_in_the_environment_those_of_certifi_are_trusted() -> None:
+    # An image without ca-certificates has none of its own.
+    known = ssl.create_default_context(cafile=certifi.where()).get_ca_certs()
+    assert client._trusted(None).get_ca_certs() == known != []

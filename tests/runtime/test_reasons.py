@@ -12,7 +12,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import marshmallow
 import pytest
 import sqlalchemy as sa

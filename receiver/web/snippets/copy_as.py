@@ -136,7 +136,7 @@ def _readable(body: bytes) -> str | None:
 
 
 def python(copied: Copied) -> str:
-    """Give a script that needs httpx."""
+    """Return a script that needs httpx2."""
     return f'''"""{_plain(copied.title)}, signed afresh when this runs."""
 {_python_head(copied)}
 
@@ -168,7 +168,7 @@ def test_{name}_is_accepted() -> None:
 def _python_head(copied: Copied) -> str:
     modules = ["base64", "hmac", "os"] if copied.source == "box" else ["hmac", "os"]
     imports = "".join(f"import {name}\n" for name in modules)
-    return f"\n{imports}from datetime import UTC, datetime\n\nimport httpx"
+    return f"\n{imports}from datetime import UTC, datetime\n\nimport httpx2"
 
 
 def _python_body(copied: Copied) -> str:
@@ -186,7 +186,7 @@ def _python_post(copied: Copied) -> str:
     return f"""url = os.environ.get("SIGNALBOX_URL", "{_address(copied)}")
 headers = {{{headers}
 }}
-answer = httpx.post(f"{{url}}/hooks/{copied.source}", content=body, headers=headers)"""
+answer = httpx2.post(f"{{url}}/hooks/{copied.source}", content=body, headers=headers)"""
 
 
 def har(copied: Copied) -> str:

@@ -158,10 +158,10 @@ def test_a_page_that_the_server_ends_is_noticed(port: int) -> None:
 
 def test_the_big_store_holds_a_month_of_events_each_with_its_job_done(engine: sa.Engine) -> None:
     big_store.prefill(engine, 3)
-    items = list_events(engine)["items"]
-    assert [item["job_counts"] for item in items] == [{"done": 1}] * 3
-    assert [item["state"] for item in items] == ["routed"] * 3
-    assert items == sorted(items, key=lambda item: item["received_at"], reverse=True)
+    items = list_events(engine).items
+    assert [item.job_counts for item in items] == [{"done": 1}] * 3
+    assert [item.state for item in items] == ["routed"] * 3
+    assert items == sorted(items, key=lambda item: item.received_at, reverse=True)
 
 
 @needs_gcc

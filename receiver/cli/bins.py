@@ -73,7 +73,7 @@ def list_bins(limit: int, cursor: str | None, as_json: bool) -> None:
         for one in page["items"]
     ]
     grid = screen.table(["NAME", "KEPT", "IN ALL", "LAST ONE", "ANSWERS", "ADDRESS"], rows, whole=["NAME"])
-    screen.show_page(page, grid, nothing="No bins. signalbox bins create makes one.")
+    screen.show_page(grid, page["next"], nothing="No bins. signalbox bins create makes one.")
 
 
 @bins.command("create")
@@ -186,7 +186,10 @@ def _show_capture(item: store.Item, now: datetime) -> None:
         if lines:
             screen.show(screen.heading(title), raw_view.header_lines(lines))
     body = raw_view.body_of(item)
-    screen.show(screen.heading(raw_view.body_heading(item)), *raw_view.body_lines(body))
+    screen.show(
+        screen.heading(raw_view.body_heading(body, is_cut=item["is_cut"], announced=item["announced_bytes"])),
+        *raw_view.body_lines(body),
+    )
 
 
 def _address(item: store.Item) -> str:

@@ -19,8 +19,9 @@ from receiver.cli.installation import open_tables, require_handler
 from receiver.errors import NotFoundError
 from receiver.jobs import registry
 from receiver.jobs import store as jobs
-from receiver.observe import queries
-from receiver.observe.queries import Filters, Item
+from receiver.observe import documents, queries
+from receiver.observe.queries import Filters
+from receiver.observe.records import EventDetail, EventRecord
 from receiver.storage import private_files, search, tables
 
 PAUSE = timedelta(milliseconds=500)
@@ -44,10 +45,11 @@ def list_events(limit: int, cursor: str | None, as_json: bool, **filters: Any) -
     """
     page = queries.list_events(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
     if as_json:
-        screen.show_json(page)
+        screen.show_json(documents.page(page, documents.event_line))
         return
     nothing = "No event is like that." if any(filters.values()) or cursor else event_view.HOW_TO_GET_ONE
-    screen.show_page(page, event_view.grid(page["items"], datetime.now(UTC)), nothing=nothing)
+    grid = event_view.grid(page.items, datetime.now(UTC))
+    screen.show_page(grid, page.next, nothing=nothing, searched_to=page.searched_to)
 
 
 @events.command("show")
@@ -62,7 +64,7 @@ def show_event(id: str, full: bool, as_json: bool) -> None:
     engine, now = open_tables(), datetime.now(UTC)
     item = queries.show_event(engine, id)
     if as_json:
-        screen.show_json(item)
+        screen.show_json(documents.event(item))
     else:
         screen.show(*event_view.whole(item, now, full=full, nobody_works=registry.nobody_works(engine, now)))
 
@@ -114,26 +116,26 @@ def _going_to(output: Path | None) -> Iterator[None]:
         raise
 
 
-def _whole(engine: sa.Engine, filters: Filters) -> Iterator[Item]:
+def _whole(engine: sa.Engine, filters: Filters) -> Iterator[EventDetail]:
     for event_id in search.walk_ids(engine, tables.events, filters):
         with suppress(NotFoundError):  # pruned meanwhile
             yield queries.show_event(engine, event_id)
 
 
-def _write_lines(items: Iterator[Item]) -> int:
+def _write_lines(items: Iterator[EventDetail]) -> int:
     count = 0
     for item in items:
-        screen.show_json(item, indent=None)
+        screen.show_json(documents.event(item), indent=None)
         count += 1
     return count
 
 
-def _write_document(items: Iterator[Item]) -> int:
+def _write_document(items: Iterator[EventDetail]) -> int:
     """Write a listing's document piece by piece, however long it becomes."""
     count = 0
     sys.stdout.write('{"items": [')
     for item in items:
-        sys.stdout.write(f"{',' if count else ''}\n{json.dumps(item)}")
+        sys.stdout.write(f"{',' if count else ''}\n{json.dumps(documents.event(item))}")
         count += 1
     sys.stdout.write('\n], "next": null}\n')
     return count
@@ -170,14 +172,14 @@ def tail_events(source: str | None, type: str | None, as_json: bool) -> None:
     try:
         for item in _follow(engine, Filters(source=source, type=type), after=newest):
             if as_json:
-                screen.show_json(item, indent=None)
+                screen.show_json(documents.event_line(item), indent=None)
             else:
                 screen.show(event_view.line(item))
     except KeyboardInterrupt:
         return
 
 
-def _follow(engine: sa.Engine, filters: Filters, *, after: int) -> Iterator[Item]:
+def _follow(engine: sa.Engine, filters: Filters, *, after: int) -> Iterator[EventRecord]:
     """Give the events that come after a place, each once, for ever."""
     newest, known = after, set[int]()
     while True:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from receiver import humanize
 from receiver.cli import screen
-from receiver.observe.queries import Item
+from receiver.observe.records import AttemptRecord, JobRecord
 from receiver.runtime.reasons import line_of, reason_of
 
 STATES = {"done": "green", "running": "cyan", "waiting": "yellow", "dead": "red", "discarded": "dim"}
@@ -18,97 +18,97 @@ MARKS = {"done": "✓", "running": "▸", "waiting": "…", "dead": "✗", "disc
 LATE = timedelta(seconds=10)
 
 
-def grid(items: Sequence[Item], now: datetime) -> Table:
+def grid(items: Sequence[JobRecord], now: datetime) -> Table:
     rows = [
         (
-            str(item["id"]),
+            str(item.id),
             screen.styled(_state(item), STATES[_state(item)]),
-            item["event"],
-            screen.stacked(item["handler"], screen.styled(_news(item, now), "dim")),
+            item.event,
+            screen.stacked(item.handler, screen.styled(_news(item, now), "dim")),
         )
         for item in items
     ]
     return screen.table(["JOB", "STATE", "EVENT", "HANDLER"], rows, whole=["JOB", "STATE", "EVENT"])
 
 
-def _state(job: Item) -> str:
-    return "discarded" if job["discarded_at"] else str(job["state"])
+def _state(job: JobRecord) -> str:
+    return "discarded" if job.discarded_at else str(job.state)
 
 
-def _news(item: Item, now: datetime) -> str:
-    error = line_of(item["last_attempt"] and item["last_attempt"]["error"])
-    if item["state"] == "waiting" and item["next_attempt_at"] is None:
-        return _waits(item)
-    if item["state"] == "waiting":
-        due = humanize.parse(item["next_attempt_at"])
+def _news(item: JobRecord, now: datetime) -> str:
+    error = line_of(item.last_attempt.error if item.last_attempt else None)
+    if item.state == "waiting":
+        due = item.next_attempt_at
+        if due is None:
+            return _waits(item)
         return ": ".join(filter(None, [f"in {humanize.span(due - now)}" if due > now else "due", error]))
-    if item["state"] == "running":
+    if item.state == "running":
         return _running(item, now)
-    return error if item["state"] == "dead" else ""
+    return error if item.state == "dead" else ""
 
 
-def _waits(job: Item) -> str:
+def _waits(job: JobRecord) -> str:
     """Say for what a job waits that has no time to run at."""
-    return f"waits: {job['waits_for']}" if job["waits_for"] else "waits: a worker takes it in a moment"
+    return f"waits: {job.waits_for}" if job.waits_for else "waits: a worker takes it in a moment"
 
 
-def _running(job: Item, now: datetime) -> str:
+def _running(job: JobRecord, now: datetime) -> str:
     """Say for how long a job runs; a release of long ago wrote down no time."""
-    if job["running_since"] is None:
+    if job.running_since is None:
         return "running, and nobody wrote down since when"
-    return humanize.lasting(humanize.parse(job["running_since"]), now)
+    return humanize.lasting(job.running_since, now)
 
 
-def whole(job: Item, now: datetime, *, full: bool) -> Iterator[RenderableType]:
+def whole(job: JobRecord, now: datetime, *, full: bool) -> Iterator[RenderableType]:
     """Give a job: its handler and state, every attempt, and what happens next."""
     state, style = _state(job), STATES[_state(job)]
     yield Text.assemble(
         (f"{MARKS[state]} ", style),
-        screen.styled(job["handler"], "bold"),
+        screen.styled(job.handler, "bold"),
         (f"  {state}", style),
-        (f"  job {job['id']}", "dim"),
+        (f"  job {job.id}", "dim"),
     )
-    for number, attempt in enumerate(job["attempts"], 1):
+    for number, attempt in enumerate(job.attempts, 1):
         yield _attempt(number, attempt)
-        if full and attempt["error"] and "\n" in attempt["error"]:
-            yield screen.block(attempt["error"], "dim", indent=6)
-        elif below := reason_of(attempt["error"]).below:
+        if full and attempt.error and "\n" in attempt.error:
+            yield screen.block(attempt.error, "dim", indent=6)
+        elif below := reason_of(attempt.error).below:
             yield screen.block("\n".join(below), "dim", indent=6)
     if after := "; ".join(filter(None, [_why(job), _next(job, now)])):
         yield screen.styled(f"     {after}", style)
 
 
-def _attempt(number: int, attempt: Item) -> Text:
-    started, finished = humanize.parse(attempt["started_at"]), humanize.parse(attempt["finished_at"])
-    error = line_of(attempt["error"])
+def _attempt(number: int, attempt: AttemptRecord) -> Text:
+    started, finished = attempt.started_at, attempt.finished_at
+    error = line_of(attempt.error)
     return Text.assemble(
         (f"  {number:>2} ", "dim"),
         humanize.full(started),
-        screen.styled(f"  {attempt['outcome']}", OUTCOMES.get(attempt["outcome"], "")),
+        screen.styled(f"  {attempt.outcome}", OUTCOMES.get(attempt.outcome, "")),
         (f" after {humanize.took(started, finished)}", "dim"),
         screen.styled(f"  {error}" if error else ""),
     )
 
 
-def _why(job: Item) -> str:
+def _why(job: JobRecord) -> str:
     """Say why a job is dead, unless its last attempt just did."""
-    last = line_of(job["attempts"][-1]["error"]) if job["attempts"] else ""
-    reason = line_of(job["reason"])
+    last = line_of(job.attempts[-1].error) if job.attempts else ""
+    reason = line_of(job.reason)
     return reason if reason != last else ""
 
 
-def _next(job: Item, now: datetime) -> str:
-    if job["discarded_at"]:
-        at = humanize.full(humanize.parse(job["discarded_at"]))
-        return f"{job['discarded_reason']}, at {at}; once more: signalbox jobs replay {job['id']}"
-    if job["state"] == "dead":
-        return f"once more: signalbox jobs replay {job['id']}"
-    if job["state"] == "running":
-        since = f", since {humanize.full(humanize.parse(job['running_since']))}" if job["running_since"] else ""
+def _next(job: JobRecord, now: datetime) -> str:
+    if job.discarded_at:
+        at = humanize.full(job.discarded_at)
+        return f"{job.discarded_reason}, at {at}; once more: signalbox jobs replay {job.id}"
+    if job.state == "dead":
+        return f"once more: signalbox jobs replay {job.id}"
+    if job.state == "running":
+        since = f", since {humanize.full(job.running_since)}" if job.running_since else ""
         return f"{_running(job, now)}{since}"
-    if job["next_attempt_at"] is None:
-        return _waits(job) if job["state"] == "waiting" else ""
-    due = humanize.parse(job["next_attempt_at"])
+    if job.next_attempt_at is None:
+        return _waits(job) if job.state == "waiting" else ""
+    due = job.next_attempt_at
     if due > now:
         return f"next attempt in {humanize.span(due - now)}, at {humanize.full(due)}"
     return "due now" if now - due < LATE else f"due {humanize.ago(due, now)}: is a worker running?"

@@ -16,7 +16,7 @@ from receiver.cli import job_view, options, screen, selection
 from receiver.cli.installation import open_tables, require_known_handler
 from receiver.jobs import dead_letters, store
 from receiver.jobs.dead_letters import Which
-from receiver.observe import queries
+from receiver.observe import documents, queries
 
 DONE_OR_DISCARDED = "is done or discarded already"
 
@@ -33,9 +33,9 @@ def list_jobs(limit: int, cursor: str | None, as_json: bool, **filters: Any) -> 
     """List jobs, the newest first. The dead letters: signalbox jobs list --state dead"""
     page = queries.list_jobs(open_tables(), **filters, limit=limit, cursor=cursor)
     if as_json:
-        screen.show_json(page)
+        screen.show_json(documents.page(page, documents.job_line))
     else:
-        screen.show_page(page, job_view.grid(page["items"], datetime.now(UTC)), nothing="No jobs.")
+        screen.show_page(job_view.grid(page.items, datetime.now(UTC)), page.next, nothing="No jobs.")
 
 
 @jobs.command("show")
@@ -46,9 +46,9 @@ def show_job(id: int, full: bool, as_json: bool) -> None:
     """Show a job with every attempt."""
     item = queries.show_job(open_tables(), id)
     if as_json:
-        screen.show_json(item)
+        screen.show_json(documents.job(item))
         return
-    event = screen.facts([("Event", item["event"]), ("Type", screen.styled(item["type"], "cyan"))])
+    event = screen.facts([("Event", item.event), ("Type", screen.styled(item.type, "cyan"))])
     screen.show(*job_view.whole(item, datetime.now(UTC), full=full), event)
 
 
@@ -124,7 +124,7 @@ def discard_jobs(
     if not ids:
         _discard_dead_letters(engine, Which(**filters), why, yes=yes, as_json=as_json)
         return
-    running = {one for one in ids if queries.show_job(engine, one)["state"] == "running"}
+    running = {one for one in ids if queries.show_job(engine, one).state == "running"}
     if undo:
         change, did, did_not = partial(store.bring_back, engine), "is a dead letter again", "is not discarded"
     else:

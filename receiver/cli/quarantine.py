@@ -15,8 +15,10 @@ from receiver.cli.installation import open_tables
 from receiver.cli.selection import Chosen
 from receiver.errors import NotFoundError, UnreadableError
 from receiver.inbox import reinstate
-from receiver.observe import queries
-from receiver.observe.queries import Filters, Item
+from receiver.observe import documents, queries
+from receiver.observe.documents import Document
+from receiver.observe.queries import Filters
+from receiver.observe.records import QuarantinedRecord
 from receiver.storage import tables
 
 NOTHING = "Nothing is quarantined that is like that."
@@ -35,20 +37,20 @@ def list_quarantined(limit: int, cursor: str | None, as_json: bool, **filters: A
     """List the quarantined deliveries, the newest first, each with what is wrong."""
     page = queries.list_quarantined(open_tables(), Filters(**filters), limit=limit, cursor=cursor)
     if as_json:
-        screen.show_json(page)
+        screen.show_json(documents.page(page, documents.quarantined_line))
         return
     now = datetime.now(UTC)
     rows = [
         (
-            humanize.age(humanize.parse(one["received_at"]), now),
-            one["id"],
-            one["source"],
-            "; ".join(raw_view.problems(one["errors"])),
+            humanize.age(one.received_at, now),
+            one.id,
+            one.source,
+            "; ".join(raw_view.problems(one.errors)),
         )
-        for one in page["items"]
+        for one in page.items
     ]
     grid = screen.table(["AGE", "ID", "SOURCE", "WHAT IS WRONG"], rows)
-    screen.show_page(page, grid, nothing="Nothing is quarantined.")
+    screen.show_page(grid, page.next, nothing="Nothing is quarantined.", searched_to=page.searched_to)
 
 
 @quarantine.command("show")
@@ -59,30 +61,30 @@ def show_quarantined(id: str, raw: bool, as_json: bool) -> None:
     """Show why a delivery cannot be read, and all of it. ID may be a part of six characters or more, or `last`."""
     item = queries.show_quarantined(open_tables(), id)
     if raw:
-        raw_view.write_raw(raw_view.body_of(item))
+        raw_view.write_raw(item.body)
     elif as_json:
-        screen.show_json(item)
+        screen.show_json(documents.quarantined(item))
     else:
         _show(item, datetime.now(UTC))
 
 
-def _show(item: Any, now: datetime) -> None:
-    received = humanize.parse(item["received_at"])
+def _show(item: QuarantinedRecord, now: datetime) -> None:
+    received = item.received_at
     pairs = [
-        ("Id", item["id"]),
+        ("Id", item.id),
         ("Received", f"{humanize.full(received)}, {humanize.ago(received, now)}"),
-        ("Deliveries", str(item["deliveries"])),
-        ("Verified by", item["verified_by"]),
+        ("Deliveries", str(item.deliveries)),
+        ("Verified by", item.verified_by),
     ]
     screen.show(
-        screen.styled(f"A quarantined delivery to {item['source']}", "bold"),
+        screen.styled(f"A quarantined delivery to {item.source}", "bold"),
         screen.facts(pairs),
         screen.heading("What is wrong"),
-        *(screen.styled(problem, "yellow") for problem in raw_view.problems(item["errors"])),
+        *(screen.styled(problem, "yellow") for problem in raw_view.problems(item.errors)),
         screen.heading("Headers"),
-        raw_view.header_lines(item["headers"]),
-        screen.heading(f"Body, {item['body_bytes']:,} bytes"),
-        *raw_view.body_lines(raw_view.body_of(item)),
+        raw_view.header_lines(item.headers),
+        screen.heading(f"Body, {len(item.body):,} bytes"),
+        *raw_view.body_lines(item.body),
     )
 
 
@@ -122,7 +124,7 @@ def release_quarantined(ids: tuple[str, ...], name: str | None, yes: bool, as_js
         click.get_current_context().exit(1)
 
 
-def _release(chosen: Chosen, name: str | None) -> Iterator[Item]:
+def _release(chosen: Chosen, name: str | None) -> Iterator[Document]:
     engine = open_tables()
     for one in chosen.ids:
         try:
@@ -133,7 +135,7 @@ def _release(chosen: Chosen, name: str | None) -> Iterator[Item]:
             continue
 
 
-def _line(item: Item) -> Text:
+def _line(item: Document) -> Text:
     if item["status"] == "quarantined":
         return screen.styled(f"{item['id']}  stays: {'; '.join(raw_view.problems(item['errors']))}", "yellow")
     style = "green" if item["status"] == "accepted" else "dim"

@@ -29,12 +29,11 @@ def header_lines(pairs: Iterable[Sequence[str]]) -> RenderableType:
     return screen.facts((name, value) for name, value in pairs)
 
 
-def body_heading(item: Any) -> str:
-    """Say how long a body is; of one that is cut, how much of how much is here."""
-    if not item["is_cut"]:
-        return f"Body, {item['body_bytes']:,} bytes"
-    whole = item["announced_bytes"]
-    return f"Body, cut: the first {item['body_bytes']:,} bytes of {f'{whole:,}' if whole else 'more'}"
+def body_heading(body: bytes, *, is_cut: bool, announced: int | None) -> str:
+    """Return how long a body is; of one that is cut, how much of how much is here."""
+    if not is_cut:
+        return f"Body, {len(body):,} bytes"
+    return f"Body, cut: the first {len(body):,} bytes of {f'{announced:,}' if announced else 'more'}"
 
 
 def body_lines(body: bytes) -> list[RenderableType]:

@@ -16,8 +16,10 @@ from receiver.cli.selection import Chosen
 from receiver.errors import NotFoundError
 from receiver.events import Refused, Verified
 from receiver.inbox.diagnosis import Diagnosis
-from receiver.observe import queries
-from receiver.observe.queries import Filters, Item
+from receiver.observe import documents, queries
+from receiver.observe.documents import Document
+from receiver.observe.queries import Filters
+from receiver.observe.records import RejectedRecord
 from receiver.storage import tables
 
 Looks = Sequence[tuple[str, Verified | Refused]]
@@ -42,21 +44,22 @@ def list_rejected(limit: int, cursor: str | None, as_json: bool, reason: str | N
     """List the rejected deliveries, the newest first, each with its reason."""
     page = queries.list_rejected(open_tables(), Filters(**filters), reason=reason, limit=limit, cursor=cursor)
     if as_json:
-        screen.show_json(page)
+        screen.show_json(documents.page(page, documents.rejected_line))
         return
     now = datetime.now(UTC)
     rows = [
         (
-            humanize.age(humanize.parse(one["received_at"]), now),
-            one["id"],
-            one["source"],
-            screen.styled(one["reason"], "red"),
-            f"{one['body_bytes']:,}{' (cut)' if one['is_cut'] else ''}",
+            humanize.age(one.received_at, now),
+            one.id,
+            one.source,
+            screen.styled(one.reason, "red"),
+            f"{len(one.body):,}{' (cut)' if one.is_cut else ''}",
         )
-        for one in page["items"]
+        for one in page.items
     ]
     grid = screen.table(["AGE", "ID", "SOURCE", "REASON", "BYTES"], rows)
-    screen.show_page(page, grid, nothing=NOTHING if reason or any(filters.values()) else "Nothing was rejected.")
+    nothing = NOTHING if reason or any(filters.values()) else "Nothing was rejected."
+    screen.show_page(grid, page.next, nothing=nothing, searched_to=page.searched_to)
 
 
 @rejected.command("show")
@@ -67,33 +70,33 @@ def show_rejected(id: str, raw: bool, as_json: bool) -> None:
     """Show why a delivery was refused, and all of it. ID may be a part of six characters or more, or `last`."""
     item = queries.show_rejected(open_tables(), id)
     if raw:
-        raw_view.write_raw(raw_view.body_of(item))
+        raw_view.write_raw(item.body)
     elif as_json:
-        screen.show_json(item)
+        screen.show_json(documents.rejected(item))
     else:
-        _show(item, service.current().verifier.diagnose(item["id"], item["reason"]), datetime.now(UTC))
+        _show(item, service.current().verifier.diagnose(item.id, item.reason), datetime.now(UTC))
 
 
-def _show(item: Any, found: Diagnosis, now: datetime) -> None:
-    received = humanize.parse(item["received_at"])
-    pairs = [
-        ("Id", item["id"]),
+def _show(item: RejectedRecord, found: Diagnosis, now: datetime) -> None:
+    received = item.received_at
+    pairs: list[tuple[str, screen.Cell]] = [
+        ("Id", item.id),
         ("Received", f"{humanize.full(received)}, {humanize.ago(received, now)}"),
-        ("Reason", screen.styled(item["reason"], "red")),
-        ("", item["detail"]),
+        ("Reason", screen.styled(item.reason, "red")),
+        ("", item.detail),
     ]
     if found.finding or found.is_unexplained:
         pairs.append(("Finding", found.finding or "Nothing that usually goes wrong would explain it."))
     pairs.append(("Mend", found.mend))
-    if item["path"]:
-        pairs.append(("Sent to", f"{item['method']} {item['path']}, answered {item['status']}"))
+    if item.path:
+        pairs.append(("Sent to", f"{item.method} {item.path}, answered {item.status}"))
     screen.show(
-        screen.styled(f"A rejected delivery to {item['source']}", "bold"),
+        screen.styled(f"A rejected delivery to {item.source}", "bold"),
         screen.facts(pairs),
         screen.heading("Headers"),
-        raw_view.header_lines(item["headers"]),
-        screen.heading(raw_view.body_heading(item)),
-        *raw_view.body_lines(raw_view.body_of(item)),
+        raw_view.header_lines(item.headers),
+        screen.heading(raw_view.body_heading(item.body, is_cut=item.is_cut, announced=item.announced_bytes)),
+        *raw_view.body_lines(item.body),
     )
 
 
@@ -186,7 +189,7 @@ def _deliveries(number: int) -> str:
     return f"{number:,} rejected {'delivery' if number == 1 else 'deliveries'}"
 
 
-def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]:
+def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Document]:
     for one, verdict in looks:
         if isinstance(verdict, Refused) and not unverified:
             yield {"id": one, **_STAYS, "reason": verdict.reason.value, "detail": verdict.detail}
@@ -201,10 +204,10 @@ def _release(looks: Looks, *, any_age: bool, unverified: bool) -> Iterator[Item]
             yield {"id": one, **asdict(became), "reason": None, "detail": None}
 
 
-_STAYS: Item = {"status": "rejected", "event": None, "quarantined": None, "errors": {}}
+_STAYS: Document = {"status": "rejected", "event": None, "quarantined": None, "errors": {}}
 
 
-def _said(one: str, verdict: Verified | Refused) -> Item:
+def _said(one: str, verdict: Verified | Refused) -> Document:
     verifies = isinstance(verdict, Verified)
     return {
         "id": one,
@@ -221,7 +224,7 @@ def _verdict(verdict: Verified | Refused) -> Text:
     return Text.assemble((verdict.reason.value, "red"), "  ", screen.styled(verdict.detail))
 
 
-def _line(item: Item) -> Text:
+def _line(item: Document) -> Text:
     if item["status"] == "rejected":
         return screen.styled(f"{item['id']}  stays: {item['reason']}  {item['detail']}", "red")
     if item["status"] == "quarantined":

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver import humanize
+from receiver.observe.documents import iso
 
 SOON = timedelta(seconds=1)
 
@@ -117,17 +118,16 @@ def show_json(document: Any, *, indent: int | None = 2) -> None:
     sys.stdout.flush()
 
 
-def show_page(page: Any, grid: Table, *, nothing: str) -> None:
-    """Print a page of a listing, and how to get at the next."""
-    stopped_at = page.get("searched_to")
-    if page["items"]:
+def show_page(grid: Table, following: str | None, *, nothing: str, searched_to: datetime | None = None) -> None:
+    """Print a page of a listing, and how to get at the next: `following` is its cursor."""
+    if grid.row_count:
         show(grid)
-    elif not stopped_at:
+    elif not searched_to:
         note(nothing)
-    if stopped_at:
-        note(f"Searched back to {stopped_at}. To search on: the same with --cursor {page['next']}")
-    elif page["next"]:
-        note(f"Older ones: the same with --cursor {page['next']}")
+    if searched_to:
+        note(f"Searched back to {iso(searched_to)}. To search on: the same with --cursor {following}")
+    elif following:
+        note(f"Older ones: the same with --cursor {following}")
 
 
 def stacked(*cells: Cell, between: str = "  ") -> Text:

@@ -11,7 +11,7 @@ from receiver.cli import options
 from receiver.cli.installation import open_tables
 from receiver.events import Reason
 from receiver.inbox import reinstate
-from receiver.observe.queries import Item
+from receiver.observe.records import QuarantinedRecord, RejectedRecord
 from receiver.storage.search import Filters
 from receiver.storage.tables import rejected
 
@@ -43,7 +43,7 @@ def several(command: Command) -> Command:
 
 def choose(
     table: sa.Table,
-    show: Callable[[sa.Engine, str], Item],
+    show: Callable[[sa.Engine, str], RejectedRecord | QuarantinedRecord],
     ids: Sequence[str],
     *,
     everything: bool,
@@ -61,7 +61,7 @@ def choose(
         )
     engine = open_tables()
     if ids:
-        return Chosen(list(dict.fromkeys(show(engine, given)["id"] for given in ids)), one_by_one=True)
+        return Chosen(list(dict.fromkeys(show(engine, given).id for given in ids)), one_by_one=True)
     return Chosen(reinstate.which(engine, table, Filters(**filters), reason=reason), one_by_one=False)
 
 

@@ -25,7 +25,8 @@ from receiver.jobs.dead_letters import Count
 from receiver.jobs.loaded import PAUSING, UNSEEN, Known, Registry, loaded_of, look, names_in, why_held
 from receiver.jobs.retry import DEFAULT_ATTEMPTS
 from receiver.jobs.routing import BrokenModule, Handler, Router
-from receiver.observe.queries import Item, iso
+from receiver.observe.documents import Document as Item
+from receiver.observe.documents import iso
 from receiver.runtime import threads
 from receiver.storage import db
 from receiver.storage.tables import attempts, handlers, is_dead, is_held, jobs, pulse, workers

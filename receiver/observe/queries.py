@@ -1,17 +1,31 @@
-"""What is kept, as the JSON that the CLI and the API give: events, jobs, rejected and quarantined deliveries."""
+"""What is kept, as records: events, jobs, rejected and quarantined deliveries, for the CLI, the API and the pages."""
 
-import base64
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import sqlalchemy as sa
 
 from receiver.errors import NotFoundError
 from receiver.events import Headers
 from receiver.jobs import loaded
+from receiver.observe.records import (
+    AttemptRecord,
+    DeliveryRecord,
+    EventDetail,
+    EventRecord,
+    Fate,
+    JobRecord,
+    Lines,
+    Page,
+    QuarantinedRecord,
+    Record,
+    RejectedRecord,
+    Standing,
+)
 from receiver.sources import wire
 from receiver.storage import db, search
 from receiver.storage.search import NO_FILTERS
@@ -24,30 +38,16 @@ _WHOLE_ID = 26
 _PART_OF_ID = re.compile(r"[0-9A-Z]{6,26}", re.ASCII)
 _WORDS = {events: "event", rejected: "rejected delivery", quarantined: "quarantined delivery"}
 
-Item = dict[str, Any]
-
-
-class Page(TypedDict):
-    """Items, newest first, and the cursor that continues after them; None where these are the last.
-
-    A search that takes too long stops early: then `searched_to` says up to which time, and `next` goes on from there,
-    whether or not anything was found.
-    """
-
-    items: list[Item]
-    next: str | None
-    searched_to: NotRequired[str | None]
-
 
 def list_events(
     engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
-) -> Page:
+) -> Page[EventRecord]:
     """Give events, newest first, each with how many jobs of it are in which state."""
     found = search.find(engine, events, filters, limit=limit, cursor=cursor)
     return _page(found, [item for _, item in placed(engine, found.rows)])
 
 
-def placed(engine: sa.Engine, rows: Sequence[sa.Row[Any]]) -> list[tuple[int, Item]]:
+def placed(engine: sa.Engine, rows: Sequence[sa.Row[Any]]) -> list[tuple[int, EventRecord]]:
     """Give rows of events as their listing does, each with its place (`seq`)."""
     with db.reading(engine) as connection:
         return [(row.seq, item) for row, item in zip(rows, _with_job_counts(connection, rows), strict=True)]
@@ -55,7 +55,7 @@ def placed(engine: sa.Engine, rows: Sequence[sa.Row[Any]]) -> list[tuple[int, It
 
 def events_after(
     engine: sa.Engine, seq: int, filters: Filters = NO_FILTERS, *, known: Collection[int] = (), limit: int = LIMIT
-) -> list[tuple[int, Item]]:
+) -> list[tuple[int, EventRecord]]:
     """Give the events whose place (`seq`) is above this one and not among the known, oldest first, each with its place.
 
     Two transactions may commit in another order than that of their places (PostgreSQL). Who follows the events asks
@@ -84,19 +84,14 @@ def count_between(engine: sa.Engine, seq: int, last: int, filters: Filters, *, l
         return connection.execute(sa.select(sa.func.count()).select_from(above.subquery())).scalar_one()
 
 
-def standing(engine: sa.Engine, places: Collection[int]) -> dict[str, Item]:
+def standing(engine: sa.Engine, places: Collection[int]) -> dict[str, Standing]:
     """Give by id what may change about events: state, deliveries, drift, and how many jobs are in which state."""
     wanted = sa.select(events.c.id, events.c.state, events.c.deliveries, events.c.drift)
     with db.reading(engine) as connection:
         rows = connection.execute(wanted.where(events.c.seq.in_(places))).all()
         counts = _job_counts(connection, [row.id for row in rows])
     return {
-        row.id: {
-            "state": row.state,
-            "deliveries": row.deliveries,
-            "drift": row.drift or [],
-            "job_counts": counts[row.id],
-        }
+        row.id: Standing(state=row.state, deliveries=row.deliveries, drift=row.drift or [], job_counts=counts[row.id])
         for row in rows
     }
 
@@ -113,7 +108,7 @@ def find_event_id(engine: sa.Engine, given: str) -> str:
         return str(_find(connection, events, given).id)
 
 
-def show_event(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
+def show_event(engine: sa.Engine, given: str, *, in_clear: bool = False) -> EventDetail:
     """Give one event with its bytes, its repeated deliveries (the first hundred) and every attempt of its jobs.
 
     Header lines are as people see them, or, `in_clear`, as they came.
@@ -124,27 +119,32 @@ def show_event(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item
         row = _find(connection, events, given)
         again = sa.select(deliveries).where(deliveries.c.event_id == row.id).order_by(deliveries.c.seq)
         repeats = connection.execute(again.limit(REPEATS_SHOWN)).all()
-        its_jobs = _jobs_of(connection, row.id)
-        (item,) = _with_job_counts(connection, [row])
-    repeated = [_repeat(one, in_clear=in_clear) for one in repeats]
-    return item | _as_it_came(row, in_clear=in_clear) | {"repeats": repeated, "jobs": its_jobs}
+        its_jobs = _jobs_of(connection, row)
+        (line,) = _with_job_counts(connection, [row])
+    return EventDetail(
+        **{each.name: getattr(line, each.name) for each in fields(line)},
+        headers=_header_lines(row, in_clear=in_clear),
+        body=row.body,
+        repeats=[_repeat(one, in_clear=in_clear) for one in repeats],
+        jobs=its_jobs,
+    )
 
 
-def show_fate(engine: sa.Engine, event_id: str) -> Item:
+def show_fate(engine: sa.Engine, event_id: str) -> Fate:
     """Give what became of an event so far, without the event: its state, and every attempt of its jobs."""
-    wanted = sa.select(events.c.id, events.c.state, events.c.received_at).where(events.c.id == event_id)
+    wanted = sa.select(events.c.id, events.c.type, events.c.state, events.c.received_at).where(events.c.id == event_id)
     with db.reading(engine) as connection:
         row = connection.execute(wanted).first()
         if row is None:
             raise NotFoundError(f"no event has the id {event_id}")
-        its_jobs = _jobs_of(connection, row.id)
-    return {"id": row.id, "state": row.state, "received_at": iso(row.received_at), "jobs": its_jobs}
+        its_jobs = _jobs_of(connection, row)
+    return Fate(id=row.id, state=row.state, received_at=row.received_at, jobs=its_jobs)
 
 
-def _jobs_of(connection: sa.Connection, event_id: str) -> list[Item]:
-    rows = connection.execute(sa.select(jobs).where(jobs.c.event_id == event_id).order_by(jobs.c.id)).all()
+def _jobs_of(connection: sa.Connection, event: Any) -> list[JobRecord]:
+    rows = connection.execute(sa.select(jobs).where(jobs.c.event_id == event.id).order_by(jobs.c.id)).all()
     tried, why = _attempts_by_job(connection, [row.id for row in rows]), _why_held(connection, rows)
-    return [_job(row, why) | _tried(row, tried) for row in rows]
+    return [_job(row, why, type=event.type, tried=tried.get(row.id, ())) for row in rows]
 
 
 def list_jobs(
@@ -155,7 +155,7 @@ def list_jobs(
     event: str | None = None,
     limit: int = LIMIT,
     cursor: str | None = None,
-) -> Page:
+) -> Page[JobRecord]:
     """Give jobs, newest first, each with its event and its last attempt; `event` finds one as `show_event` does."""
     wanted = _with_types()
     if state is not None:
@@ -166,29 +166,29 @@ def list_jobs(
         if event is not None:
             wanted = wanted.where(jobs.c.event_id == _find(connection, events, event).id)
         rows, following = search.read_page(connection, wanted, jobs.c.id, limit, cursor)
-        return {"items": _with_last_attempts(connection, rows), "next": following}
+        return Page(items=_with_last_attempts(connection, rows), next=following)
 
 
-def pick_jobs(engine: sa.Engine, job_ids: Sequence[int]) -> list[Item]:
+def pick_jobs(engine: sa.Engine, job_ids: Sequence[int]) -> list[JobRecord]:
     """Give the jobs of these ids, newest first, as `list_jobs` does."""
     wanted = _with_types().where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id.desc())
     with db.reading(engine) as connection:
         return _with_last_attempts(connection, connection.execute(wanted).all())
 
 
-def _with_last_attempts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Item]:
+def _with_last_attempts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[JobRecord]:
     last, why = _last_attempts(connection, [row.id for row in rows]), _why_held(connection, rows)
-    return [_job(row, why) | _event_of(row) | {"last_attempt": last.get(row.id)} for row in rows]
+    return [replace(_job(row, why, type=row.type), last_attempt=last.get(row.id)) for row in rows]
 
 
-def show_job(engine: sa.Engine, job_id: int) -> Item:
+def show_job(engine: sa.Engine, job_id: int) -> JobRecord:
     """Give one job with every attempt."""
     with db.reading(engine) as connection:
         row = connection.execute(_with_types().where(jobs.c.id == job_id)).first()
         if row is None:
             raise NotFoundError(f"no job has the id {job_id}: signalbox jobs list shows them")
         why = _why_held(connection, [row])
-        return _job(row, why) | _event_of(row) | _tried(row, _attempts_by_job(connection, [job_id]))
+        return _job(row, why, type=row.type, tried=_attempts_by_job(connection, [job_id]).get(job_id, ()))
 
 
 def list_rejected(
@@ -198,38 +198,37 @@ def list_rejected(
     reason: str | None = None,
     limit: int = LIMIT,
     cursor: str | None = None,
-) -> Page:
+) -> Page[RejectedRecord]:
     """Give what was refused, newest first, each with its reason; `reason` is the only one."""
     also = () if reason is None else (rejected.c.reason == search.storable(reason),)
     found = search.find(engine, rejected, filters, limit=limit, cursor=cursor, also=also)
     return _page(found, [_rejected(row) for row in found.rows])
 
 
-def show_rejected(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
+def show_rejected(engine: sa.Engine, given: str, *, in_clear: bool = False) -> RejectedRecord:
     """Give one rejected delivery, found as `show_event` finds its event, with its bytes."""
     with db.reading(engine) as connection:
         row = _find(connection, rejected, given)
-    return _rejected(row) | _as_it_came(row, in_clear=in_clear)
+    return _rejected(row, in_clear=in_clear)
 
 
 def list_quarantined(
     engine: sa.Engine, filters: Filters = NO_FILTERS, *, limit: int = LIMIT, cursor: str | None = None
-) -> Page:
+) -> Page[QuarantinedRecord]:
     """Give the deliveries that did verify but cannot be read, newest first, each with what is wrong."""
     found = search.find(engine, quarantined, filters, limit=limit, cursor=cursor)
     return _page(found, [_quarantined(row) for row in found.rows])
 
 
-def show_quarantined(engine: sa.Engine, given: str, *, in_clear: bool = False) -> Item:
+def show_quarantined(engine: sa.Engine, given: str, *, in_clear: bool = False) -> QuarantinedRecord:
     """Give one quarantined delivery, found as `show_event` finds its event, with its bytes."""
     with db.reading(engine) as connection:
         row = _find(connection, quarantined, given)
-    return _quarantined(row) | _as_it_came(row, in_clear=in_clear)
+    return _quarantined(row, in_clear=in_clear)
 
 
-def _page(found: search.Found, items: list[Item]) -> Page:
-    page: Page = {"items": items, "next": found.next}
-    return page | {"searched_to": iso(found.searched_to)} if found.searched_to else page
+def _page(found: search.Found, items: Sequence[Record]) -> Page[Record]:
+    return Page(items=items, next=found.next, searched_to=found.searched_to)
 
 
 def _find(connection: sa.Connection, table: sa.Table, given: str) -> sa.Row[Any]:
@@ -260,7 +259,7 @@ def _with_types() -> sa.Select[Any]:
     return sa.select(jobs, events.c.type).join(events, events.c.id == jobs.c.event_id)
 
 
-def _attempts_by_job(connection: sa.Connection, job_ids: Sequence[int]) -> Mapping[int, list[Item]]:
+def _attempts_by_job(connection: sa.Connection, job_ids: Sequence[int]) -> Mapping[int, list[AttemptRecord]]:
     made = sa.select(attempts).where(attempts.c.job_id.in_(job_ids)).order_by(attempts.c.seq)
     found = defaultdict(list)
     for row in connection.execute(made):
@@ -268,15 +267,15 @@ def _attempts_by_job(connection: sa.Connection, job_ids: Sequence[int]) -> Mappi
     return found
 
 
-def _last_attempts(connection: sa.Connection, job_ids: Sequence[int]) -> dict[int, Item]:
+def _last_attempts(connection: sa.Connection, job_ids: Sequence[int]) -> dict[int, AttemptRecord]:
     newest = sa.select(sa.func.max(attempts.c.seq)).where(attempts.c.job_id.in_(job_ids)).group_by(attempts.c.job_id)
     rows = connection.execute(sa.select(attempts).where(attempts.c.seq.in_(newest)))
     return {row.job_id: _attempt(row) for row in rows}
 
 
-def _with_job_counts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Item]:
+def _with_job_counts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[EventRecord]:
     counts = _job_counts(connection, [row.id for row in rows])
-    return [_event(row) | {"job_counts": counts[row.id]} for row in rows]
+    return [_event(row, counts[row.id]) for row in rows]
 
 
 def _job_counts(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -289,20 +288,21 @@ def _job_counts(connection: sa.Connection, ids: Iterable[str]) -> dict[str, dict
     return counts
 
 
-def _event(row: sa.Row[Any]) -> Item:
-    return {
-        "id": row.id,
-        "source": row.source,
-        "type": row.type,
-        "name": row.name,
-        "state": row.state,
-        "received_at": iso(row.received_at),
-        "occurred_at": iso(row.occurred_at),
-        "deliveries": row.deliveries,
-        "verified_by": row.verified_by,
-        "drift": row.drift or [],
-        "payload": wire.read_object(row.body),
-    }
+def _event(row: sa.Row[Any], job_counts: Mapping[str, int]) -> EventRecord:
+    return EventRecord(
+        id=row.id,
+        source=row.source,
+        type=row.type,
+        name=row.name,
+        state=row.state,
+        received_at=row.received_at,
+        occurred_at=row.occurred_at,
+        deliveries=row.deliveries,
+        verified_by=row.verified_by,
+        drift=row.drift or [],
+        payload=wire.read_object(row.body),
+        job_counts=job_counts,
+    )
 
 
 def _why_held(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, str | None]:
@@ -314,85 +314,70 @@ def _why_held(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[st
     return {name: loaded.why_held(known, name) for name in names}
 
 
-def _job(row: sa.Row[Any], why_held: Mapping[str, str | None]) -> Item:
+def _job(
+    row: sa.Row[Any], why_held: Mapping[str, str | None], *, type: str, tried: Sequence[AttemptRecord] = ()
+) -> JobRecord:
     is_held = row.state == "waiting" and row.due_at is None
-    return {
-        "id": row.id,
-        "handler": row.handler,
-        "state": row.state,
-        "reason": row.reason,
-        "next_attempt_at": iso(row.due_at) if row.state == "waiting" else None,
-        "waits_for": why_held.get(row.handler) if is_held else None,
-        "running_since": iso(row.started_at) if row.state == "running" else None,
-        "discarded_at": iso(row.discarded_at),
-        "discarded_reason": row.discarded_reason,
-    }
+    return JobRecord(
+        id=row.id,
+        event=row.event_id,
+        type=type,
+        handler=row.handler,
+        state=row.state,
+        reason=row.reason,
+        next_attempt_at=row.due_at if row.state == "waiting" else None,
+        waits_for=why_held.get(row.handler) if is_held else None,
+        running_since=row.started_at if row.state == "running" else None,
+        discarded_at=row.discarded_at,
+        discarded_reason=row.discarded_reason,
+        last_attempt=tried[-1] if tried else None,
+        attempts=tried,
+    )
 
 
-def _event_of(row: sa.Row[Any]) -> Item:
-    return {"event": row.event_id, "type": row.type}
+def _attempt(row: sa.Row[Any]) -> AttemptRecord:
+    return AttemptRecord(started_at=row.started_at, finished_at=row.finished_at, outcome=row.outcome, error=row.error)
 
 
-def _tried(row: sa.Row[Any], tried: Mapping[int, list[Item]]) -> Item:
-    return {"attempts": tried.get(row.id, [])}
+def _repeat(row: sa.Row[Any], *, in_clear: bool) -> DeliveryRecord:
+    return DeliveryRecord(
+        received_at=row.received_at,
+        verified_by=row.verified_by,
+        headers=_header_lines(row, in_clear=in_clear),
+        body_differs=row.body is not None,
+    )
 
 
-def _attempt(row: sa.Row[Any]) -> Item:
-    return {
-        "started_at": iso(row.started_at),
-        "finished_at": iso(row.finished_at),
-        "outcome": row.outcome,
-        "error": row.error,
-    }
+def _rejected(row: sa.Row[Any], *, in_clear: bool = False) -> RejectedRecord:
+    return RejectedRecord(
+        id=row.id,
+        source=row.source,
+        received_at=row.received_at,
+        reason=row.reason,
+        detail=row.detail,
+        status=row.status,
+        method=row.method,
+        path=row.path,
+        is_cut=row.is_cut,
+        announced_bytes=row.announced,
+        headers=_header_lines(row, in_clear=in_clear),
+        body=row.body,
+    )
 
 
-def _repeat(row: sa.Row[Any], *, in_clear: bool) -> Item:
-    return {
-        "received_at": iso(row.received_at),
-        "verified_by": row.verified_by,
-        "headers": _header_lines(row, in_clear=in_clear),
-        "body_differs": row.body is not None,
-    }
+def _quarantined(row: sa.Row[Any], *, in_clear: bool = False) -> QuarantinedRecord:
+    return QuarantinedRecord(
+        id=row.id,
+        source=row.source,
+        received_at=row.received_at,
+        deliveries=row.deliveries,
+        verified_by=row.verified_by,
+        errors=row.errors,
+        headers=_header_lines(row, in_clear=in_clear),
+        body=row.body,
+    )
 
 
-def _rejected(row: sa.Row[Any]) -> Item:
-    return {
-        "id": row.id,
-        "source": row.source,
-        "received_at": iso(row.received_at),
-        "reason": row.reason,
-        "detail": row.detail,
-        "body_bytes": len(row.body),
-        "status": row.status,
-        "method": row.method,
-        "path": row.path,
-        "is_cut": row.is_cut,
-        "announced_bytes": row.announced,
-    }
-
-
-def _quarantined(row: sa.Row[Any]) -> Item:
-    return {
-        "id": row.id,
-        "source": row.source,
-        "received_at": iso(row.received_at),
-        "deliveries": row.deliveries,
-        "verified_by": row.verified_by,
-        "errors": row.errors,
-        "body_bytes": len(row.body),
-    }
-
-
-def _as_it_came(row: sa.Row[Any], *, in_clear: bool) -> Item:
-    body = base64.b64encode(row.body).decode("ascii")
-    return {"headers": _header_lines(row, in_clear=in_clear), "body_base64": body}
-
-
-def _header_lines(row: sa.Row[Any], *, in_clear: bool) -> list[list[str]]:
+def _header_lines(row: sa.Row[Any], *, in_clear: bool) -> Lines:
     headers = Headers.from_bytes(row.headers)
-    return [list(pair) for pair in (headers.pairs if in_clear else headers.redacted())]
-
-
-def iso(at: datetime | None) -> str | None:
-    """Give a time as ISO 8601 writes it, in UTC: with a Z, and fractions of a second where there are any."""
-    return at.isoformat().replace("+00:00", "Z") if at else None
+    return [(name, value) for name, value in (headers.pairs if in_clear else headers.redacted())]

@@ -8,10 +8,10 @@ from subprocess import Popen
 import pytest
 import sqlalchemy as sa
 
-from receiver.observe import queries
 from receiver.registrations import list_kept
 from receiver.sandbox.actions import Order
 from receiver.sandbox.faults import Faults
+from tests import listings
 from tests.acceptance.service import Service
 from tests.registrations.stand_in import RENAMED, UPLOADED, StandIn, folder
 from tests.waiting import PATIENCE_SECONDS, until
@@ -88,7 +88,7 @@ def delivering(box: StandIn) -> Iterator[None]:
 
 def names(engine: sa.Engine) -> list[str]:
     """Give what came, oldest first."""
-    return [item["name"] for item in reversed(queries.list_events(engine)["items"])]
+    return [item["name"] for item in reversed(listings.list_events(engine)["items"])]
 
 
 def upload(box: StandIn, path: str) -> None:

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 from receiver.cli import cli
-from receiver.observe import queries
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 
 
@@ -40,7 +40,7 @@ def test_a_restore_asks_with_the_numbers_and_a_no_changes_nothing(
     said = CliRunner().invoke(cli, ["db", "restore", backup], obj=ScriptInfo(create_app=lambda: app), input="n\n")
     assert (said.exit_code, f"Put 0 events of {backup} in the place of 1 event?" in said.stderr) == (1, True)
     assert signalbox("db", "restore", backup, "--json").exit_code == 2
-    assert queries.show_event(engine, kept)["id"] == kept
+    assert listings.show_event(engine, kept)["id"] == kept
 
 
 def test_a_restore_says_where_what_was_there_is_kept(
@@ -53,7 +53,7 @@ def test_a_restore_says_where_what_was_there_is_kept(
     said = signalbox("db", "restore", backup, "--force").stdout
     (kept_as,) = tmp_path.glob("signalbox.db.before-restore-*Z")
     assert said.endswith(f": 0 events.\nWhat was there is kept: {kept_as}\n")
-    assert queries.list_events(engine)["items"] == []
+    assert listings.list_events(engine)["items"] == []
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from receiver.jobs import store as jobs
 from receiver.jobs.routing import Router
 from receiver.jobs.store import Routing
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
 from receiver.sources import SOURCES
 from receiver.storage import search
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import delivery
 
@@ -50,7 +50,7 @@ def test_events_are_listed_a_line_each(signalbox: Signalbox, keep: Keep) -> None
 
 def test_the_json_of_a_listing_is_that_of_the_listing(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
     keep()
-    assert json.loads(signalbox("events", "list", "--json").stdout) == queries.list_events(engine)
+    assert json.loads(signalbox("events", "list", "--json").stdout) == listings.list_events(engine)
 
 
 def test_options_narrow_a_listing_down(signalbox: Signalbox, keep: Keep) -> None:
@@ -168,7 +168,7 @@ def test_a_replayed_event_is_routed_again(
     work(engine, router)
     result = signalbox("events", "replay", kept[-8:])
     assert (result.exit_code, result.stdout) == (0, f"{kept}  routed again; 1 job of before runs again\n")
-    assert queries.show_event(engine, kept)["state"] == "accepted"
+    assert listings.show_event(engine, kept)["state"] == "accepted"
 
 
 def test_an_event_is_given_to_one_handler_that_did_not_have_it(
@@ -176,14 +176,14 @@ def test_an_event_is_given_to_one_handler_that_did_not_have_it(
 ) -> None:
     kept = keep()
     assert signalbox("events", "replay", kept, "--handler", "handlers.log.log_event").exit_code == 0
-    assert [job["handler"] for job in queries.show_event(engine, kept)["jobs"]] == ["handlers.log.log_event"]
+    assert [job["handler"] for job in listings.show_event(engine, kept)["jobs"]] == ["handlers.log.log_event"]
 
 
 def test_a_handler_that_is_not_there_is_not_given_anything(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
     kept = keep()
     result = signalbox("events", "replay", kept, "--handler", "handlers.log.log_evnt")
     assert (result.exit_code, "did you mean handlers.log.log_event" in result.stderr) == (1, True)
-    assert queries.show_event(engine, kept)["jobs"] == []
+    assert listings.show_event(engine, kept)["jobs"] == []
 
 
 def test_of_several_events_none_is_replayed_where_one_is_not_there(
@@ -192,7 +192,7 @@ def test_of_several_events_none_is_replayed_where_one_is_not_there(
     kept = keep()
     work(engine, router)
     assert signalbox("events", "replay", kept, "01AAAAAAAA").exit_code == 1
-    assert queries.show_event(engine, kept)["state"] == "routed"
+    assert listings.show_event(engine, kept)["state"] == "routed"
 
 
 def test_an_export_holds_whole_events_the_oldest_first(signalbox: Signalbox, keep: Keep, engine: sa.Engine) -> None:
@@ -200,7 +200,7 @@ def test_an_export_holds_whole_events_the_oldest_first(signalbox: Signalbox, kee
     result = signalbox("events", "export")
     items = [json.loads(line) for line in result.stdout.splitlines()]
     assert [item["id"] for item in items] == ids
-    assert items[0] == queries.show_event(engine, ids[0])
+    assert items[0] == listings.show_event(engine, ids[0])
     assert result.stderr == "3 events written.\n"
 
 

@@ -15,7 +15,7 @@ from receiver.jobs import store as jobs
 from receiver.jobs.routing import Router
 from receiver.jobs.store import Routing, bury
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 
 
@@ -35,7 +35,7 @@ def two_jobs(keep: Keep, engine: sa.Engine, router: Router) -> None:
 
 
 def states(engine: sa.Engine) -> list[str]:
-    return [queries.show_job(engine, number)["state"] for number in (1, 2)]
+    return [listings.show_job(engine, number)["state"] for number in (1, 2)]
 
 
 def test_jobs_are_listed_a_line_each(signalbox: Signalbox) -> None:
@@ -44,7 +44,7 @@ def test_jobs_are_listed_a_line_each(signalbox: Signalbox) -> None:
 
 
 def test_options_narrow_a_listing_down(signalbox: Signalbox, engine: sa.Engine) -> None:
-    page = queries.list_jobs(engine, state="done")
+    page = listings.list_jobs(engine, state="done")
     assert json.loads(signalbox("jobs", "list", "--state", "done", "--json").stdout) == page
     (item,) = page["items"]
     assert json.loads(signalbox("jobs", "list", "--handler", item["handler"], "--json").stdout) == page
@@ -54,7 +54,7 @@ def test_options_narrow_a_listing_down(signalbox: Signalbox, engine: sa.Engine) 
 def test_a_job_is_shown_with_its_attempts_and_event(signalbox: Signalbox, engine: sa.Engine) -> None:
     shown = signalbox("jobs", "show", "1").stdout
     assert "ValueError: no such folder" in shown
-    assert queries.show_job(engine, 1)["event"] in shown
+    assert listings.show_job(engine, 1)["event"] in shown
 
 
 def test_the_reason_of_a_failure_is_the_first_line_of_the_message(
@@ -89,7 +89,7 @@ def test_a_job_that_runs_says_for_how_long(signalbox: Signalbox, keep: Keep, eng
 def test_a_discarded_job_is_dead_with_its_reason(signalbox: Signalbox, engine: sa.Engine) -> None:
     result = signalbox("jobs", "discard", "1", "--reason", "the folder is gone")
     assert (result.exit_code, result.stdout) == (0, "job 1 is discarded\n")
-    assert queries.show_job(engine, 1)["reason"] == "the folder is gone"
+    assert listings.show_job(engine, 1)["reason"] == "the folder is gone"
     assert "the folder is gone; once more: signalbox jobs replay 1" in signalbox("jobs", "show", "1").stdout
 
 
@@ -109,7 +109,7 @@ def test_replayed_jobs_wait_again(signalbox: Signalbox, engine: sa.Engine) -> No
 def dead(engine: sa.Engine) -> str:
     """Bury job 1, and give the name of its handler."""
     bury(engine, 1, reason="no such folder")
-    return str(queries.show_job(engine, 1)["handler"])
+    return str(listings.show_job(engine, 1)["handler"])
 
 
 def answering(app: Flask, answer: str, *words: str) -> Result:
@@ -184,7 +184,7 @@ def test_a_job_without_a_time_says_for_what_it_waits(signalbox: Signalbox, engin
     for said in ("waits: no running worker has loaded old.gone", "waits: old.paused is paused"):
         assert said in listed
         assert said in shown
-    (gone,) = queries.list_jobs(engine, handler="old.gone")["items"]
+    (gone,) = listings.list_jobs(engine, handler="old.gone")["items"]
     assert "waits: no running worker has loaded old.gone" in signalbox("jobs", "show", str(gone["id"])).stdout
 
 
@@ -199,7 +199,7 @@ def test_a_dead_letter_is_discarded_kept_with_when_and_why_and_brought_back(
     again = signalbox("jobs", "discard", "1")
     assert (again.exit_code, again.stderr) == (1, "job 1 is done or discarded already\n")
     assert signalbox("jobs", "discard", "1", "--undo").stdout == "job 1 is a dead letter again\n"
-    assert len(queries.list_jobs(engine, state="dead")["items"]) == 1
+    assert len(listings.list_jobs(engine, state="dead")["items"]) == 1
 
 
 def test_dead_letters_are_discarded_by_filters_once_somebody_says_yes(
@@ -207,10 +207,10 @@ def test_dead_letters_are_discarded_by_filters_once_somebody_says_yes(
 ) -> None:
     asked = answering(app, "n\n", "jobs", "discard", "--handler", dead)
     assert (asked.exit_code, f"Discard 1 dead letter of {dead}?" in asked.stderr) == (1, True)
-    assert len(queries.list_jobs(engine, state="dead")["items"]) == 1
+    assert len(listings.list_jobs(engine, state="dead")["items"]) == 1
     assert signalbox("jobs", "discard", "--all", "--json").exit_code == 2
     assert json.loads(signalbox("jobs", "discard", "--all", "--yes", "--json").stdout) == {"jobs": 1}
-    assert queries.list_jobs(engine, state="dead")["items"] == []
+    assert listings.list_jobs(engine, state="dead")["items"] == []
     assert signalbox("jobs", "discard", "--all").stderr == "No dead letter is like that.\n"
 
 

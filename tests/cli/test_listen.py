@@ -21,9 +21,9 @@ from receiver.cli.listen.forwarder import Forwarded, forward
 from receiver.cli.listen.remote import Far, FarError, begin, unknown
 from receiver.errors import SignalboxError
 from receiver.events import Delivery, Headers, Verified
-from receiver.observe import queries
 from receiver.outbound import Client, Reply
 from receiver.sources import SOURCES
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
 from tests.waiting import PATIENCE_SECONDS
@@ -102,7 +102,7 @@ def test_an_event_is_forwarded_byte_for_byte_and_signed_afresh(
     (came,) = near.came
     verdict = SOURCES["box"].verify(came, BOX_KEYS, max_age=timedelta(minutes=1), max_skew=timedelta(minutes=1))
     assert verdict == Verified("primary")
-    kept = dict(queries.show_event(engine, event_id)["headers"])
+    kept = dict(listings.show_event(engine, event_id)["headers"])
     assert came.body == body_of(engine, event_id)
     assert came.headers["Box-Delivery-Id"] == kept["BOX-DELIVERY-ID"]
     assert came.headers["Signalbox-Event"] == event_id

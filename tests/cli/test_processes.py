@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from config import ROOT
-from receiver.observe import queries
-from receiver.observe.queries import Item
+from receiver.observe.documents import Document
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 from tests.installation import BOX_KEYS
 from tests.waiting import PATIENCE_SECONDS, until
@@ -104,7 +104,7 @@ def test_a_worker_runs_jobs_until_it_is_told_to_stop(
     for _ in range(2):
         read_until(worker, '"outcome":"done"')
     assert stop(worker, number) == 0
-    assert {job["state"] for job in queries.show_event(engine, "last")["jobs"]} == {"done"}
+    assert {job["state"] for job in listings.show_event(engine, "last")["jobs"]} == {"done"}
 
 
 def test_a_worker_names_the_modules_that_do_not_import(start: Start, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_a_handler_that_holds_the_gil_ends_its_worker_and_what_it_held_up_is_don
     assert "in hold_everything_up" in said
     start("worker", HANDLERS="holds", LEASE_SECONDS="1")
 
-    def all_jobs() -> list[Item]:
-        return [job for event_id in kept for job in queries.show_event(engine, event_id)["jobs"]]
+    def all_jobs() -> list[Document]:
+        return [job for event_id in kept for job in listings.show_event(engine, event_id)["jobs"]]
 
     # Those of the handlers of this installation, too.
     until(lambda: {job["state"] for job in all_jobs()} == {"done"}, "all jobs are done")
@@ -199,7 +199,7 @@ def test_the_children_that_handlers_fork_hear_signals_and_do_not_run_on_as_worke
     assert statuses == {"0", "3", str(-signal.SIGTERM)}
     # The lines of the log come from one process, so that many and no more attempts were run.
     assert stop(worker, signal.SIGTERM) == 0
-    for job in queries.show_event(engine, event_id)["jobs"]:
+    for job in listings.show_event(engine, event_id)["jobs"]:
         assert (job["state"], [one["outcome"] for one in job["attempts"]]) == ("done", ["done"])
 
 
@@ -294,7 +294,7 @@ def test_however_run_ends_nothing_stays_and_the_job_that_runs_is_finished(
     until((tmp_path / "begun").exists, "the handler runs")
     end(run)
     until(lambda: not any(map(group_exists, numbers)), "web and worker have ended, and gunicorn's processes")
-    for job in queries.show_event(engine, "last")["jobs"]:
+    for job in listings.show_event(engine, "last")["jobs"]:
         assert (job["state"], [attempt["outcome"] for attempt in job["attempts"]]) == ("done", ["done"])
 
 

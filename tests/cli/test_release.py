@@ -14,7 +14,7 @@ from flask.cli import ScriptInfo
 from receiver.cli import cli
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox.rows import Inbox
-from receiver.observe import queries
+from tests import listings
 from tests.cli.conftest import Signalbox
 from tests.installation import delivery
 
@@ -51,7 +51,7 @@ def answering(app: Flask, answer: str, *words: str) -> Result:
 
 
 def rejected_ids(engine: sa.Engine) -> set[str]:
-    return {item["id"] for item in queries.list_rejected(engine)["items"]}
+    return {item["id"] for item in listings.list_rejected(engine)["items"]}
 
 
 def test_what_verifies_now_is_said_to_and_stays(signalbox: Signalbox, engine: sa.Engine, genuine: Reject) -> None:
@@ -72,7 +72,7 @@ def test_what_does_not_verify_says_why_and_fails(signalbox: Signalbox, genuine: 
 def test_one_is_let_in_by_its_id_without_a_question(signalbox: Signalbox, engine: sa.Engine, genuine: Reject) -> None:
     kept = genuine()
     result = signalbox("rejected", "release", "last")
-    event = queries.show_event(engine, "last")
+    event = listings.show_event(engine, "last")
     assert (result.exit_code, result.stdout) == (0, f"{kept}  accepted  {event['id']}\n")
     assert rejected_ids(engine) == set()
 
@@ -91,13 +91,13 @@ def test_what_does_not_verify_is_let_in_where_that_is_said_and_nobody_verified_i
     body = delivery("box", "FILE.UPLOADED", at=now()).body
     inbox.reject(Delivery(source="box", body=body, headers=Headers(), received_at=now()), MISMATCH)
     assert signalbox("rejected", "release", "last", "--unverified").exit_code == 0
-    assert queries.show_event(engine, "last")["verified_by"] == "nobody"
+    assert listings.show_event(engine, "last")["verified_by"] == "nobody"
 
 
 def test_an_age_is_overlooked_only_where_that_is_said(signalbox: Signalbox, engine: sa.Engine, stale: str) -> None:
     assert "stays: timestamp_stale" in signalbox("rejected", "release", stale).stderr
     assert signalbox("rejected", "release", stale, "--any-age").exit_code == 0
-    assert queries.show_event(engine, "last")["verified_by"] == "primary"
+    assert listings.show_event(engine, "last")["verified_by"] == "primary"
 
 
 def test_many_are_let_in_after_a_question_that_gives_the_number(
@@ -161,7 +161,7 @@ def test_a_quarantined_delivery_stays_until_it_is_given_a_name(
     assert refused.exit_code == 1
     assert refused.stderr == f"{kept}  stays: trigger: Missing data for required field.\n"
     assert signalbox("quarantine", "release", kept, "--as", "SOMETHING.ODD").exit_code == 0
-    assert queries.show_event(engine, "last")["type"] == "box:SOMETHING.ODD"
+    assert listings.show_event(engine, "last")["type"] == "box:SOMETHING.ODD"
 
 
 def test_many_quarantined_ones_are_read_again_after_a_question(app: Flask, engine: sa.Engine, inbox: Inbox) -> None:
@@ -171,4 +171,4 @@ def test_many_quarantined_ones_are_read_again_after_a_question(app: Flask, engin
     result = answering(app, "y\n", "quarantine", "release", "--source", "box")
     assert "Let 2 quarantined deliveries in as events? What still cannot be read will stay." in result.stderr
     assert result.stdout.count("accepted") == 2
-    assert queries.list_quarantined(engine)["items"] == []
+    assert listings.list_quarantined(engine)["items"] == []

@@ -22,9 +22,9 @@ from werkzeug.serving import make_server
 from receiver.cli import cli
 from receiver.cli.installation import command
 from receiver.cli.sandbox import suggestions
-from receiver.observe import queries
 from receiver.sandbox import Plan, Token, World, create_sandbox, world_of
 from receiver.sandbox.phrases import coming
+from tests import listings
 from tests.acceptance.service import free_port
 from tests.cli.conftest import Signalbox
 from tests.installation import KEYS
@@ -95,7 +95,7 @@ def test_an_action_says_what_it_set_off_and_what_the_receiver_answered(
     first, second = result.stdout.splitlines()
     assert first.startswith("FILE.UPLOADED  Folder 1200/lamp.pdf (file ")
     assert second.startswith(f"✓ 200  FILE.UPLOADED  to webhook {id_}, {running.receiver}/hooks/box  ")
-    assert queries.show_event(engine, "last")["payload"]["source"]["name"] == "lamp.pdf"
+    assert listings.show_event(engine, "last")["payload"]["source"]["name"] == "lamp.pdf"
 
 
 def test_an_action_that_no_webhook_asks_for_says_so(sandbox: Command) -> None:
@@ -135,7 +135,7 @@ def test_an_action_can_be_spoilt(sandbox: Command, running: Running, engine: sa.
     line = sandbox("do", "upload", "1200/é.pdf", "--reserialise", "--delay", "30s").stdout.splitlines()[1]
     assert line.startswith("✗ 401")
     assert "  rejected, signature_mismatch; delivery 2 " in line
-    until(lambda: queries.list_rejected(engine)["items"], "it is kept a moment later")
+    until(lambda: listings.list_rejected(engine)["items"], "it is kept a moment later")
 
 
 def test_an_action_as_json_is_one_document(sandbox: Command, running: Running) -> None:
@@ -153,7 +153,7 @@ def test_without_waiting_it_says_where_to_look(sandbox: Command, running: Runnin
 def test_something_happens_at_filestack(sandbox: Command, engine: sa.Engine) -> None:
     result = sandbox("filestack", "upload", "--as", "transit", "--filename", "lamp.png", "--client", "Box")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["fp.upload", "fp.upload", "✓", "✓"]
-    assert [item["type"] for item in queries.list_events(engine)["items"]] == ["filestack:fp.upload"] * 2
+    assert [item["type"] for item in listings.list_events(engine)["items"]] == ["filestack:fp.upload"] * 2
 
 
 def test_the_log_lists_deliveries(sandbox: Command, running: Running) -> None:
@@ -204,7 +204,7 @@ def test_a_session_ends_and_a_webhook_tells_no_more(sandbox: Command, running: R
     running.register("FILE.UPLOADED")
     assert sandbox("expire", "ada").stdout.startswith("1 webhooks of ada tell no more than NO_ACTIVE_SESSION")
     sandbox("do", "upload", "1200/a.pdf")
-    assert queries.show_event(engine, "last")["type"] == "box:NO_ACTIVE_SESSION"
+    assert listings.show_event(engine, "last")["type"] == "box:NO_ACTIVE_SESSION"
 
 
 @pytest.mark.parametrize("command", ["revoke", "give-up"])
@@ -212,8 +212,8 @@ def test_a_webhook_is_removed_and_says_so(sandbox: Command, running: Running, en
     id_ = running.register("FILE.UPLOADED")
     result = sandbox(command, {"revoke": "ada", "give-up": id_}[command])
     assert "WEBHOOK.DELETED is on its way" in result.stdout
-    until(lambda: queries.list_events(engine)["items"], "the event")
-    assert queries.show_event(engine, "last")["type"] == "box:WEBHOOK.DELETED"
+    until(lambda: listings.list_events(engine)["items"], "the event")
+    assert listings.show_event(engine, "last")["type"] == "box:WEBHOOK.DELETED"
 
 
 def test_the_state_is_one_document_without_tokens(sandbox: Command, running: Running) -> None:

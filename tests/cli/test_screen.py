@@ -1,6 +1,7 @@
 """What is printed does nothing but print."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_notes_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_search_that_stopped_early_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
-    page = {"items": [], "next": "7", "searched_to": "2026-05-04T12:00:00Z"}
-    screen.show_page(page, screen.table(["ID"], []), nothing="Nothing.")
+    searched_to = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    screen.show_page(screen.table(["ID"], []), "7", nothing="Nothing.", searched_to=searched_to)
     said = "Searched back to 2026-05-04T12:00:00Z. To search on: the same with --cursor 7\n"
     assert capsys.readouterr() == ("", said)

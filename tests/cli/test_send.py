@@ -11,9 +11,9 @@ from flask.cli import ScriptInfo
 from receiver import service
 from receiver.app import create_app
 from receiver.cli import cli
-from receiver.observe import queries
 from receiver.observe.queries import Filters
 from receiver.sources.samples import names
+from tests import listings
 from tests.cli.conftest import Signalbox
 from tests.installation import settings
 from tests.waiting import until
@@ -22,7 +22,7 @@ from tests.waiting import until
 @pytest.mark.usefixtures("served")
 def test_a_sample_is_sent_accepted_and_where_to_look_is_said(signalbox: Signalbox, engine: sa.Engine) -> None:
     result = signalbox("send", "box", "FILE.UPLOADED")
-    event = queries.show_event(engine, "last")
+    event = listings.show_event(engine, "last")
     assert (result.exit_code, event["type"]) == (0, "box:FILE.UPLOADED")
     assert result.stdout.startswith(f"200  accepted     {event['id']}  ")
     assert result.stderr == f"See it: signalbox events show {event['id']}\n"
@@ -32,13 +32,13 @@ def test_a_sample_is_sent_accepted_and_where_to_look_is_said(signalbox: Signalbo
 @pytest.mark.parametrize("name", ["fp.converse", "fp.conversion"])
 def test_both_words_for_a_conversion_are_known(signalbox: Signalbox, engine: sa.Engine, name: str) -> None:
     assert "known" not in signalbox("send", "filestack", name).stderr
-    assert queries.show_event(engine, "last")["type"] == "filestack:fp.conversion"
+    assert listings.show_event(engine, "last")["type"] == "filestack:fp.conversion"
 
 
 @pytest.mark.usefixtures("served")
 def test_a_count_is_so_many_events(signalbox: Signalbox, engine: sa.Engine) -> None:
     assert len(signalbox("send", "filestack", "fp.upload", "--count", "5").stdout.splitlines()) == 5
-    assert len(queries.list_events(engine)["items"]) == 5
+    assert len(listings.list_events(engine)["items"]) == 5
 
 
 @pytest.mark.usefixtures("served")
@@ -48,7 +48,7 @@ def test_a_duplicate_is_one_event_with_two_deliveries(
 ) -> None:
     result = signalbox("send", source, name, "--duplicate")
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["200", "accepted"], ["200", "duplicate"]]
-    assert queries.show_event(engine, "last")["deliveries"] == 2
+    assert listings.show_event(engine, "last")["deliveries"] == 2
 
 
 @pytest.mark.usefixtures("served")
@@ -59,7 +59,7 @@ def test_a_faulty_delivery_is_rejected_and_that_is_exit_1(
 ) -> None:
     result = signalbox("send", source, names(source)[0], fault)
     assert (result.exit_code, result.stdout.split()[:3]) == (1, ["401", "rejected", reason])
-    kept = until(lambda: queries.list_rejected(engine)["items"], "the refusal is written")
+    kept = until(lambda: listings.list_rejected(engine)["items"], "the refusal is written")
     assert [item["reason"] for item in kept] == [reason]
 
 
@@ -74,7 +74,7 @@ def test_a_changed_payload_is_signed_as_changed(signalbox: Signalbox, engine: sa
         "source.path_collection.entries.0.id=9",
     )
     assert signalbox("send", "box", "FILE.UPLOADED", *words).exit_code == 0
-    source = queries.show_event(engine, "last")["payload"]["source"]
+    source = listings.show_event(engine, "last")["payload"]["source"]
     assert (source["name"], source["size"], source["path_collection"]["entries"][0]["id"]) == ("report.pdf", 7, 9)
 
 
@@ -90,7 +90,7 @@ def test_an_unreadable_payload_is_quarantined(signalbox: Signalbox) -> None:
 def test_a_name_that_is_nearly_known_is_sent_with_a_hint(signalbox: Signalbox, engine: sa.Engine, name: str) -> None:
     result = signalbox("send", "box", name)
     assert (result.exit_code, "Did you mean FILE.UPLOADED?" in result.stderr) == (0, True)
-    assert queries.list_events(engine, Filters(type=f"box:{name}"))["items"] != []
+    assert listings.list_events(engine, Filters(type=f"box:{name}"))["items"] != []
 
 
 @pytest.mark.usefixtures("served")

@@ -14,7 +14,7 @@ from receiver.errors import Discard, Retry
 from receiver.events import Event
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
+from tests import listings
 from tests.cli.conftest import Keep, Signalbox
 
 NAME = f"{__name__}.index_file"
@@ -49,7 +49,7 @@ def test_a_kept_event_is_given_to_the_handler_and_nothing_is_written(
     assert result.stdout.startswith(f"done  {event_id}  box:FILE.UPLOADED  ")
     assert "indexing" in result.stderr
     assert [event.id for event in came] == [event_id]
-    assert queries.show_event(engine, event_id)["jobs"] == []
+    assert listings.show_event(engine, event_id)["jobs"] == []
 
 
 def test_without_an_event_it_gets_a_sample_of_what_it_wants_with_changes(signalbox: Signalbox) -> None:
@@ -135,7 +135,7 @@ def test_a_handler_that_returns_what_is_still_to_be_run_has_failed_as_in_a_worke
     event_id = keep()
     result = signalbox("handlers", "test", name, "last", "--json")
     Worker(engine, router).drain()
-    (job,) = [one for one in queries.show_event(engine, event_id)["jobs"] if one["handler"] == name]
+    (job,) = [one for one in listings.show_event(engine, event_id)["jobs"] if one["handler"] == name]
     tried = json.loads(result.stdout)
     assert (result.exit_code, tried["outcome"]) == (1, "failed")
     assert (job["attempts"][0]["outcome"], job["attempts"][0]["error"]) == ("failed", tried["error"])

@@ -14,10 +14,11 @@ from receiver.inbox import reinstate
 from receiver.inbox.rows import Inbox
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
-from receiver.observe import metrics, queries
+from receiver.observe import documents, metrics
 from receiver.storage.ids import lowest_id
 from receiver.storage.search import Filters
 from receiver.storage.tables import quarantined, rejected
+from tests import listings
 from tests.installation import Clock, arrive, delivery
 
 PRIMARY = Verified("primary")
@@ -50,12 +51,12 @@ def test_what_is_let_in_keeps_its_bytes_its_headers_and_its_time(
     clock.pass_by(days=3)
     became = reinstate.release_rejected(engine, inbox, kept, PRIMARY)
     assert became.status == "accepted"
-    item = queries.show_event(engine, str(became.event))
-    assert (item["received_at"], item["verified_by"]) == (queries.iso(was.received_at), "primary")
+    item = listings.show_event(engine, str(became.event))
+    assert (item["received_at"], item["verified_by"]) == (documents.iso(was.received_at), "primary")
     came = reinstate.delivery_of(was)
     assert base64.b64decode(item["body_base64"]) == came.body
     assert item["headers"] == [list(pair) for pair in came.headers.redacted()]
-    assert queries.list_rejected(engine)["items"] == []
+    assert listings.list_rejected(engine)["items"] == []
 
 
 def test_what_is_let_in_is_not_the_last_that_came(
@@ -66,8 +67,8 @@ def test_what_is_let_in_is_not_the_last_that_came(
     for number in (2, 3, 4, 5):  # within one millisecond, in which ids sort by chance
         newest = arrive(inbox, clock, number=number)
     reinstate.release_rejected(engine, inbox, kept, PRIMARY)
-    assert queries.show_event(engine, "last")["id"] == newest
-    assert metrics.now(engine, clock())["newest_event_at"] == queries.iso(clock())
+    assert listings.show_event(engine, "last")["id"] == newest
+    assert metrics.now(engine, clock())["newest_event_at"] == documents.iso(clock())
 
 
 def test_what_is_let_into_quarantine_is_not_the_last_there(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
@@ -75,7 +76,7 @@ def test_what_is_let_into_quarantine_is_not_the_last_there(engine: sa.Engine, in
     clock.pass_by(days=3)
     newest = inbox.quarantine(unreadable(clock, b'{"another": 1}'), PRIMARY, {"id": ["Missing."]})
     reinstate.release_rejected(engine, inbox, kept, PRIMARY)
-    assert queries.show_quarantined(engine, "last")["id"] == newest
+    assert listings.show_quarantined(engine, "last")["id"] == newest
 
 
 def test_what_is_let_in_has_an_id_of_the_time_that_it_came_at(
@@ -124,7 +125,7 @@ def test_one_of_an_event_that_is_here_is_counted_on_it(
     event_id = arrive(inbox, clock, number=1)
     became = reinstate.release_rejected(engine, inbox, reject(1), PRIMARY)
     assert (became.status, became.event) == ("duplicate", event_id)
-    assert queries.show_event(engine, event_id)["deliveries"] == 2
+    assert listings.show_event(engine, event_id)["deliveries"] == 2
 
 
 def test_one_that_verifies_and_cannot_be_read_is_quarantined(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
@@ -132,8 +133,8 @@ def test_one_that_verifies_and_cannot_be_read_is_quarantined(engine: sa.Engine, 
     became = reinstate.release_rejected(engine, inbox, kept, PRIMARY)
     assert (became.status, became.event) == ("quarantined", None)
     assert became.errors == {"trigger": ["Missing data for required field."]}
-    assert [item["id"] for item in queries.list_quarantined(engine)["items"]] == [became.quarantined]
-    assert queries.list_rejected(engine)["items"] == []
+    assert [item["id"] for item in listings.list_quarantined(engine)["items"]] == [became.quarantined]
+    assert listings.list_rejected(engine)["items"] == []
 
 
 def test_of_two_that_let_one_in_at_once_one_is_too_late(engine: sa.Engine, inbox: Inbox, reject: Reject) -> None:
@@ -152,7 +153,7 @@ def test_of_two_that_let_one_in_at_once_one_is_too_late(engine: sa.Engine, inbox
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["accepted", "too late"]
-    assert queries.show_event(engine, "last")["deliveries"] == 1
+    assert listings.show_event(engine, "last")["deliveries"] == 1
 
 
 def test_a_quarantined_delivery_that_can_be_read_now_is_let_in_with_its_count(
@@ -163,16 +164,16 @@ def test_a_quarantined_delivery_that_can_be_read_now_is_let_in_with_its_count(
         kept = inbox.quarantine(came, PRIMARY, {"trigger": ["An older release could not read it."]})
     became = reinstate.release_quarantined(engine, kept)
     assert became.status == "accepted"
-    item = queries.show_event(engine, str(became.event))
+    item = listings.show_event(engine, str(became.event))
     assert (item["type"], item["deliveries"], item["verified_by"]) == ("box:FILE.UPLOADED", 3, "primary")
-    assert queries.list_quarantined(engine)["items"] == []
+    assert listings.list_quarantined(engine)["items"] == []
 
 
 def test_a_quarantined_delivery_that_cannot_be_read_stays(engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     kept = inbox.quarantine(unreadable(clock), PRIMARY, {"trigger": ["Missing."]})
     with pytest.raises(UnreadableError, match="trigger"):
         reinstate.release_quarantined(engine, kept)
-    assert [item["id"] for item in queries.list_quarantined(engine)["items"]] == [kept]
+    assert [item["id"] for item in listings.list_quarantined(engine)["items"]] == [kept]
 
 
 def test_an_object_is_let_in_under_a_name_that_is_given_and_what_is_odd_is_drift(
@@ -184,7 +185,7 @@ def test_an_object_is_let_in_under_a_name_that_is_given_and_what_is_odd_is_drift
     reinstate.release_quarantined(engine, kept, name="FILE.UPLOADED")
     Worker(engine, router, clock=clock).drain()
     assert payloads == [{"something": "else"}]
-    assert {"path": "something", "problem": "Unknown field."} in queries.show_event(engine, "last")["drift"]
+    assert {"path": "something", "problem": "Unknown field."} in listings.show_event(engine, "last")["drift"]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_what_no_handler_could_take_stays_whatever_the_name(
     with pytest.raises(UnreadableError) as caught:
         reinstate.release_quarantined(engine, kept, name=name)
     assert list(caught.value.errors) == [field]
-    assert [item["id"] for item in queries.list_quarantined(engine)["items"]] == [kept]
+    assert [item["id"] for item in listings.list_quarantined(engine)["items"]] == [kept]
 
 
 def test_what_is_gone_is_said_to_be_gone(engine: sa.Engine, inbox: Inbox, reject: Reject) -> None:

@@ -13,9 +13,9 @@ from receiver.jobs import dead_letters
 from receiver.jobs import store as jobs
 from receiver.jobs.dead_letters import Count, Newest, Which
 from receiver.jobs.store import Routing
-from receiver.observe import queries
 from receiver.storage import db
 from receiver.storage.tables import jobs as table
+from tests import listings
 from tests.installation import Clock, arrive
 
 HANDLER = "handlers.search.index"
@@ -119,7 +119,7 @@ def test_the_newest_come_first_and_the_next_page_goes_on_after_them(
     first = dead_letters.newest(engine, HANDLER, Which(), limit=3)
     assert first == Newest(ids[:1:-1], ids[2])
     assert dead_letters.newest(engine, HANDLER, Which(), limit=3, before=first.next) == Newest(ids[1::-1], None)
-    assert [job["id"] for job in queries.pick_jobs(engine, first.ids)] == first.ids
+    assert [job["id"] for job in listings.pick_jobs(engine, first.ids)] == first.ids
 
 
 def test_a_search_that_takes_too_long_says_where_it_goes_on(

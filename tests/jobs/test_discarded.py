@@ -9,9 +9,10 @@ from receiver.inbox.rows import Inbox
 from receiver.jobs import dead_letters, registry
 from receiver.jobs import store as jobs
 from receiver.jobs.dead_letters import Which
-from receiver.observe import queries
+from receiver.observe import documents
 from receiver.observe.metrics import gauges
 from receiver.storage.search import Filters
+from tests import listings
 from tests.installation import Clock, arrive
 from tests.stock import stock
 
@@ -22,26 +23,26 @@ pytestmark = pytest.mark.both_databases
 def dead(engine: sa.Engine, clock: Clock) -> int:
     """The one dead letter of the stock."""
     stock(engine, clock)
-    (found,) = queries.list_jobs(engine, state="dead")["items"]
+    (found,) = listings.list_jobs(engine, state="dead")["items"]
     return int(found["id"])
 
 
 def test_what_is_discarded_is_off_counts_and_lists_and_stays_with_its_event(
     engine: sa.Engine, clock: Clock, dead: int
 ) -> None:
-    handler, event = (queries.show_job(engine, dead)[key] for key in ("handler", "event"))
+    handler, event = (listings.show_job(engine, dead)[key] for key in ("handler", "event"))
     assert gauges.now(engine, clock())["dead_jobs"] == 1
     assert jobs.bury(engine, dead, reason="the folder is gone", now=clock())
     assert gauges.now(engine, clock())["dead_jobs"] == 0
     assert registry.job_counts(engine, [handler])[handler]["dead"].number == 0
-    assert queries.list_jobs(engine, state="dead")["items"] == []
-    assert queries.list_events(engine, Filters(state="dead"))["items"] == []
+    assert listings.list_jobs(engine, state="dead")["items"] == []
+    assert listings.list_events(engine, Filters(state="dead"))["items"] == []
     assert dead_letters.count(engine, Which()).number == 0
-    assert [one["id"] for one in queries.list_jobs(engine, state="discarded")["items"]] == [dead]
-    (shown,) = queries.list_events(engine, Filters(state="discarded"))["items"]
+    assert [one["id"] for one in listings.list_jobs(engine, state="discarded")["items"]] == [dead]
+    (shown,) = listings.list_events(engine, Filters(state="discarded"))["items"]
     assert (shown["id"], shown["job_counts"].get("discarded"), shown["job_counts"].get("dead")) == (event, 1, None)
-    (job,) = (one for one in queries.show_event(engine, event)["jobs"] if one["id"] == dead)
-    assert (job["discarded_reason"], job["discarded_at"]) == ("the folder is gone", queries.iso(clock()))
+    (job,) = (one for one in listings.show_event(engine, event)["jobs"] if one["id"] == dead)
+    assert (job["discarded_reason"], job["discarded_at"]) == ("the folder is gone", documents.iso(clock()))
     assert (job["reason"], len(job["attempts"])) == ("all attempts failed", 1)
 
 
@@ -53,7 +54,7 @@ def test_what_is_discarded_can_be_brought_back_or_replayed(engine: sa.Engine, cl
     assert gauges.now(engine, clock())["dead_jobs"] == 1
     jobs.bury(engine, dead, reason="by hand")
     assert jobs.replay_job(engine, dead, now=clock()) == 1
-    job = queries.show_job(engine, dead)
+    job = listings.show_job(engine, dead)
     assert (job["state"], job["discarded_at"], job["discarded_reason"]) == ("waiting", None, None)
 
 
@@ -69,11 +70,11 @@ def test_what_is_discarded_by_filters_is_what_matches_and_nothing_else(
 ) -> None:
     clock.pass_by(days=1)
     jobs.route(engine, [jobs.Routing(arrive(inbox, clock, number=40), ["tests.other"])], clock())
-    (late,) = queries.list_jobs(engine, handler="tests.other")["items"]
+    (late,) = listings.list_jobs(engine, handler="tests.other")["items"]
     jobs.bury(engine, late["id"], reason="by hand")
     which = Which(until=clock() - timedelta(hours=1))
     assert dead_letters.discard(engine, which, reason="old", now=clock()) == 1
-    assert [one["id"] for one in queries.list_jobs(engine, state="dead")["items"]] == [late["id"]]
+    assert [one["id"] for one in listings.list_jobs(engine, state="dead")["items"]] == [late["id"]]
 
 
 @pytest.mark.sqlite_only

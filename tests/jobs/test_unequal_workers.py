@@ -15,9 +15,9 @@ from receiver.jobs import registry
 from receiver.jobs import store as jobs
 from receiver.jobs.routing import BrokenModule, Router
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
 from receiver.storage.tables import attempts, events, handlers
 from receiver.storage.tables import jobs as table
+from tests import listings
 from tests.installation import Clock, arrive
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -146,7 +146,7 @@ def test_the_job_of_a_handler_that_is_gone_waits_and_says_so_and_runs_when_a_wor
     one.worker.turn()
     one.worker.drain()
     assert stands(engine)[AUDIT] == WAITS
-    (job,) = [job for job in queries.list_jobs(engine)["items"] if job["handler"] == AUDIT]
+    (job,) = [job for job in listings.list_jobs(engine)["items"] if job["handler"] == AUDIT]
     assert (job["next_attempt_at"], job["waits_for"]) == (None, f"no running worker has loaded {AUDIT}")
     start("beta", audit).worker.drain()
     assert (stands(engine)[AUDIT], ran) == (DONE, ["bill", "audit"])
@@ -218,7 +218,7 @@ def test_a_paused_handler_stays_paused_when_a_worker_signs_in_that_has_it(
     jobs.pause_handler(engine, AUDIT, clock())
     start("beta", audit).worker.drain()
     assert stands(engine)[AUDIT] == WAITS
-    (job,) = [job for job in queries.list_jobs(engine)["items"] if job["handler"] == AUDIT]
+    (job,) = [job for job in listings.list_jobs(engine)["items"] if job["handler"] == AUDIT]
     assert job["waits_for"] == f"{AUDIT} is paused"
 
 
@@ -284,7 +284,7 @@ def test_what_comes_while_a_module_is_broken_reaches_every_handler_once_all_impo
     one.beat()
     one.worker.drain()
     assert stands(engine) == {module: WAITS}
-    (job,) = queries.list_jobs(engine)["items"]
+    (job,) = listings.list_jobs(engine)["items"]
     assert job["waits_for"] == f"the module {module} does not import"
     one.end()
     start("acme", bill, audit).worker.drain()

@@ -13,10 +13,10 @@ from receiver.events import Event, Headers, Verified
 from receiver.inbox.rows import Inbox
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
 from receiver.runtime import redaction
 from receiver.runtime.redaction import MASK
 from receiver.sources import SOURCES
+from tests import listings
 from tests.installation import Clock, delivery
 
 VALUE = "value-of-the-tests-in-full"
@@ -118,8 +118,8 @@ def test_what_a_handler_quotes_from_the_headers_is_masked_before_it_is_written(
     came = replace(came, headers=Headers([*came.headers.pairs, ("X-Credential", secret)]))
     event_id = inbox.accept(came, SOURCES["box"].parse(came), Verified("primary")).event_id
     Worker(engine, router, clock=clock).drain()
-    shown = json.dumps(queries.show_event(engine, event_id))
+    shown = json.dumps(listings.show_event(engine, event_id))
     assert secret not in shown
-    (job,) = queries.show_event(engine, event_id)["jobs"]
+    (job,) = listings.show_event(engine, event_id)["jobs"]
     assert MASK in job["attempts"][0]["error"]
     assert came.headers["Box-Signature-Primary"] not in shown

@@ -11,10 +11,10 @@ from box_sdk_gen.managers.webhooks import WebhooksManager
 from flask import Flask
 
 from receiver.events import Delivery, Headers
-from receiver.observe import queries
 from receiver.registrations.rules import TRIGGERS, fits
 from receiver.sandbox import Token, World, world_of
 from receiver.sources import box as source
+from tests import listings
 from tests.installation import BOX_KEYS, Clock
 from tests.sandbox.calls import FOLDER, Box, Controls, Post
 from tests.waiting import until
@@ -73,7 +73,7 @@ def act(controls: Controls, trigger: str) -> None:
 
 
 def kept(engine: sa.Engine) -> list[str]:
-    return [item["type"] for item in reversed(queries.list_events(engine)["items"])]
+    return [item["type"] for item in reversed(listings.list_events(engine)["items"])]
 
 
 @pytest.mark.parametrize("trigger", sorted(TRIGGERS - {"WEBHOOK.DELETED"}))
@@ -356,7 +356,7 @@ def test_in_the_middle_of_a_rotation_the_other_key_still_verifies(
     box.register("FILE.UPLOADED")
     controls.do("upload", "1200/a.pdf", faults={"rotating": slot})
     world.courier.run_due()
-    assert queries.show_event(engine, "last")["verified_by"] == by
+    assert listings.show_event(engine, "last")["verified_by"] == by
 
 
 @pytest.mark.parametrize("fault", ["wrong_key", "reserialise"])
@@ -366,7 +366,7 @@ def test_a_delivery_that_is_spoilt_on_the_way_is_rejected(
     box.register("FILE.UPLOADED")
     controls.do("upload", "1200/é.pdf", faults={fault: True})
     world.courier.run_due()
-    kept = until(lambda: queries.list_rejected(engine)["items"], "the refusal is written")
+    kept = until(lambda: listings.list_rejected(engine)["items"], "the refusal is written")
     assert [item["reason"] for item in kept] == ["signature_mismatch"]
     assert controls.get("/deliveries")["items"][0]["status"] == 401
 
@@ -378,7 +378,7 @@ def test_duplicates_are_one_event(
     controls.do("upload", "1200/a.pdf", faults={"duplicates": 2})
     world.courier.run_due()
     assert len(sent) == 3
-    assert queries.show_event(engine, "last")["deliveries"] == 3
+    assert listings.show_event(engine, "last")["deliveries"] == 3
 
 
 def test_a_lost_answer_brings_the_event_again(
@@ -388,7 +388,7 @@ def test_a_lost_answer_brings_the_event_again(
     controls.do("upload", "1200/a.pdf", faults={"lost_answers": 2})
     world.courier.pass_time(timedelta(hours=2))
     assert len(sent) == 3
-    assert queries.show_event(engine, "last")["deliveries"] == 3
+    assert listings.show_event(engine, "last")["deliveries"] == 3
 
 
 def test_what_is_delayed_is_overtaken(box: Box, controls: Controls, world: World, sent: list[Post]) -> None:

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from filestack.helpers import verify_webhook_signature
 
 from receiver.events import Delivery, Headers
-from receiver.observe import queries
 from receiver.sandbox import World
 from receiver.sandbox.filestack_events import KINDS
 from receiver.sources import filestack as source
+from tests import listings
 from tests.installation import FILESTACK_KEYS, Clock
 from tests.sandbox.calls import Controls, Post
 from tests.waiting import until
@@ -26,7 +26,7 @@ def test_every_action_is_delivered_accepted_and_as_its_schema_says(
 ) -> None:
     answer = controls.post("/filestack", action=action, way=way)
     world.courier.run_due()
-    kept = queries.list_events(engine)["items"]
+    kept = listings.list_events(engine)["items"]
     assert len(kept) == len(sent) == len(answer["set_off"])
     for post in sent:
         delivery = Delivery(
@@ -113,7 +113,7 @@ def test_a_delivery_that_is_spoilt_on_the_way_is_rejected(
 ) -> None:
     controls.post("/filestack", action="upload", faults={fault: True})
     world.courier.run_due()
-    kept = until(lambda: queries.list_rejected(engine)["items"], "the refusal is written")
+    kept = until(lambda: listings.list_rejected(engine)["items"], "the refusal is written")
     assert [item["reason"] for item in kept] == ["signature_mismatch"]
 
 

@@ -20,9 +20,9 @@ from receiver.jobs.doorbell import doorbell
 from receiver.jobs.pruning import Pruned
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
-from receiver.observe import queries
 from receiver.storage import db, postgresql
 from receiver.storage.tables import events, jobs
+from tests import listings
 from tests.installation import Clock, arrive
 from tests.waiting import PATIENCE_SECONDS, until
 
@@ -167,7 +167,7 @@ def test_an_event_at_the_edge_of_the_calendar_stops_nothing_in_any_time_zone(
             connection.execute(sa.update(events).where(events.c.id == event_id).values(occurred_at=at))
     Worker(elsewhere, router, clock=clock).drain()
     assert sorted(ran) == sorted(accepted)
-    assert len(queries.list_events(elsewhere)["items"]) == 3
+    assert len(listings.list_events(elsewhere)["items"]) == 3
 
 
 def test_a_session_is_in_utc_and_has_the_options_that_its_url_gives(fresh_postgres: str) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from receiver.observe import queries
 from receiver.storage import db, search
 from receiver.storage.ids import new_id
 from receiver.storage.search import Filters
 from receiver.storage.tables import events, jobs
+from tests import listings
 
 COUNT = 20_000
 START = datetime(2026, 5, 4, tzinfo=UTC)
@@ -109,9 +109,9 @@ def test_how_far_a_search_came_is_counted(many: sa.Engine) -> None:
 
 
 def test_the_json_of_a_search_that_stopped_says_so(many: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "searched_to" not in queries.list_events(many, Filters(q="needle"))
+    assert "searched_to" not in listings.list_events(many, Filters(q="needle"))
     monkeypatch.setattr(search, "PATIENCE", AT_ONCE)
-    page = queries.list_events(many, Filters(q="needle"))
+    page = listings.list_events(many, Filters(q="needle"))
     assert (page["items"], page["searched_to"]) == ([], "2026-05-04T05:32:48Z")
 
 

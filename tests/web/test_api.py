@@ -18,7 +18,6 @@ from receiver.app import create_app
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox.rows import Inbox
 from receiver.jobs import store as jobs
-from receiver.observe import queries
 from receiver.sources import SOURCES
 from receiver.web.api.reference import Reference
 from receiver.web.schemas import bins as bin_shapes
@@ -28,6 +27,7 @@ from receiver.web.schemas import jobs as job_shapes
 from receiver.web.schemas import shape as common_shapes
 from receiver.web.schemas import stats as stats_shapes
 from receiver.web.schemas.fields import EARLIEST, LATEST, Since
+from tests import listings
 from tests.installation import Clock, arrive, delivery, settings
 from tests.stock import NO_MESSAGE, stock
 
@@ -78,9 +78,9 @@ def test_every_answer_has_the_fields_that_are_described_and_no_others(
 def test_events_are_given_as_the_command_line_gives_them(
     client: FlaskClient, engine: sa.Engine, stocked: dict[str, list[str]]
 ) -> None:
-    assert client.get("/api/events").get_json() == queries.list_events(engine)
+    assert client.get("/api/events").get_json() == listings.list_events(engine)
     event = stocked["events"][0]
-    assert client.get(f"/api/events/{event}").get_json() == queries.show_event(engine, event)
+    assert client.get(f"/api/events/{event}").get_json() == listings.show_event(engine, event)
 
 
 def test_filters_narrow_a_listing(client: FlaskClient, stocked: dict[str, list[str]]) -> None:
@@ -146,7 +146,7 @@ def test_an_event_is_replayed_to_all_its_handlers_or_to_one(
     assert client.post(f"/api/events/{fresh}/replay").get_json() == {"event": fresh, "handler": None, "jobs": 2}
     said = client.post(f"/api/events/{stocked['events'][4]}/replay", json={"handler": "tests.stock.note"}).get_json()
     assert (said["handler"], said["jobs"]) == ("tests.stock.note", 1)
-    assert queries.show_event(engine, fresh)["state"] == "accepted"
+    assert listings.show_event(engine, fresh)["state"] == "accepted"
 
 
 def test_a_replay_to_a_handler_that_nobody_has_loaded_is_refused(

@@ -21,10 +21,10 @@ from receiver import bins, service
 from receiver.app import create_app
 from receiver.errors import NotFoundError
 from receiver.events import Headers
-from receiver.observe import queries
 from receiver.sources import samples
 from receiver.web.pages import bin_form
 from receiver.web.snippets import as_curl
+from tests import listings
 from tests.installation import KEYS, settings
 from tests.waiting import PATIENCE_SECONDS
 from tests.web.asked import answer, asks, confirm
@@ -402,7 +402,7 @@ def box_delivery() -> dict[str, Any]:
 
 def test_a_capture_is_sent_on_to_a_source(client: FlaskClient, engine: sa.Engine) -> None:
     page = confirm(client, put(engine, **box_delivery()) + "/forward", {"source": "box"}).text
-    (event,) = queries.list_events(engine)["items"]
+    (event,) = listings.list_events(engine)["items"]
     assert event["id"] in page
     assert "<html" in page
 

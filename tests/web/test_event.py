@@ -19,9 +19,9 @@ from receiver.jobs import registry
 from receiver.jobs import store as jobs
 from receiver.jobs.retry import Dead
 from receiver.jobs.store import Routing
-from receiver.observe import queries
 from receiver.sources import SOURCES
 from receiver.storage.tables import handlers
+from tests import listings
 from tests.installation import BOX_KEYS, Clock, arrive, delivery
 from tests.web.asked import answer as yes
 from tests.web.asked import asks, confirm
@@ -45,7 +45,7 @@ def refuse(inbox: Inbox, clock: Clock, body: bytes | None = None, lines: Sequenc
 
 def give_jobs(engine: sa.Engine, clock: Clock, event_id: str, *names: str) -> list[Any]:
     jobs.route(engine, [Routing(event_id, names)], clock())
-    return list(queries.show_event(engine, event_id)["jobs"])
+    return list(listings.show_event(engine, event_id)["jobs"])
 
 
 def fail(engine: sa.Engine, clock: Clock, error: str) -> None:
@@ -290,7 +290,7 @@ def load(engine: sa.Engine, clock: Clock, name: str, *patterns: str, trouble: st
 
 
 def states(engine: sa.Engine, event_id: str) -> dict[str, str]:
-    return {job["handler"]: job["state"] for job in queries.show_event(engine, event_id)["jobs"]}
+    return {job["handler"]: job["state"] for job in listings.show_event(engine, event_id)["jobs"]}
 
 
 def test_an_event_is_replayed_to_all(client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
@@ -301,7 +301,7 @@ def test_an_event_is_replayed_to_all(client: FlaskClient, engine: sa.Engine, inb
     answer = confirm(client, f"/events/{event_id}/replay?tab=jobs")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/events/{event_id}?tab=jobs")
     assert states(engine, event_id) == {"handlers.a.index": "waiting"}
-    assert queries.show_event(engine, event_id)["state"] == "accepted"
+    assert listings.show_event(engine, event_id)["state"] == "accepted"
 
 
 def test_a_replay_counts_the_handlers_that_came_later_and_not_those_that_run_now(
@@ -544,8 +544,8 @@ def test_verify_again_says_whether_it_would_verify_now(client: FlaskClient, inbo
 def test_verifying_again_changes_nothing(client: FlaskClient, engine: sa.Engine, inbox: Inbox, clock: Clock) -> None:
     rejected_id = refuse(inbox, clock)
     client.post(f"/rejected/{rejected_id}/verify")
-    assert queries.list_events(engine)["items"] == []
-    assert [item["id"] for item in queries.list_rejected(engine)["items"]] == [rejected_id]
+    assert listings.list_events(engine)["items"] == []
+    assert [item["id"] for item in listings.list_rejected(engine)["items"]] == [rejected_id]
 
 
 def test_a_quarantined_delivery_names_each_field(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
@@ -594,9 +594,9 @@ def test_a_rejected_delivery_that_verifies_now_is_let_in(
     assert "Let it in as an event" in client.post(f"/rejected/{rejected_id}/verify", headers=PART).text
     question = client.post(f"/rejected/{rejected_id}/release").text
     assert asks(question) == "Let box:FILE.UPLOADED of 2026-05-04 12:00:00 UTC in as an event?"
-    assert queries.list_events(engine)["items"] == []
+    assert listings.list_events(engine)["items"] == []
     answer = client.post(f"/rejected/{rejected_id}/release", data=yes(question), headers=PART)
-    event = queries.show_event(engine, "last")
+    event = listings.show_event(engine, "last")
     assert answer.headers["HX-Redirect"] == f"/events/{event['id']}"
     assert client.get(f"/rejected/{rejected_id}").status_code == 404
 
@@ -607,7 +607,7 @@ def test_a_rejected_delivery_that_does_not_verify_stays_and_says_why(
     rejected_id = refuse(inbox, clock, b"{}")
     answer = client.post(f"/rejected/{rejected_id}/release", follow_redirects=True)
     assert "it would be refused again" in answer.text
-    assert [item["id"] for item in queries.list_rejected(engine)["items"]] == [rejected_id]
+    assert [item["id"] for item in listings.list_rejected(engine)["items"]] == [rejected_id]
 
 
 def test_what_nobody_verified_says_so_on_its_page(client: FlaskClient, inbox: Inbox, clock: Clock) -> None:
@@ -622,7 +622,7 @@ def test_a_quarantined_delivery_is_read_again_and_let_in_if_that_goes_well(
     came = delivery("box", "FILE.UPLOADED", at=clock())
     kept = inbox.quarantine(came, Verified("primary"), {"trigger": ["An older release could not read it."]})
     answer = confirm(client, f"/quarantine/{kept}/release")
-    assert answer.headers["Location"] == f"/events/{queries.show_event(engine, 'last')['id']}"
+    assert answer.headers["Location"] == f"/events/{listings.show_event(engine, 'last')['id']}"
     odd = Delivery(source="box", body=b"{}", headers=Headers(), received_at=clock())
     stays = inbox.quarantine(odd, Verified("primary"), {"trigger": ["Missing."]})
     assert "still cannot be" in client.post(f"/quarantine/{stays}/release", follow_redirects=True).text

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from receiver import bins, service
 from receiver.errors import ForwardError
 from receiver.events import Headers
-from receiver.observe import queries
 from receiver.sources import samples
 from receiver.web import forward
+from tests import listings
 from tests.installation import KEYS
 
 BINARY = bytes(range(256))
@@ -270,7 +270,7 @@ def box_delivery() -> bins.Request:
 
 def test_a_capture_sent_to_a_source_is_accepted_as_if_it_had_come_there(app: Flask) -> None:
     answered = forward.to_source(app, "box", box_delivery())
-    (item,) = queries.list_events(service.of(app).engine)["items"]
+    (item,) = listings.list_events(service.of(app).engine)["items"]
     assert (answered.status, answered.url) == (200, "/hooks/box")
     assert item["id"].encode() in answered.body
 

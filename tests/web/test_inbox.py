@@ -78,7 +78,7 @@ def test_a_line_says_what_became_of_its_jobs(
 
 
 def test_many_jobs_are_counted_instead_of_drawn() -> None:
-    line = list_rows.Line(1, "A", "box", "box:X", "", "primary", About(""), "routed", 1, 0, {"done": 6})
+    line = list_rows.Line(1, "A", "box", "box:X", datetime.now(UTC), "primary", About(""), "routed", 1, 0, {"done": 6})
     assert line.marks == [("done", 0)] * 6
     assert replace(line, job_counts={"done": 6, "dead": 2}).marks == [("dead", 2), ("done", 6)]
 

@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from receiver import service
 from receiver.app import create_app
 from receiver.inbox.rows import Inbox
-from receiver.observe import queries
 from receiver.sources import SOURCES, samples
 from receiver.sources.spoil import FAULTS, faults_of
+from tests import listings
 from tests.installation import BOX_KEYS, FILESTACK_KEYS, Clock, arrive, settings
 
 SECRETS = (*BOX_KEYS.values(), *FILESTACK_KEYS.values())
@@ -43,7 +43,7 @@ def test_every_name_has_a_sample_that_is_accepted(client: FlaskClient, engine: s
     for name in (*samples.names(source), "SOMETHING.NEW"):
         answer = client.post("/send", data=form(client, source, name))
         assert heads(answer.text) == ["200 accepted"], name
-        event = queries.show_event(engine, "last")
+        event = listings.show_event(engine, "last")
         assert event["name"] == name
         assert f"/events/{event['id']}" in answer.text
 
@@ -58,7 +58,7 @@ def test_an_edited_payload_is_sent_as_edited(client: FlaskClient, engine: sa.Eng
     payload = json.loads(wish["text"])
     payload["source"]["name"] = "Übersicht 🚂.pdf"
     client.post("/send", data=wish | {"text": json.dumps(payload, indent=4).replace("\n", "\r\n")})
-    assert queries.show_event(engine, "last")["payload"]["source"]["name"] == "Übersicht 🚂.pdf"
+    assert listings.show_event(engine, "last")["payload"]["source"]["name"] == "Übersicht 🚂.pdf"
 
 
 def test_a_new_id_makes_another_event_and_the_same_one_a_duplicate(client: FlaskClient) -> None:
@@ -71,7 +71,7 @@ def test_a_new_id_makes_another_event_and_the_same_one_a_duplicate(client: Flask
 def test_sent_twice_it_is_one_event_with_two_deliveries(client: FlaskClient, engine: sa.Engine) -> None:
     answer = client.post("/send", data=form(client, double="on"))
     assert heads(answer.text) == ["200 accepted", "200 duplicate"]
-    assert queries.show_event(engine, "last")["deliveries"] == 2
+    assert listings.show_event(engine, "last")["deliveries"] == 2
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_it_is_signed_with_the_key_that_was_chosen(
     client: FlaskClient, engine: sa.Engine, source: str, key: str, by: str
 ) -> None:
     client.post("/send", data=form(client, source, key=key))
-    assert queries.show_event(engine, "last")["verified_by"] == by
+    assert listings.show_event(engine, "last")["verified_by"] == by
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -98,7 +98,7 @@ def test_what_is_wrong_on_purpose_is_refused_for_it_and_linked(
     wish = form(client, source)
     for fault in faults_of(source):
         answer = client.post("/send", data=wish | {"fault": fault})
-        item = queries.list_rejected(engine)["items"][0]
+        item = listings.list_rejected(engine)["items"][0]
         assert heads(answer.text) == ["401 rejected"], fault
         assert item["reason"] == FAULTS[fault].reason
         assert f"/rejected/{item['id']}" in answer.text
@@ -109,7 +109,7 @@ def test_what_cannot_be_read_is_signed_as_typed_quarantined_and_linked(client: F
     wish = form(client)
     for text in ("", "no JSON", "[1]", '{"a": NaN}', "[" * 3000, '{"trigger": 5}', '{"a": "\\ud800"}'):
         answer = client.post("/send", data=wish | {"text": text})
-        item = queries.list_quarantined(engine)["items"][0]
+        item = listings.list_quarantined(engine)["items"][0]
         assert heads(answer.text) == ["422 quarantined"], text
         assert f"/quarantine/{item['id']}" in answer.text
 
@@ -159,7 +159,7 @@ def test_without_javascript_the_check_is_a_page_that_keeps_what_was_typed(client
 def test_an_event_can_be_edited_and_sent_again(client: FlaskClient, inbox: Inbox, engine: sa.Engine) -> None:
     event_id = arrive(inbox, Clock(), "filestack", "fp.converse")
     page = client.get(f"/send?from={event_id}").text
-    assert json.loads(text_of(page)) == queries.show_event(engine, event_id)["payload"]
+    assert json.loads(text_of(page)) == listings.show_event(engine, event_id)["payload"]
     assert 'value="fp.converse"' in page
     assert client.get("/send?from=01KQT0R5V0ZX3M8N6B1C9D7F2G").status_code == 404
 
@@ -173,9 +173,9 @@ def test_what_would_not_be_seen_in_the_editor_is_written_as_its_number(client: F
 def test_one_click_sends_a_sample_and_goes_on(client: FlaskClient, engine: sa.Engine) -> None:
     answer = client.post("/send/sample", data={"source": "filestack", "next": "/?type=filestack:*"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/?type=filestack:*")
-    assert queries.show_event(engine, "last")["type"] == "filestack:fp.upload"
+    assert listings.show_event(engine, "last")["type"] == "filestack:fp.upload"
     client.post("/send/sample", data={"source": "box", "name": "COMMENT.CREATED", "next": "/"})
-    assert queries.show_event(engine, "last")["type"] == "box:COMMENT.CREATED"
+    assert listings.show_event(engine, "last")["type"] == "box:COMMENT.CREATED"
 
 
 @pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", ""])

@@ -12,10 +12,11 @@ from flask.testing import FlaskClient
 
 from receiver import service
 from receiver.inbox.refusals import BEGINNING
-from receiver.observe import metrics, queries
+from receiver.observe import metrics
 from receiver.observe.logs import LINES
 from receiver.sources import samples
 from receiver.storage import db
+from tests import listings
 from tests.installation import KEYS
 
 pytestmark = pytest.mark.both_databases
@@ -31,7 +32,8 @@ def client(client_with: Callable[..., FlaskClient]) -> FlaskClient:
 
 def refused(client: FlaskClient) -> list[Any]:
     service.of(client.application).inbox.refusals.write_out()
-    return queries.list_rejected(service.of(client.application).engine)["items"]
+    items: list[Any] = listings.list_rejected(service.of(client.application).engine)["items"]
+    return items
 
 
 def chunked(client: FlaskClient, path: str, body: bytes) -> Any:

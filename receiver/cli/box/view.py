@@ -9,7 +9,7 @@ from rich.text import Text
 
 from receiver import humanize
 from receiver.cli import screen
-from receiver.observe.queries import iso
+from receiver.observe.documents import iso
 from receiver.registrations import Checked, Checkup, Content, Kept, Plan, Step, Target
 
 if TYPE_CHECKING:

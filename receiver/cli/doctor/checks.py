@@ -189,10 +189,10 @@ def work(app: Flask) -> Iterator[Finding]:
         yield Finding("work", "warn", said, "signalbox jobs list --state dead")
     elif not any(seconds is not None and timedelta(seconds=seconds) > LATE for seconds in late.values()):
         yield Finding("work", "ok", "nothing waits for longer than a minute")
-    refused = queries.list_rejected(engine, Filters(since=now - LATELY), limit=1)["items"]
+    refused = queries.list_rejected(engine, Filters(since=now - LATELY), limit=1).items
     if refused:
-        at = humanize.parse(refused[0]["received_at"])
-        said = f"{refused[0]['source']} was refused {humanize.ago(at, now)}: {refused[0]['reason']}"
+        at = refused[0].received_at
+        said = f"{refused[0].source} was refused {humanize.ago(at, now)}: {refused[0].reason}"
         yield Finding("deliveries", "warn", said, "signalbox rejected show last")
 
 

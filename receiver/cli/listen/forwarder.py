@@ -12,7 +12,7 @@ from receiver.cli.listen.cursor import Cursor
 from receiver.cli.listen.remote import Far, FarError, begin, unknown
 from receiver.cli.send import target
 from receiver.errors import SignalboxError
-from receiver.observe.queries import Item
+from receiver.observe.documents import Document
 from receiver.outbound import Client, OutboundError, Trouble
 from receiver.sources import samples
 
@@ -58,7 +58,7 @@ def _new_ids(far: Far, cursor: Cursor, since: datetime) -> list[str]:
     return after
 
 
-def _deliver(item: Item, near: Client, to: str) -> Forwarded:
+def _deliver(item: Document, near: Client, to: str) -> Forwarded:
     """Post an event until it is answered."""
     body, source = base64.b64decode(item["body_base64"]), item["source"]
     url, keys = target(to, source, hint="--to"), service.current().gates[source].keys
@@ -79,7 +79,7 @@ def _deliver(item: Item, near: Client, to: str) -> Forwarded:
         return Forwarded(item["id"], item["type"], reply.status, round(reply.took.total_seconds() * 1000, 1), fault)
 
 
-def _delivery_id(item: Item) -> str:
+def _delivery_id(item: Document) -> str:
     found = next((value for name, value in item["headers"] if name.lower() == "box-delivery-id"), "")
     return found if found.isascii() and found.isprintable() else ""
 

@@ -12,7 +12,7 @@ from receiver import humanize
 from receiver.cli import screen
 from receiver.errors import SignalboxError
 from receiver.humanize import plain
-from receiver.observe.queries import Item
+from receiver.observe.documents import Document
 from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.sources import SOURCES
 
@@ -29,7 +29,7 @@ class FarError(SignalboxError):
     """The other Signalbox did not answer, or cannot now: it may do so later."""
 
 
-def begin(pages: Iterable[Sequence[Item]], since: datetime) -> tuple[list[str], list[str]]:
+def begin(pages: Iterable[Sequence[Document]], since: datetime) -> tuple[list[str], list[str]]:
     """Give the ids of what came before a time, as far as they have to be known, and of what came since; in order."""
     before: list[str] = []
     after: list[str] = []
@@ -40,7 +40,7 @@ def begin(pages: Iterable[Sequence[Item]], since: datetime) -> tuple[list[str], 
     return before[::-1], after[::-1]
 
 
-def unknown(pages: Iterable[Sequence[Item]], known: Collection[str]) -> list[str]:
+def unknown(pages: Iterable[Sequence[Document]], known: Collection[str]) -> list[str]:
     """Give the ids that are not known, in the order in which they came, down to where known ones lie close together."""
     found: list[str] = []
     passed = 0
@@ -65,7 +65,7 @@ class Far:
     def close(self) -> None:
         self._client.close()
 
-    def pages(self) -> Iterator[list[Item]]:
+    def pages(self) -> Iterator[list[Document]]:
         """Give the listing, newest first, page by page; nothing where it is as it was when all of it was settled."""
         asked = {**self._filters, "limit": str(PAGE)}
         seen: set[str] = set()
@@ -89,7 +89,7 @@ class Far:
         """What the last listing held is dealt with: it need not be given again."""
         self._etag = self._came_with
 
-    def event(self, event_id: str) -> Item | None:
+    def event(self, event_id: str) -> Document | None:
         """Give an event whole; None where it is gone."""
         reply = self._get(f"/api/events/{quote(event_id, safe='')}", {}, may_miss=True)
         if reply.status == 404:
@@ -99,10 +99,10 @@ class Far:
             raise self._no_signalbox("an event has another shape")
         if item["source"] not in SOURCES:
             raise SignalboxError(f"An event of {self.base} is of {plain(item['source'], most=40)}, no source here.")
-        event: Item = item
+        event: Document = item
         return event
 
-    def _page(self, reply: Reply) -> tuple[list[Item], str]:
+    def _page(self, reply: Reply) -> tuple[list[Document], str]:
         page = self._json(reply)
         items, cursor = (page.get("items"), page.get("next")) if isinstance(page, dict) else (None, None)
         if not isinstance(items, list) or not (cursor is None or isinstance(cursor, str)):

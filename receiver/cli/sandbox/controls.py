@@ -37,7 +37,7 @@ def log(limit: int, cursor: int | None, as_json: bool) -> None:
         for one in page["items"]
     ]
     columns = ["SENT (UTC)", "EVENT", "NO.", "ANSWER", "WHAT", "WEBHOOK", "TO", "AND THEN"]
-    screen.show_page(page, screen.table(columns, rows, whole=["WHAT"]), nothing="Nothing was sent yet.")
+    screen.show_page(screen.table(columns, rows, whole=["WHAT"]), page["next"], nothing="Nothing was sent yet.")
 
 
 @click.command("drive", short_help="List the files and folders.")

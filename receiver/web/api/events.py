@@ -1,6 +1,5 @@
 """/api/events: what came, what became of it, and once more."""
 
-import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +7,7 @@ from flask import Response
 
 from receiver.jobs import registry
 from receiver.jobs import store as jobs
-from receiver.observe import queries
+from receiver.observe import documents, queries
 from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
 from receiver.web.api.resource import BYTES, Resource, id_of
@@ -26,20 +25,21 @@ def list_events(asked: dict[str, Any]) -> Response:
 
     Each says how many of its jobs are in which state; where one event is asked for, it says more.
     """
-    return give(queries.list_events(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    page = queries.list_events(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor"))
+    return give(documents.page(page, documents.event_line))
 
 
 @events.operation("GET", "/<id>", parameters=[ID], gives=Event, refuses=(404,))
 def show_event(id: str) -> Response:
     """Show an event with its bytes, its deliveries and every attempt of its jobs."""
-    return give(queries.show_event(engine(), whole_id(id, "event")))
+    return give(documents.event(queries.show_event(engine(), whole_id(id, "event"))))
 
 
 @events.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_event_body(id: str) -> Response:
     """Give the body of the first delivery, byte for byte as it came."""
     item = queries.show_event(engine(), whole_id(id, "event"))
-    return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
+    return give_bytes(item.body, item.id)
 
 
 @events.operation("POST", "/<id>/replay", parameters=[ID], takes=EventReplayAsked, gives=Replayed, refuses=(404, 409))

@@ -7,7 +7,7 @@ from flask import Response
 
 from receiver.jobs import dead_letters, store
 from receiver.jobs.dead_letters import Which
-from receiver.observe import queries
+from receiver.observe import documents, queries
 from receiver.service import engine
 from receiver.web.api.request import refuse
 from receiver.web.api.resource import Resource
@@ -33,7 +33,7 @@ ID = {"in": "path", "name": "id", "description": "The number of the job.", "exam
 @jobs.operation("GET", "", takes=JobsAsked, gives=page_of(JobLine), refuses=(404,))
 def list_jobs(asked: dict[str, Any]) -> Response:
     """List jobs, the newest first; `state=dead` are the dead letters."""
-    return give(queries.list_jobs(engine(), **asked))
+    return give(documents.page(queries.list_jobs(engine(), **asked), documents.job_line))
 
 
 @jobs.operation("POST", "/replay", takes=DeadLettersAsked, gives=DeadLettersReplayed)
@@ -52,7 +52,7 @@ def discard_dead_letters(asked: dict[str, Any]) -> Response:
 @jobs.operation("GET", ONE, parameters=[ID], gives=Job, refuses=(404,))
 def show_job(id: int) -> Response:
     """Show a job with every attempt."""
-    return give(queries.show_job(engine(), id))
+    return give(documents.job(queries.show_job(engine(), id)))
 
 
 @jobs.operation("POST", f"{ONE}/replay", parameters=[ID], gives=Job, refuses=(404, 409))
@@ -60,7 +60,7 @@ def replay_job(id: int) -> Response:
     """Run a job again, with all its attempts."""
     if not store.replay_job(engine(), id, now=datetime.now(UTC)):
         refuse(409, f"Job {id} is running now, and was left alone.")
-    return give(queries.show_job(engine(), id))
+    return give(documents.job(queries.show_job(engine(), id)))
 
 
 @jobs.operation("POST", f"{ONE}/discard", parameters=[ID], takes=DiscardAsked, gives=Job, refuses=(404, 409))
@@ -68,4 +68,4 @@ def discard_job(asked: dict[str, Any], id: int) -> Response:
     """Do not try a job again: it is a dead letter then. One that is dead is put away. Both can still be replayed."""
     if not store.bury(engine(), id, reason=asked["reason"]):
         refuse(409, f"Job {id} is done or discarded already.")
-    return give(queries.show_job(engine(), id))
+    return give(documents.job(queries.show_job(engine(), id)))

@@ -1,6 +1,5 @@
 """/api/quarantine: the deliveries that did verify and cannot be read; read again, and let in."""
 
-import base64
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +7,7 @@ from flask import Response
 
 from receiver.errors import UnreadableError
 from receiver.inbox import reinstate
-from receiver.observe import queries
+from receiver.observe import documents, queries
 from receiver.observe.logs import log
 from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
@@ -31,20 +30,21 @@ ID = id_of("quarantined delivery")
 @quarantine.operation("GET", "", takes=ReceivedAsked, gives=page_of(QuarantinedLine, Searched))
 def list_quarantined(asked: dict[str, Any]) -> Response:
     """List the deliveries that did verify and cannot be read, the newest first."""
-    return give(queries.list_quarantined(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    page = queries.list_quarantined(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor"))
+    return give(documents.page(page, documents.quarantined_line))
 
 
 @quarantine.operation("GET", "/<id>", parameters=[ID], gives=Quarantined, refuses=(404,))
 def show_quarantined(id: str) -> Response:
     """Show a quarantined delivery with its bytes, and what is wrong with it."""
-    return give(queries.show_quarantined(engine(), whole_id(id, "quarantined delivery")))
+    return give(documents.quarantined(queries.show_quarantined(engine(), whole_id(id, "quarantined delivery"))))
 
 
 @quarantine.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_quarantined_body(id: str) -> Response:
     """Give the body of a quarantined delivery, byte for byte as it came."""
     item = queries.show_quarantined(engine(), whole_id(id, "quarantined delivery"))
-    return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
+    return give_bytes(item.body, item.id)
 
 
 @quarantine.operation(
@@ -55,7 +55,7 @@ def release_quarantined(asked: dict[str, Any], id: str) -> Response:
 
     It keeps its bytes, its headers and the time that it came at.
     """
-    kept = str(queries.show_quarantined(engine(), whole_id(id, "quarantined delivery"))["id"])
+    kept = queries.show_quarantined(engine(), whole_id(id, "quarantined delivery")).id
     try:
         became = reinstate.release_quarantined(engine(), kept, name=asked.get("name"))
     except UnreadableError as error:

@@ -1,6 +1,5 @@
 """/api/rejected: the deliveries whose signature did not verify; verified again, and let in."""
 
-import base64
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +7,7 @@ from flask import Response
 
 from receiver import service
 from receiver.events import Refused, Verified
-from receiver.observe import queries
+from receiver.observe import documents, queries
 from receiver.observe.logs import log
 from receiver.service import engine
 from receiver.web.api.request import refuse, whole_id
@@ -33,20 +32,21 @@ ID = id_of("rejected delivery")
 @rejected.operation("GET", "", takes=ReceivedAsked, gives=page_of(RejectedLine, Searched))
 def list_rejected(asked: dict[str, Any]) -> Response:
     """List the deliveries whose signature did not verify, the newest first."""
-    return give(queries.list_rejected(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor")))
+    page = queries.list_rejected(engine(), filters(asked), limit=asked["limit"], cursor=asked.get("cursor"))
+    return give(documents.page(page, documents.rejected_line))
 
 
 @rejected.operation("GET", "/<id>", parameters=[ID], gives=Rejected, refuses=(404,))
 def show_rejected(id: str) -> Response:
     """Show a rejected delivery with its bytes, and why it was refused."""
-    return give(queries.show_rejected(engine(), whole_id(id, "rejected delivery")))
+    return give(documents.rejected(queries.show_rejected(engine(), whole_id(id, "rejected delivery"))))
 
 
 @rejected.operation("GET", "/<id>/body", parameters=[ID], gives=BYTES, refuses=(404,))
 def give_rejected_body(id: str) -> Response:
     """Give the body of a rejected delivery, byte for byte as it came."""
     item = queries.show_rejected(engine(), whole_id(id, "rejected delivery"))
-    return give_bytes(base64.b64decode(item["body_base64"]), item["id"])
+    return give_bytes(item.body, item.id)
 
 
 @rejected.operation("POST", "/<id>/verify", parameters=[ID], takes=VerifyAsked, gives=Verdict, refuses=(404,))
@@ -74,4 +74,4 @@ def release_rejected(asked: dict[str, Any], id: str) -> Response:
 
 
 def _id(given: str) -> str:
-    return str(queries.show_rejected(engine(), whole_id(given, "rejected delivery"))["id"])
+    return queries.show_rejected(engine(), whole_id(given, "rejected delivery")).id

@@ -1,5 +1,6 @@
 """Bins: made in a click, each with what it recorded, live, and the answer that it gives."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -220,7 +221,7 @@ def _show_setup(
 
 
 def _show_capture(item: store.Item, forwarded: Markup = Markup()) -> Response:  # noqa: B008 - it cannot be changed
-    whole = detail_pane.body_of(item)
+    whole = base64.b64decode(item["body_base64"])
     value = _json(whole)
     tree = value is not _NO_JSON and request.args.get("as") not in ("text", "hex")
     return _show(

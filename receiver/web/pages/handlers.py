@@ -1,7 +1,7 @@
 """Handlers: what wants which events and how it fares; pause, resume, dead letters."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import accumulate, pairwise
 from math import floor
@@ -19,7 +19,9 @@ from receiver.jobs import dead_letters, registry
 from receiver.jobs import store as jobs
 from receiver.jobs.dead_letters import Count, Newest, Picked, Which
 from receiver.observe import metrics, queries
+from receiver.observe.documents import Document
 from receiver.observe.metrics import HandlerStats
+from receiver.observe.records import JobRecord
 from receiver.runtime.reasons import line_of
 from receiver.service import engine
 from receiver.web.page import moment, now
@@ -154,7 +156,7 @@ def replay(name: str) -> Response:
     return ask(_about_replaying(item, picked, which, back=_address(name, given)))
 
 
-def _about_replaying(item: queries.Item, picked: Picked, which: Which, *, back: str) -> Question:
+def _about_replaying(item: Document, picked: Picked, which: Which, *, back: str) -> Question:
     number = f"{len(picked.ids):,} dead job{'' if len(picked.ids) == 1 else 's'}"
     since = Markup("received since {}").format(moment(which.since)) if which.since else ""
     until = Markup("received before {}").format(moment(which.until)) if which.until else ""
@@ -197,7 +199,7 @@ def _window() -> str:
     return given if given in WINDOWS else "1h"
 
 
-def _standing(items: list[queries.Item], window: str) -> list[Standing]:
+def _standing(items: list[Document], window: str) -> list[Standing]:
     lately = {one["handler"]: one for one in metrics.read_handlers(engine(), **metrics.window(window, now()))}
     counts = registry.job_counts(engine(), [item["name"] for item in items])
     return [Standing(item["name"], item, counts[item["name"]], lately.get(item["name"])) for item in items]
@@ -229,9 +231,10 @@ def _address(name: str, given: Mapping[str, str], **more: object) -> str:
     return url_for("handlers.one", name=name) + (f"?{urlencode(query)}" if query else "")
 
 
-def _letter(job: queries.Item) -> queries.Item:
-    last = job["last_attempt"] or {}
-    return job | {"died_at": last.get("finished_at"), "line": line_of(last.get("error"))}
+def _letter(job: JobRecord) -> Document:
+    last = job.last_attempt
+    died_at, error = (last.finished_at, last.error) if last else (None, None)
+    return {**asdict(job), "died_at": died_at, "line": line_of(error)}
 
 
 def _back(name: str, **done: int) -> Response:

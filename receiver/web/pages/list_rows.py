@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from flask import current_app
 
 from receiver import humanize
 from receiver.errors import UnreadableError
-from receiver.observe.queries import Item
+from receiver.observe.records import EventRecord, Standing
 from receiver.sources import summary, wire
 
 MARKS_SHOWN = 6
@@ -49,7 +50,7 @@ class Line:
     id: str
     source: str
     type: str
-    received_at: str
+    received_at: datetime
     verified_by: str
     about: summary.About
     state: str
@@ -88,15 +89,19 @@ class Line:
         return f"{self.state} {self.deliveries} {self.drift} {self.fate}"
 
 
-def line(place: int, item: Item) -> Line:
-    kept = {name: item[name] for name in ("id", "source", "type", "received_at", "verified_by")}
-    return Line(place=place, about=summary.about(item["payload"]), **kept, **changeable(item))
+def line(place: int, item: EventRecord) -> Line:
+    kept = {name: getattr(item, name) for name in ("id", "source", "type", "received_at", "verified_by")}
+    return Line(place=place, about=summary.about(item.payload), **kept, **changeable(item))
 
 
-def changeable(item: Item) -> dict[str, Any]:
-    """Give what may change about a line, of an event as its listing gives it."""
-    kept = {name: item[name] for name in ("state", "deliveries", "job_counts")}
-    return kept | {"drift": len(item["drift"])}
+def changeable(item: Standing) -> dict[str, Any]:
+    """Return what may change about a line."""
+    return {
+        "state": item.state,
+        "deliveries": item.deliveries,
+        "job_counts": item.job_counts,
+        "drift": len(item.drift),
+    }
 
 
 def draw(line: Line, query: str) -> str:

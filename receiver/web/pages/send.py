@@ -131,7 +131,7 @@ def _sample(source: str | None = None, name: str | None = None) -> Wish:
 def _again(event_id: str) -> Wish:
     """Give what an event said, to be edited and sent again."""
     event = queries.show_event(engine(), event_id)
-    return Wish(event["source"], event["name"], _written(event["payload"]))
+    return Wish(event.source, event.name, _written(event.payload))
 
 
 def _written(payload: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from receiver.observe import queries
+from receiver.observe.documents import iso
 
 Lines = Sequence[Sequence[str]]
 
@@ -215,7 +215,7 @@ def har(copied: Copied) -> str:
         "comment": "The answer is not kept.",
     }
     entry = {
-        "startedDateTime": queries.iso(copied.received_at),
+        "startedDateTime": iso(copied.received_at),
         "time": 0,
         "request": request,
         "response": response,

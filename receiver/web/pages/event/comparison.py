@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from receiver import humanize
 from receiver.observe import queries
-from receiver.observe.queries import Item
+from receiver.observe.records import EventDetail
 from receiver.service import engine
 from receiver.storage import db
 from receiver.storage.search import Filters
@@ -33,14 +33,14 @@ class Before:
 def show(given: str) -> Response:
     item = queries.show_event(engine(), given)
     asked = request.args.get("with", PREVIOUS).strip() or PREVIOUS
-    before = find_before(item["id"], item["type"]) if asked == PREVIOUS else Before(asked)
+    before = find_before(item.id, item.type) if asked == PREVIOUS else Before(asked)
     other = queries.show_event(engine(), before.id) if before.id is not None else None
-    older, newer = sorted([item, other or item], key=lambda one: str(one["received_at"]))
+    older, newer = sorted([item, other or item], key=lambda one: one.received_at)
     return detail.show(
         "_diff.html",
-        selected=item["id"],
+        selected=item.id,
         kind="events",
-        title=f"Compare · {item['type']}",
+        title=f"Compare · {item.type}",
         item=item,
         before=before,
         asked="" if asked == PREVIOUS else asked,
@@ -48,13 +48,13 @@ def show(given: str) -> Response:
         newer=newer,
         apart=_apart(older, newer),
         found=other is not None,
-        payload=diff.compare(older["payload"], newer["payload"]),
-        headers=diff.compare_headers(older["headers"], newer["headers"]),
+        payload=diff.compare(older.payload, newer.payload),
+        headers=diff.compare_headers(older.headers, newer.headers),
     )
 
 
-def _apart(older: Item, newer: Item) -> str:
-    return humanize.span(humanize.parse(newer["received_at"]) - humanize.parse(older["received_at"]))
+def _apart(older: EventDetail, newer: EventDetail) -> str:
+    return humanize.span(newer.received_at - older.received_at)
 
 
 def find_before(event_id: str, type: str) -> Before:
@@ -62,7 +62,6 @@ def find_before(event_id: str, type: str) -> Before:
     with db.reading(engine()) as connection:
         seq = connection.execute(sa.select(events.c.seq).where(events.c.id == event_id)).scalar_one()
     page = queries.list_events(engine(), Filters(type=type), limit=1, cursor=str(seq))
-    searched_to = page.get("searched_to")
-    if page["items"]:
-        return Before(page["items"][0]["id"])
-    return Before(None, humanize.parse(searched_to) if searched_to else None)
+    if page.items:
+        return Before(page.items[0].id)
+    return Before(None, page.searched_to)

@@ -1,10 +1,9 @@
 """What every detail has in common: it is the right pane alone or the whole page, and its address has a tab."""
 
-import base64
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -16,7 +15,6 @@ from receiver import humanize
 from receiver.errors import UnreadableError
 from receiver.humanize import hex_lines
 from receiver.inbox.reinstate import BY_NOBODY
-from receiver.observe.queries import Item
 from receiver.sources import wire
 from receiver.web.page import wants_part
 from receiver.web.pages import inbox
@@ -56,10 +54,6 @@ def tab(known: Iterable[str]) -> str:
 def in_clear() -> bool:
     """Say whether somebody asks to see header lines as they came: this once, no link goes on with it."""
     return request.args.get("headers") == "clear"
-
-
-def body_of(item: Item) -> bytes:
-    return base64.b64decode(item["body_base64"])
 
 
 def raw(body: bytes) -> Mapping[str, Any]:
@@ -127,9 +121,9 @@ def told(response: Response, said: str) -> Response:
     return response
 
 
-def span_after(first: str, at: str) -> str:
+def span_after(first: datetime, at: datetime) -> str:
     """Say how long after the first something came; `at once` where it took no time."""
-    passed = humanize.parse(at) - humanize.parse(first)
+    passed = at - first
     if abs(passed) < timedelta(milliseconds=1):
         return "at once"
     return f"{humanize.span(passed)} {'after' if passed > timedelta() else 'before'} the first"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from receiver.jobs import registry
 from receiver.jobs.routing import matches
-from receiver.observe.queries import Item
+from receiver.observe.documents import Document
+from receiver.observe.records import EventDetail, EventRecord
 from receiver.service import engine
 
 
@@ -22,9 +23,9 @@ class Offers:
     others: Sequence[str]
 
 
-def offers(item: Item) -> Offers:
-    had = {job["handler"] for job in item["jobs"]}
-    runs_now = {job["handler"] for job in item["jobs"] if job["state"] == "running"}
+def offers(item: EventDetail) -> Offers:
+    had = {job.handler for job in item.jobs}
+    runs_now = {job.handler for job in item.jobs if job.state == "running"}
     known = [one for one in registry.list_handlers(engine()) if one["name"] not in had]
     wanting = [one for one in known if one["trouble"] is not None or wants(one, types(item))]
     names = sorted({*had, *(one["name"] for one in wanting)} - runs_now)
@@ -35,10 +36,10 @@ def offers(item: Item) -> Offers:
     )
 
 
-def types(item: Item) -> tuple[str, str]:
+def types(item: EventRecord) -> tuple[str, str]:
     """Give an event's type, and the raw name that patterns match as well."""
-    return item["type"], f"{item['source']}:{item['name']}"
+    return item.type, f"{item.source}:{item.name}"
 
 
-def wants(handler: Item, types: Sequence[str]) -> bool:
+def wants(handler: Document, types: Sequence[str]) -> bool:
     return any(matches(pattern, each) for pattern in handler["patterns"] for each in types)

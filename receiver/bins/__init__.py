@@ -1,4 +1,4 @@
-"""Bins, which record any request, and what they recorded: the only writer of both, and their JSON."""
+"""Bins, which record any request, and their captures: the only writer of both tables, and their JSON."""
 
 from receiver.bins.captures import Capture, Request, captures_after, list_captures, read_capture, show_capture
 from receiver.bins.names import is_name, suggest

@@ -1,6 +1,6 @@
-"""Registrations at Box: as a file wants them, as Box has them, as they were made from here, and what arrives.
+"""Webhooks at Box: as a file wants them, as Box has them, as they were made from here, and what they deliver.
 
-`receiver.registrations.client` and `.doing` speak to Box, and load Box's SDK: import them where they are needed.
+`receiver.registrations.client` and `.apply` call Box, and load Box's SDK: import them where they are needed.
 """
 
 from receiver.registrations.account import SANDBOX_URL, Account, Kind, account_of

@@ -1,4 +1,4 @@
-"""What Box says, beside what arrives here: for each webhook when it last delivered, and what looks wrong."""
+"""Compares what Box has with what is received here: when each webhook last delivered, and what looks wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ REJECTED_WITHIN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One webhook: what Box says of it (None where it does not have it), what it last sent, and what is wrong."""
+    """One webhook: what Box has (None if it does not have it), what it last delivered, and what is wrong."""
 
     webhook_id: str
     target: Target | None
@@ -31,10 +31,10 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All of them, and how far back was looked for what they sent.
+    """All webhooks, and how far back their deliveries were searched.
 
-    `refused` says how many deliveries of Box were rejected within a day, for each reason. `strangers` delivered here
-    and are not this account's: samples, those deleted since, those of another application.
+    `refused` counts the deliveries of Box that were rejected within a day, by reason. `strangers` delivered here and
+    are not of this account: samples, deleted webhooks, webhooks of another application.
     """
 
     checked: Sequence[Checked]
@@ -44,7 +44,7 @@ class Checkup:
 
     @property
     def problems(self) -> Sequence[str]:
-        """Give what is wrong besides."""
+        """Return what is wrong besides the single webhooks."""
         return [_about_refused(reason, count) for reason, count in self.refused.items()]
 
     @property
@@ -61,7 +61,7 @@ def check_up(
     expected_address: str | None,
     now: datetime,
 ) -> Checkup:
-    """Compare. `look` asks Box for one webhook: it is called for up to LOOKED_INTO of which nothing came."""
+    """Compare. `look` asks Box for one webhook: it is called for up to LOOKED_INTO that delivered nothing."""
     arrivals = look_back(engine)
     silent = [one.id for one in listed if one.id not in arrivals.by_webhook]
     whole = {id_: look(id_) for id_ in silent[:LOOKED_INTO]}
@@ -82,9 +82,9 @@ def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: s
             "Sign in with credentials that last, and Box sends payloads again."
         )
     if last is not None and last.name == DELETED:
-        problems.append("WEBHOOK.DELETED came of it, and Box has it all the same: signalbox box apply.")
+        problems.append("WEBHOOK.DELETED was received for it, but Box still has it: signalbox box apply.")
     if last is None and webhook is not None and expected is not None and webhook.content.address != expected:
-        problems.append(f"It delivers to {webhook.content.address}, and nothing of it came here ({expected}).")
+        problems.append(f"It delivers to {webhook.content.address}, and nothing of it was received here ({expected}).")
     return Checked(one.id, one.target, webhook, last, problems)
 
 

@@ -16,7 +16,7 @@ _BYTES = 51_200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One action as somebody asks for it: at which item, and what else it takes."""
+    """One action as it was asked for: on which item, and its other arguments."""
 
     action: str
     item: str
@@ -39,7 +39,7 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One kind of action. `other` is what its second argument is called, where it takes one."""
+    """One kind of action. `other` is the name of its second argument, if it has one."""
 
     help: str
     run: Callable[[Desk, Order], list[Happening]]
@@ -48,7 +48,7 @@ class Action:
 
 
 def carry_out(desk: Desk, order: Order) -> list[Happening]:
-    """Do what an order says, and give what it set off, in order; a Refusal says why not."""
+    """Carry out an order, and return what it set off, in order; a refusal says why not."""
     action = ACTIONS.get(order.action)
     if action is None:
         raise bad_request(Wrong("action", f"There is no action {order.action!r}. Known: {', '.join(ACTIONS)}."))
@@ -144,12 +144,12 @@ def _restore(desk: Desk, order: Order) -> list[Happening]:
 def _parent(desk: Desk, item: Item) -> Item:
     parent = desk.drive.at(("folder", item.parent or ""))
     if parent is None or parent.state != "active":
-        raise _conflict("The folder that it was in is no longer there.")
+        raise _conflict("The folder that it was in no longer exists.")
     return parent
 
 
 def _delete(desk: Desk, order: Order) -> list[Happening]:
-    """Take an item away for good, out of the trash or as it stands."""
+    """Delete an item for good, from the trash or directly."""
     try:
         item = _find(desk, order, state="trashed")
     except Refusal:
@@ -176,8 +176,8 @@ def _move(desk: Desk, order: Order) -> list[Happening]:
     info = {"after": {"id": folder.id, "type": "folder"}, "before": {"id": item.parent, "type": "folder"}}
     happenings = [Happening(f"{_family(item)}.MOVED", moved, frozenset(before | after), info=info)]
     if moved.type == "file" and after - before:
-        # https://developer.box.com/guides/webhooks/triggers/ (2026): a folder hears of a file that is moved into it
-        # as of an upload.
+        # https://developer.box.com/guides/webhooks/triggers/ (2026): for a folder, a file that is moved into it is an
+        # upload.
         happenings.append(Happening("FILE.UPLOADED", moved, frozenset(after - before)))
     return happenings
 
@@ -189,7 +189,7 @@ def _copy(desk: Desk, order: Order) -> list[Happening]:
     copy = _copy_tree(desk.drive, item, folder)
     happenings = [desk.happen(f"{_family(item)}.COPIED", item)]
     if copy.type == "file":
-        happenings.append(desk.happen("FILE.UPLOADED", copy))  # so the connectors of others have seen it
+        happenings.append(desk.happen("FILE.UPLOADED", copy))  # as seen by the connectors of others
     return happenings
 
 
@@ -201,9 +201,9 @@ def _copy_tree(drive: Drive, item: Item, folder: Item) -> Item:
 
 
 def _belonging(kind: str, family: str, *, only: str = "", last: tuple[str, ...] = ()) -> Callable[..., list[Happening]]:
-    """Give the action for what hangs on an item: its first step makes one, the others are about the newest.
+    """Return the action for what belongs to an item: its first step makes one, the others change the newest.
 
-    `last` are the steps that take it away.
+    `last` are the steps that delete it.
     """
 
     def run(desk: Desk, order: Order) -> list[Happening]:
@@ -254,7 +254,7 @@ def _change_belonging(store: Store, kind: str, item: Item, order: Order, *, is_l
 
 
 def _facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the source of such an event tells of it; nobody ever saw the id of a shared link."""
+    """Return what the source of such an event contains; the id of a shared link was never published."""
     told = {} if kind == "share" else {"id": facts["id"]}
     if kind in ("comment", "task") and facts["text"]:
         told["message"] = facts["text"]
@@ -272,13 +272,13 @@ def _set_off(desk: Desk, order: Order) -> list[Happening]:
     item = _find(desk, order)
     family = order.to.partition(".")[0]
     if order.to == "WEBHOOK.DELETED":
-        raise bad_request(Wrong("to", "It is told when a webhook goes: signalbox sandbox give-up WEBHOOK."))
+        raise bad_request(Wrong("to", "It is sent when a webhook is removed: signalbox sandbox give-up WEBHOOK."))
     if order.to not in TRIGGERS:
         raise bad_request(
-            Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off{meant(order.to) or '.'}")
+            Wrong("to", f"{order.to!r} is not a trigger that a {item.type} can set off{meant(order.to) or '.'}")
         )
     if not (fits(order.to, item.type) or order.to == "FILE.UPLOADED"):
-        raise bad_request(Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off."))
+        raise bad_request(Wrong("to", f"{order.to!r} is not a trigger that a {item.type} can set off."))
     if family in ("FILE", "FOLDER") and family != _family(item):
         raise bad_request(Wrong("to", f"{order.to} happens to a {family.lower()}; {order.item} is a {item.type}."))
     return [desk.happen(order.to, item)]

@@ -37,8 +37,8 @@ class Item:
 class Drive:
     """Every item of the sandbox. All users see the same drive.
 
-    Unless it is `strict`, a number that nobody used yet is the id of an item that has always been there: it appears
-    below the root when it is first named.
+    Unless it is `strict`, an unused number is the id of an item that has always existed: it appears below the root when
+    it is first named.
     """
 
     def __init__(self, store: Store, moment: Callable[[], str], *, strict: bool = False) -> None:
@@ -53,7 +53,7 @@ class Drive:
         return _item(found) if found else None
 
     def has(self, key: Key) -> bool:
-        """Say whether there is such an item, which can be called into being by naming it."""
+        """Return whether the item exists; unless the drive is strict, naming it makes it exist."""
         found = self.at(key) or self._name(key)
         return found is not None and found.state == "active"
 
@@ -81,7 +81,7 @@ class Drive:
         return _item(found) if found else None
 
     def above(self, item: Item) -> list[Item]:
-        """Give the folders above an item, from the root downwards."""
+        """Return the folders above an item, from the root downwards."""
         found: list[Item] = []
         while item.parent is not None and (parent := self.at(("folder", item.parent))):
             found.insert(0, parent)
@@ -89,7 +89,7 @@ class Drive:
         return found
 
     def watched(self, item: Item) -> set[Key]:
-        """Give where a webhook may be that hears of what happens to an item: on it, or on a folder above it."""
+        """Return the items on which a webhook hears about an item: itself and the folders above it."""
         return {item.key, *(folder.key for folder in self.above(item))}
 
     def path(self, item: Item) -> str:
@@ -99,11 +99,11 @@ class Drive:
 
     def root(self) -> Item:
         root = self.at(ROOT)
-        assert root is not None  # noqa: S101 - it is made at the start and never goes
+        assert root is not None  # noqa: S101 - it is made at the start and never deleted
         return root
 
     def find(self, reference: str, *, state: str = "active") -> Item:
-        """Give the item of a path, of an id, or of `folder:ID` and `file:ID`; refuses what is not there."""
+        """Return the item of a path, of an id, or of `folder:ID` and `file:ID`; refuse one that does not exist."""
         item = self.root()
         head, *rest = _parts(reference) or [""]
         if head:
@@ -122,7 +122,9 @@ class Drive:
         keys = [(type_, id_)] if type_ else [("folder", id_), ("file", id_)]
         items = [item for key in keys if (item := self.at(key)) and item.state == state]
         if len(items) > 1:
-            raise bad_request(Wrong("item", f"There is a file and a folder {name}: say file:{name} or folder:{name}."))
+            raise bad_request(
+                Wrong("item", f"There is a file and a folder {name}: write file:{name} or folder:{name}.")
+            )
         if not items and state == "active" and type_ in ("", "file", "folder") and self._is_new(keys):
             named = self._name((type_ or "folder", id_))
             items = [named] if named else []
@@ -139,7 +141,7 @@ class Drive:
         return f"There is no {reference} in the drive: signalbox sandbox do upload {reference} makes a file there."
 
     def place(self, reference: str) -> tuple[str, list[str]]:
-        """Split what is to be made into the reference of a folder that is there and the names below it."""
+        """Split the path of a new item into a reference to an existing folder and the names below it."""
         parts = _parts(reference)
         if not parts:
             raise bad_request(Wrong("item", "Name what to make, for example Inbox/lamp.pdf."))
@@ -160,7 +162,10 @@ class Drive:
     def check_name(self, folder: Item, name: str) -> None:
         if not name.strip() or len(name) > _LONGEST_NAME or "/" in name or "\\" in name or not name.isprintable():
             raise Refusal(
-                400, "Bad Request", code="item_name_invalid", wrong=[Wrong("name", f"{name[:50]!r} is no name.")]
+                400,
+                "Bad Request",
+                code="item_name_invalid",
+                wrong=[Wrong("name", f"{name[:50]!r} is not a valid name.")],
             )
         if folder.type != "folder":
             raise bad_request(Wrong("to", f"{self.path(folder)} is a file, so nothing is below it."))
@@ -189,7 +194,7 @@ class Drive:
         return item
 
     def change(self, item: Item, **changes: Any) -> Item:
-        """Change an item, which gives it another `modified`."""
+        """Change an item, and set its `modified`."""
         changed = replace(item, modified=self._moment(), **changes)
         self._store.write(
             "UPDATE items SET name = ?, parent = ?, size = ?, version = ?, is_locked = ?, state = ?, modified = ?"
@@ -208,7 +213,7 @@ class Drive:
 
 def _parts(reference: str) -> list[str]:
     if not reference.isprintable():
-        raise bad_request(Wrong("item", "A path may hold no characters that do not show."))
+        raise bad_request(Wrong("item", "A path must not contain invisible characters."))
     return [part for part in reference.strip("/").split("/") if part]
 
 

@@ -1,4 +1,4 @@
-"""What Filestack would tell of: the actions of its users, and the bodies that the sandbox sends of each."""
+"""What Filestack would report: the actions of its users, and the bodies that the sandbox sends for each."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ _NOT_STORED = ("container", "key", "status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One action as somebody asks for it. What is empty is as in the sample."""
+    """One action as it was asked for. An empty field is as in the sample."""
 
     action: str
     way: str = ""
@@ -26,7 +26,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One action of Filestack's: the name on the wire, and the ways in which it can happen, the usual one first."""
+    """One action of Filestack's: its name on the wire, and the ways in which it can happen, the usual one first."""
 
     name: str
     help: str
@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[str, Any]]]:
-    """Give the name and the body of each event that an action brings, in order."""
+    """Return the name and the body of each event that an action causes, in order."""
     kind = KINDS.get(call.action)
     if kind is None:
         raise bad_request(Wrong("action", f"There is no action {call.action!r}. Known: {', '.join(KINDS)}."))
@@ -70,7 +70,7 @@ def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[
 def _next_number(store: Store) -> int:
     with store.change():
         number = int(store.noted("next filestack event", _FIRST_ID))
-        store.note("next filestack event", number + 10)  # one action brings two events at most
+        store.note("next filestack event", number + 10)  # one action causes two events at most
     return number
 
 
@@ -93,7 +93,7 @@ def _upload(name: str, way: str, number: int, at: datetime) -> Iterator[dict[str
         return
     if way == "transit":
         # https://www.filestack.com/docs/uploads/uploading (as of 2026): what goes to other storage than S3 is copied
-        # later, and told of again. Whether the second has an id of its own nobody has shown.
+        # later, and reported again. Whether the second event has an id of its own is not published.
         yield {**payload, "text": {**text, "status": "InTransit"}}
         payload = {**payload, "id": number + 1}
     yield payload

@@ -94,8 +94,10 @@ def test_a_page_for_each_of_a_thousand_webhooks_is_no_error(box: StandIn, client
 def test_what_is_not_boxs_api_is_not_taken_for_an_empty_list(box: StandIn, client: Client, body: str) -> None:
     box.instead = Response(body, mimetype="text/html")
     message = str(error_of(lambda: list(client.list())))
-    assert message.startswith(f"What answers at {box.url} is not Box's API, or not well: the body of its response ")
-    assert message.endswith(". BOX_API_URL says where it is.")
+    assert message.startswith(
+        f"What responds at {box.url} is not Box's API, or has a problem: the body of its response "
+    )
+    assert message.endswith(". Check BOX_API_URL.")
 
 
 def test_where_nothing_answers_the_setting_is_named(box: StandIn) -> None:
@@ -106,7 +108,7 @@ def test_where_nothing_answers_the_setting_is_named(box: StandIn) -> None:
 def test_an_address_that_is_none_is_not_taken_for_a_token_that_is_none(box: StandIn) -> None:
     with box.client(api_url="http://", kind=Kind.DEVELOPER_TOKEN) as client:
         message = str(error_of(lambda: list(client.list())))
-    assert message.startswith("Box cannot be spoken to at http://: ")
+    assert message.startswith("Box cannot be called at http://: ")
 
 
 def test_a_taken_target_names_the_webhook_that_has_it(box: StandIn, client: Client) -> None:
@@ -131,7 +133,7 @@ def test_what_box_finds_wrong_is_told_field_by_field(client: Client) -> None:
     error = error_of(lambda: client.create(folder(1), Content.of("http://intranet/", ["LAMP.LIT"])))
     assert error.status == 400
     assert "address: " in str(error)
-    assert "triggers: 'LAMP.LIT' is no trigger" in str(error)
+    assert "triggers: 'LAMP.LIT' is not a trigger" in str(error)
 
 
 def test_without_the_scope_it_is_named() -> None:
@@ -173,7 +175,7 @@ def test_box_in_trouble_is_asked_again_and_then_said_to_be(box: StandIn, client:
     box.world.plan_refusal(status=503, times=1, after=0, retry_after=None)
     assert list(client.list()) == []
     box.instead = Response("<h1>Bad gateway</h1>", status=502)
-    assert "in trouble itself (502)" in str(error_of(lambda: list(client.list())))
+    assert "itself has a problem (502)" in str(error_of(lambda: list(client.list())))
 
 
 def test_an_answer_that_breaks_off_is_none(box: StandIn, client: Client) -> None:
@@ -210,7 +212,7 @@ def test_client_credentials_that_box_does_not_take(box: StandIn) -> None:
     box.instead = Response('{"error": "invalid_client", "error_description": "no"}', status=400)
     with Client(account_for(box, **CCG)) as client:
         error = error_of(lambda: list(client.list()))
-    assert str(error).startswith("Box does not take the client credentials (400, invalid_client).")
+    assert str(error).startswith("Box does not accept the client credentials (400, invalid_client).")
 
 
 def jwt_config() -> str:

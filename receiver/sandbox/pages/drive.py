@@ -1,4 +1,4 @@
-"""The drive of the sandbox: its files and folders, who hears of them, what can be done, and what was delivered."""
+"""The drive of the sandbox: its files and folders, their webhooks, what can be done, and what was delivered."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ DELIVERIES_SHOWN = 30
 FILESTACK = "filestack"
 _LONGEST_TEXT = 1000
 
-# What takes a file only, what is done by a button alone, and what hangs on an item.
+# Actions on files only, actions with nothing but a button, and actions on what belongs to an item.
 _FILES_ONLY = frozenset({"preview", "lock", "unlock", "comment", "task", "sign"})
 _AT_ONCE = ("preview", "download", "lock", "unlock", "trash", "delete")
 _HANGING = ("comment", "task", "share", "metadata", "collaborate", "sign")
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A delivery, or an event of which none was made yet."""
+    """A delivery, or an event without a delivery so far."""
 
     mark: str
     at: datetime | None
@@ -67,7 +67,7 @@ def _world() -> World:
 
 @drive.get("/")
 def page() -> str:
-    """Show the drive and the item that the address names; htmx asks for what was sent alone, every second."""
+    """Show the drive and the item that the address names; htmx fetches the deliveries alone, every second."""
     if wants_part("sent"):
         return render_template("sandbox/_sent.html", key=request.args.get("item", ""), sent=list(_sent(_world())))
     return _page()
@@ -109,7 +109,7 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
 
 
 def _receiver() -> str:
-    """Give what stands before a command that has to know where the installation is; "" at its usual place."""
+    """Return the settings to write before a command so that it finds the installation; "" at its usual place."""
     base = current_app.config["INBOX"]
     return "" if base is None or is_usual(base) else as_variables(base)
 
@@ -119,14 +119,14 @@ def _key(item: Item) -> str:
 
 
 def _selected(named: str) -> Item:
-    """Give the item that an address names; what is not there is the root. Looking makes nothing."""
+    """Return the item that an address names, or the root if it does not exist. Looking makes nothing."""
     type_, _, id_ = named.partition(":")
     found = _world().drive.at((type_, id_)) if is_id(id_) else None
     return found if found is not None and found.state != "deleted" else _world().drive.root()
 
 
 def _tree(world: World) -> Iterator[Row]:
-    """Give every item that is there, each below the folder that it is in."""
+    """Yield every existing item, each below the folder that it is in."""
     inside: dict[str | None, list[Item]] = defaultdict(list)
     for item in world.drive.all():
         if item.state == "active":
@@ -143,7 +143,7 @@ def _tree(world: World) -> Iterator[Row]:
 
 
 def _hearing(world: World, item: Item) -> Iterator[tuple[Registration, str]]:
-    """Give the webhooks that hear of an item, each with where it is: on it, or on a folder above it."""
+    """Yield the webhooks that hear of an item, each with its place: on it, or on a folder above it."""
     watched = world.drive.watched(item)
     for one in world.registrations.all():
         if one.target in watched:
@@ -162,7 +162,7 @@ def _can_set_off(trigger: str, item: Item) -> bool:
 
 
 def _sent(world: World) -> Iterator[Sent]:
-    """Give what is on its way for the first time, and then the deliveries, the newest first."""
+    """Yield what is to be sent for the first time, and then the deliveries, the newest first."""
     at = now()
     for event in reversed(world.courier.first_waiting(limit=DELIVERIES_SHOWN)):
         due = at + timedelta(seconds=event["next_in_seconds"] or 0)
@@ -192,7 +192,7 @@ def _addressee(source: str, webhook_id: str | None) -> str:
 
 @drive.post("/do")
 def act() -> Response | str | tuple[str, int]:
-    """Do what a form says at an item, and show that item again; what is refused is said above it."""
+    """Do what a form asks for on an item, and show that item again, with the refusal above it if there is one."""
     named = _text("item")
     below = _text("name") if "name" in request.form else ""
     order = Order(
@@ -272,13 +272,13 @@ def give_up(webhook_id: int) -> Response:
 def _text(name: str) -> str:
     given = request.form.get(name, "").strip()
     if len(given) > _LONGEST_TEXT or not given.isprintable():
-        raise bad_request(Wrong(name, f"{name} is too long, or holds what does not show."))
+        raise bad_request(Wrong(name, f"{name} is too long, or contains invisible characters."))
     return given
 
 
 def _refused(refusal: Refusal, at: str) -> str | tuple[str, int]:
     shown = _page(refusal.sentence(), at=at)
-    # htmx shows what went well only.
+    # htmx swaps in only successful responses (htmx.org/docs/#response-handling).
     return shown if "HX-Request" in request.headers else (shown, refusal.status)
 
 
@@ -288,7 +288,7 @@ def _back(at: str, names: Sequence[str], count: int) -> Response:
 
 
 def _told() -> tuple[list[str], int] | None:
-    """Say what the form that led here set off, and how many events are on their way because of it."""
+    """Return what the form that led here set off, and how many events are on their way because of it."""
     names = request.args.get("did", "").split(",")
     count = request.args.get("sent", "")
     known = [name for name in names if name in TRIGGERS or name in {kind.name for kind in KINDS.values()}]

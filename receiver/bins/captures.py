@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from receiver.bins.store import LIMIT, Item, Page, iso, place, show_bin
+from receiver.bins.store import LIMIT, Item, ItemPage, iso, place, show_bin
 from receiver.errors import NotFoundError
 from receiver.events import Headers
 from receiver.storage import db
@@ -54,7 +54,7 @@ class Capture:
     request: Request
 
 
-def list_captures(engine: sa.Engine, name: str, *, limit: int = LIMIT, cursor: str | None = None) -> Page:
+def list_captures(engine: sa.Engine, name: str, *, limit: int = LIMIT, cursor: str | None = None) -> ItemPage:
     """Return the captures of a bin, newest first; NotFoundError if the bin does not exist."""
     show_bin(engine, name)
     wanted = sa.select(*_LINE).where(captures.c.bin == name)

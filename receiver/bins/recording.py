@@ -24,7 +24,7 @@ FAILED_BODY = b'{"status":"failed, as this bin is set up to"}\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class BinResponse:
     """The response to a recorded request, and its delay."""
 
     capture_id: str
@@ -63,7 +63,7 @@ class Came:
     may_make: bool
 
 
-Outcome = Reply | NotFoundError | BinError
+Outcome = BinResponse | NotFoundError | BinError
 
 
 class Recorder:
@@ -85,7 +85,7 @@ class Recorder:
         self._group = _Group(self._write, limit=stores.store_of(engine).limit)
         self._ready_at = 0.0
 
-    def record(self, name: str, request: Request, *, now: datetime, may_make: bool = False) -> Reply:
+    def record(self, name: str, request: Request, *, now: datetime, may_make: bool = False) -> BinResponse:
         """Store a request, and return the response that its bin is set up for.
 
         With `may_make` a missing bin is made; otherwise that is a NotFoundError. BinError if too many bins were made in
@@ -120,14 +120,14 @@ class _Group(Group[Came, Outcome]):
     MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
-def record(engine: sa.Engine, name: str, request: Request, *, now: datetime, may_make: bool = False) -> Reply:
+def record(engine: sa.Engine, name: str, request: Request, *, now: datetime, may_make: bool = False) -> BinResponse:
     """Store one request in a transaction of its own; otherwise as `Recorder.record` does."""
     with db.writing(engine) as connection:
         return _said(_record(connection, [Came(name=name, request=request, at=now, may_make=may_make)])[0])
 
 
-def _said(outcome: Outcome) -> Reply:
-    if isinstance(outcome, Reply):
+def _said(outcome: Outcome) -> BinResponse:
+    if isinstance(outcome, BinResponse):
         return outcome
     raise outcome
 
@@ -181,9 +181,9 @@ def _make(connection: sa.Connection, name: str, now: datetime) -> None:
     store.insert(connection, {**setup.STANDARD, "name": name, "created_at": now, "is_auto": True})
 
 
-def _reply(row: sa.Row[Any], came: Came, number: int) -> Reply:
+def _reply(row: sa.Row[Any], came: Came, number: int) -> BinResponse:
     fails = row.fail_every > 0 and number % row.fail_every == 0
-    return Reply(
+    return BinResponse(
         capture_id=ulid_at_time(came.at.timestamp()),
         status=came.request.refused_with or (row.fail_status if fails else row.status),
         headers=Headers.from_bytes(setup.STANDARD["headers"] if fails else row.headers).pairs,
@@ -192,7 +192,7 @@ def _reply(row: sa.Row[Any], came: Came, number: int) -> Reply:
     )
 
 
-def _row(row: sa.Row[Any], came: Came, number: int, reply: Reply) -> dict[str, Any]:
+def _row(row: sa.Row[Any], came: Came, number: int, reply: BinResponse) -> dict[str, Any]:
     request = came.request
     return {
         "id": reply.capture_id,

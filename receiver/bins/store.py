@@ -22,7 +22,7 @@ _DELETED_AT_A_TIME = 50  # a body may be a megabyte, and deliveries wait while o
 Item = dict[str, Any]
 
 
-class Page(TypedDict):
+class ItemPage(TypedDict):
     """Items, newest first, and the cursor that continues after them; None if these are the last."""
 
     items: list[Item]
@@ -51,7 +51,7 @@ def insert(connection: sa.Connection, row: Mapping[str, Any]) -> bool:
     return connection.execute(made.returning(bins.c.seq)).first() is not None
 
 
-def list_bins(engine: sa.Engine, *, limit: int = LIMIT, cursor: str | None = None) -> Page:
+def list_bins(engine: sa.Engine, *, limit: int = LIMIT, cursor: str | None = None) -> ItemPage:
     """Return the bins, newest first."""
     wanted = _with_lowest()
     if cursor is not None:

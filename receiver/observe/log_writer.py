@@ -169,7 +169,7 @@ def as_it_is_now(line: Line) -> Line:
 
     `exc_info`, in any form that the standard library's logging accepts, is replaced by the traceback.
     """
-    budget = _Budget(LONGEST_LINE)
+    budget = _CharacterBudget(LONGEST_LINE)
     error = _error_of(line.pop("exc_info", None))
     taken = {_cut(key): _plain(value, MOST_LEVELS, budget) for key, value in line.items()}
     if error is not None:
@@ -178,7 +178,7 @@ def as_it_is_now(line: Line) -> Line:
 
 
 @dataclass(slots=True)
-class _Budget:
+class _CharacterBudget:
     """How many characters a line may still use."""
 
     left: int
@@ -189,7 +189,7 @@ class _Budget:
         return taken
 
 
-def _plain(value: Any, levels: int, budget: _Budget) -> Any:
+def _plain(value: Any, levels: int, budget: _CharacterBudget) -> Any:
     """Return a value as texts and numbers; what is too deep or too long is replaced by an ellipsis."""
     budget.left -= 1
     if budget.left < 0:
@@ -205,14 +205,14 @@ def _plain(value: Any, levels: int, budget: _Budget) -> Any:
     return value
 
 
-def _plain_inside(value: Any, kind: type, levels: int, budget: _Budget) -> Any:
+def _plain_inside(value: Any, kind: type, levels: int, budget: _CharacterBudget) -> Any:
     if issubclass(kind, dict):
         items = islice(dict.items(value), budget.left + 1)
         return {_key(key, budget): _plain(child, levels, budget) for key, child in items}
     return [_plain(child, levels, budget) for child in islice(value, budget.left + 1)]
 
 
-def _key(key: Any, budget: _Budget) -> str:
+def _key(key: Any, budget: _CharacterBudget) -> str:
     plain = _plain(key, 1, budget)
     return plain if isinstance(plain, str) else str(plain)
 

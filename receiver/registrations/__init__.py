@@ -5,11 +5,11 @@
 
 from receiver.registrations.account import SANDBOX_URL, Account, Kind, account_of
 from receiver.registrations.arrivals import Arrivals, Heard, look_back
-from receiver.registrations.checkup import Checked, Checkup, check_up
+from receiver.registrations.checkup import CheckedWebhook, Checkup, check_up
 from receiver.registrations.defaults import reading, usual_address
 from receiver.registrations.deletion_watcher import Sentinel
 from receiver.registrations.manifest import Reading, Wanted, add, check, read
-from receiver.registrations.plan import LOOKED_INTO, Found, Plan, Step, Why, make
+from receiver.registrations.plan import LOOKED_INTO, MatchingWebhook, Plan, Step, Why, make
 from receiver.registrations.rules import Content, Listed, Target, Webhook
 from receiver.registrations.store import Kept, as_webhook, list_kept
 
@@ -18,14 +18,14 @@ __all__ = [
     "SANDBOX_URL",
     "Account",
     "Arrivals",
-    "Checked",
+    "CheckedWebhook",
     "Checkup",
     "Content",
-    "Found",
     "Heard",
     "Kept",
     "Kind",
     "Listed",
+    "MatchingWebhook",
     "Plan",
     "Reading",
     "Sentinel",

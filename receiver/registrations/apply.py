@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from receiver.errors import BoxError
 from receiver.registrations import store
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.plan import Plan, Step, was_made_here
 from receiver.registrations.rules import Content, Target, Webhook
 
@@ -25,7 +25,7 @@ class Done:
     error: BoxError | None = None
 
 
-def look_at(client: Client, webhook_id: str) -> Webhook | None:
+def look_at(client: WebhookClient, webhook_id: str) -> Webhook | None:
     """Return a webhook, or None if it no longer exists."""
     try:
         return client.get(webhook_id)
@@ -36,7 +36,7 @@ def look_at(client: Client, webhook_id: str) -> Webhook | None:
 
 
 def carry_out(
-    client: Client, engine: sa.Engine, plan: Plan, *, clock: Callable[[], datetime], told: Callable[[Done], None]
+    client: WebhookClient, engine: sa.Engine, plan: Plan, *, clock: Callable[[], datetime], told: Callable[[Done], None]
 ) -> Sequence[Done]:
     """Take every step, and report each to `told`; raises the BoxError after which no other step could work."""
     _note_what_is_right(engine, plan, clock())
@@ -62,7 +62,9 @@ def _note_what_is_right(engine: sa.Engine, plan: Plan, now: datetime) -> None:
         store.forget(engine, target)
 
 
-def _take(client: Client, engine: sa.Engine, step: Step, clock: Callable[[], datetime], *, stays: bool) -> str | None:
+def _take(
+    client: WebhookClient, engine: sa.Engine, step: Step, clock: Callable[[], datetime], *, stays: bool
+) -> str | None:
     if step.after is None:
         _delete(client, step)
         if not stays:  # as it does if an item had two webhooks, and one of them was deleted
@@ -82,7 +84,7 @@ def _note_whose(engine: sa.Engine, step: Step, before: Content, *, webhook_id: s
     store.note(engine, step.target, before, webhook_id=webhook_id, is_ours=False, now=now, was_seen=False)
 
 
-def _delete(client: Client, step: Step) -> None:
+def _delete(client: WebhookClient, step: Step) -> None:
     try:
         client.delete(step.webhook_id or "")
     except BoxError as error:
@@ -91,7 +93,7 @@ def _delete(client: Client, step: Step) -> None:
 
 
 def create(
-    client: Client, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
+    client: WebhookClient, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
 ) -> str:
     """Make a webhook and return its id; one that exists already is changed to what is wanted."""
     before = store.intend(engine, target, content, now=clock())
@@ -113,7 +115,7 @@ def create(
 
 
 def _take_over(
-    client: Client, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
+    client: WebhookClient, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
 ) -> str:
     """Change an existing webhook to what is wanted; whose it is is recorded before, as nothing shows it afterwards."""
     if there.content != content:

@@ -19,7 +19,7 @@ REJECTED_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedWebhook:
     """One webhook: what Box has (None if it does not have it), what it last delivered, and what is wrong."""
 
     webhook_id: str
@@ -37,7 +37,7 @@ class Checkup:
     are not of this account: samples, deleted webhooks, webhooks of another application.
     """
 
-    checked: Sequence[Checked]
+    checked: Sequence[CheckedWebhook]
     refused: Mapping[str, int]
     strangers: Sequence[str]
     arrivals: Arrivals
@@ -73,7 +73,7 @@ def check_up(
     return Checkup(checked, _count_refused(engine, now), strangers, arrivals)
 
 
-def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: str | None) -> Checked:
+def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: str | None) -> CheckedWebhook:
     last = arrivals.by_webhook.get(one.id)
     problems = []
     if last is not None and last.name == EXPIRED:
@@ -85,10 +85,10 @@ def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: s
         problems.append("WEBHOOK.DELETED was received for it, but Box still has it: signalbox box apply.")
     if last is None and webhook is not None and expected is not None and webhook.content.address != expected:
         problems.append(f"It delivers to {webhook.content.address}, and nothing of it was received here ({expected}).")
-    return Checked(one.id, one.target, webhook, last, problems)
+    return CheckedWebhook(one.id, one.target, webhook, last, problems)
 
 
-def _missing(row: Kept, arrivals: Arrivals) -> Checked:
+def _missing(row: Kept, arrivals: Arrivals) -> CheckedWebhook:
     why = f" ({row.reason})" if row.reason else ""
     problem = (
         f"Box removed it{why}: signalbox box apply makes it again."
@@ -96,7 +96,7 @@ def _missing(row: Kept, arrivals: Arrivals) -> Checked:
         else "It was made from the file, and is not at Box any more: signalbox box plan."
     )
     webhook_id = row.webhook_id or ""
-    return Checked(webhook_id, row.target, None, arrivals.by_webhook.get(webhook_id), [problem])
+    return CheckedWebhook(webhook_id, row.target, None, arrivals.by_webhook.get(webhook_id), [problem])
 
 
 def _count_refused(engine: sa.Engine, now: datetime) -> dict[str, int]:

@@ -38,7 +38,7 @@ _LONGEST_ID, _LONGEST_TEXT = 100, 4000
 _ODD = (AttributeError, KeyError, TypeError, ValueError)
 
 
-class Client:
+class WebhookClient:
     """Calls Box as one account; every error is a BoxError that says what fixes it, and contains no credential.
 
     `waiting` is called before Box is asked again later; `pause` is the unit of those waits. If all calls together take

@@ -20,7 +20,7 @@ from receiver.storage import db
 from receiver.storage.tables import events
 
 if TYPE_CHECKING:
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
 DELETED = f"{box.NAME}:{arrivals.DELETED}"
 REVIVED_AT_MOST_EVERY = timedelta(hours=1)
@@ -125,16 +125,16 @@ class Sentinel:
         if not dead:
             return
         # Imported here: it loads the SDK.
-        from receiver.registrations.client import Client
+        from receiver.registrations.client import WebhookClient
 
         try:
-            with Client(self._account) as client:
+            with WebhookClient(self._account) as client:
                 for one in dead:
                     self._make_again(client, one)
         except SettingsError as error:
             signals.registration_unrevived.send(self, target=None, error=error)
 
-    def _make_again(self, client: "Client", one: store.Kept) -> None:
+    def _make_again(self, client: "WebhookClient", one: store.Kept) -> None:
         from receiver.registrations import apply
 
         try:

@@ -42,7 +42,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MatchingWebhook:
     """A webhook that is as the file wants it; `was_seen` if Box was asked, and has changed it since we stored it."""
 
     webhook_id: str
@@ -57,7 +57,7 @@ class Plan:
     """The steps in the order to take them: deletions make room for creations."""
 
     steps: Sequence[Step]
-    right: Sequence[Found]
+    right: Sequence[MatchingWebhook]
     left_alone: Sequence[Listed]
     forgotten: Sequence[Target]
     at_box: int
@@ -71,7 +71,7 @@ class Plan:
 @dataclass(slots=True)
 class _Draft:
     steps: dict[str, list[Step]] = field(default_factory=lambda: {"delete": [], "change": [], "create": []})
-    right: list[Found] = field(default_factory=list)
+    right: list[MatchingWebhook] = field(default_factory=list)
     left_alone: list[Listed] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
@@ -182,7 +182,7 @@ def _compare(draft: _Draft, one: Wanted, there: Listed, row: Kept | None, look: 
     content = found.content if found else row.content if row else one.content
     is_ours = was_made_here(row, there, content)
     if content == one.content:
-        draft.right.append(Found(there.id, one.target, content, is_ours, was_seen=found is not None))
+        draft.right.append(MatchingWebhook(there.id, one.target, content, is_ours, was_seen=found is not None))
         return
     is_drift = row is not None and row.webhook_id == there.id and row.content == one.content
     why = Why.DRIFT if is_drift else Why.FILE

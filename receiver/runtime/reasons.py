@@ -31,7 +31,7 @@ _DRAWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class FailureReason:
     """Why something failed: a line, the rest of its message and notes, and what caused it or is part of it.
 
     `others` are such as `caused by KeyError: 'id'`, the nearest first.
@@ -52,14 +52,14 @@ def line_of(text: str | None) -> str:
     return reason_of(text).line
 
 
-def reason_of(text: str | None) -> Reason:
+def reason_of(text: str | None) -> FailureReason:
     """Parse the stored text of a failure, whatever it is."""
     links, joints = _links(_undrawn((text or "").splitlines()))
     line, rest = _read(links[-1])
     before = [_short(_read(link)[0]) for link in links[:-1]]
     led = [f"{joint} {one}" for joint, one in zip(joints, before, strict=True) if one]
     more, parts = _parted(rest)
-    return Reason(_short(line), more, (*led[: -MOST_LINES - 1 : -1], *parts))
+    return FailureReason(_short(line), more, (*led[: -MOST_LINES - 1 : -1], *parts))
 
 
 def _undrawn(lines: list[str]) -> list[str]:

@@ -10,20 +10,22 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.runtime.version import version
 from receiver.sandbox.box_api import box_api
-from receiver.sandbox.box_errors import Refusal
+from receiver.sandbox.box_errors import SandboxRefusal
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.control import control, explain
-from receiver.sandbox.post import Answer, Post, post
+from receiver.sandbox.post import Post, PostResult, post
 from receiver.sandbox.sender import Told
-from receiver.sandbox.state import LAST_PAGES, Plan, Token, World, install, world_of
+from receiver.sandbox.state import LAST_PAGES, SandboxPlan, Token, World, install, world_of
 
-__all__ = ["LAST_PAGES", "Answer", "Clock", "Plan", "Post", "Token", "World", "create_sandbox", "world_of"]
+__all__ = ["LAST_PAGES", "Clock", "Post", "PostResult", "SandboxPlan", "Token", "World", "create_sandbox", "world_of"]
 
 MOST_BYTES = 1024 * 1024
 SANDBOX_HEADER = "Signalbox-Sandbox"  # its commands trust no other error text
 
 
-def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> Flask:
+def create_sandbox(
+    plan: SandboxPlan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None
+) -> Flask:
     """Return the sandbox as an application; `told` is called for every delivery, as the log has it."""
     app = Flask("receiver.sandbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
@@ -31,7 +33,7 @@ def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post,
     install(app, World(plan, clock=clock, post=post, told=told))
     app.register_blueprint(box_api)
     app.register_blueprint(control)
-    app.register_error_handler(Refusal, _refuse)
+    app.register_error_handler(SandboxRefusal, _refuse)
     app.register_error_handler(HTTPException, _refuse_http)
     app.after_request(_sign)
     return app
@@ -42,7 +44,7 @@ def _sign(response: Response) -> Response:
     return response
 
 
-def _refuse(refusal: Refusal) -> Response:
+def _refuse(refusal: SandboxRefusal) -> Response:
     is_ours = request.path.startswith("/sandbox")
     answer = jsonify(explain(refusal) if is_ours else refusal.client_error())
     answer.status_code = refusal.status
@@ -54,4 +56,4 @@ def _refuse_http(error: HTTPException) -> Response:
     """Respond in JSON to what Flask itself refuses: an unknown address, another method, a body too long."""
     response = error.get_response()
     headers = {name: value for name, value in response.headers if name in ("Allow", "Retry-After", "Location")}
-    return _refuse(Refusal(response.status_code, error.description or error.name, headers=headers))
+    return _refuse(SandboxRefusal(response.status_code, error.description or error.name, headers=headers))

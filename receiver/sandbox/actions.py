@@ -7,9 +7,9 @@ from typing import Any
 
 from receiver.registrations.rules import TRIGGERS, fits, meant
 from receiver.sandbox.bodies import Happening
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request, not_found
-from receiver.sandbox.drive import ROOT, Drive, Item
-from receiver.sandbox.store import Store
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request, not_found
+from receiver.sandbox.drive import ROOT, Drive, DriveItem
+from receiver.sandbox.store import SandboxStore
 
 _BYTES = 51_200
 
@@ -27,13 +27,13 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DriveTools:
     """What an action works with."""
 
     drive: Drive
-    store: Store
+    store: SandboxStore
 
-    def happen(self, trigger: str, item: Item, **more: Any) -> Happening:
+    def happen(self, trigger: str, item: DriveItem, **more: Any) -> Happening:
         return Happening(trigger, item, frozenset(self.drive.watched(item)), **more)
 
 
@@ -42,12 +42,12 @@ class Action:
     """One kind of action. `other` is the name of its second argument, if it has one."""
 
     help: str
-    run: Callable[[Desk, Order], list[Happening]]
+    run: Callable[[DriveTools, Order], list[Happening]]
     other: str = ""
     steps: tuple[str, ...] = ()
 
 
-def carry_out(desk: Desk, order: Order) -> list[Happening]:
+def carry_out(desk: DriveTools, order: Order) -> list[Happening]:
     """Carry out an order, and return what it set off, in order; a refusal says why not."""
     action = ACTIONS.get(order.action)
     if action is None:
@@ -60,11 +60,11 @@ def carry_out(desk: Desk, order: Order) -> list[Happening]:
     return action.run(desk, order)
 
 
-def _family(item: Item) -> str:
+def _family(item: DriveItem) -> str:
     return item.type.upper()
 
 
-def _find(desk: Desk, order: Order, *, state: str = "active", only: str = "") -> Item:
+def _find(desk: DriveTools, order: Order, *, state: str = "active", only: str = "") -> DriveItem:
     item = desk.drive.find(order.item, state=state)
     if item.key == ROOT:
         raise bad_request(Wrong("item", "Nothing can be done to the root folder."))
@@ -73,7 +73,7 @@ def _find(desk: Desk, order: Order, *, state: str = "active", only: str = "") ->
     return item
 
 
-def _create_folders(desk: Desk, folder: Item, names: list[str]) -> tuple[Item, list[Happening]]:
+def _create_folders(desk: DriveTools, folder: DriveItem, names: list[str]) -> tuple[DriveItem, list[Happening]]:
     happenings = []
     for name in names:
         folder = desk.drive.make("folder", name, folder)
@@ -81,14 +81,14 @@ def _create_folders(desk: Desk, folder: Item, names: list[str]) -> tuple[Item, l
     return folder, happenings
 
 
-def _place(desk: Desk, order: Order) -> tuple[Item, list[str]]:
+def _place(desk: DriveTools, order: Order) -> tuple[DriveItem, list[str]]:
     folder_id, names = desk.drive.place(order.item)
     folder = desk.drive.at(("folder", folder_id))
     assert folder is not None  # noqa: S101 - `place` has just found it
     return folder, names
 
 
-def _upload(desk: Desk, order: Order) -> list[Happening]:
+def _upload(desk: DriveTools, order: Order) -> list[Happening]:
     folder, (*missing, name) = _place(desk, order)
     folder, happenings = _create_folders(desk, folder, missing)
     old = desk.drive.child(folder, name)
@@ -102,21 +102,21 @@ def _upload(desk: Desk, order: Order) -> list[Happening]:
     return [*happenings, desk.happen("FILE.UPLOADED", file)]
 
 
-def _create(desk: Desk, order: Order) -> list[Happening]:
+def _create(desk: DriveTools, order: Order) -> list[Happening]:
     folder, names = _place(desk, order)
     return _create_folders(desk, folder, names)[1]
 
 
-def _look(verb: str, *, only: str = "") -> Callable[[Desk, Order], list[Happening]]:
-    def run(desk: Desk, order: Order) -> list[Happening]:
+def _look(verb: str, *, only: str = "") -> Callable[[DriveTools, Order], list[Happening]]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         item = _find(desk, order, only=only)
         return [desk.happen(f"{_family(item)}.{verb}", item)]
 
     return run
 
 
-def _lock(verb: str, *, locks: bool) -> Callable[[Desk, Order], list[Happening]]:
-    def run(desk: Desk, order: Order) -> list[Happening]:
+def _lock(verb: str, *, locks: bool) -> Callable[[DriveTools, Order], list[Happening]]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         file = _find(desk, order, only="file")
         if file.is_locked == locks:
             raise _conflict(f"{order.item} is {verb.lower()} already.")
@@ -125,47 +125,47 @@ def _lock(verb: str, *, locks: bool) -> Callable[[Desk, Order], list[Happening]]
     return run
 
 
-def _conflict(message: str) -> Refusal:
-    return Refusal(409, "Conflict", wrong=[Wrong("item", message, reason="conflict")])
+def _conflict(message: str) -> SandboxRefusal:
+    return SandboxRefusal(409, "Conflict", wrong=[Wrong("item", message, reason="conflict")])
 
 
-def _trash(desk: Desk, order: Order) -> list[Happening]:
+def _trash(desk: DriveTools, order: Order) -> list[Happening]:
     item = desk.drive.change(_find(desk, order), state="trashed")
     return [desk.happen(f"{_family(item)}.TRASHED", item)]
 
 
-def _restore(desk: Desk, order: Order) -> list[Happening]:
+def _restore(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order, state="trashed")
     desk.drive.check_name(_parent(desk, item), item.name)
     item = desk.drive.change(item, state="active")
     return [desk.happen(f"{_family(item)}.RESTORED", item)]
 
 
-def _parent(desk: Desk, item: Item) -> Item:
+def _parent(desk: DriveTools, item: DriveItem) -> DriveItem:
     parent = desk.drive.at(("folder", item.parent or ""))
     if parent is None or parent.state != "active":
         raise _conflict("The folder that it was in no longer exists.")
     return parent
 
 
-def _delete(desk: Desk, order: Order) -> list[Happening]:
+def _delete(desk: DriveTools, order: Order) -> list[Happening]:
     """Delete an item for good, from the trash or directly."""
     try:
         item = _find(desk, order, state="trashed")
-    except Refusal:
+    except SandboxRefusal:
         item = _find(desk, order)
     item = desk.drive.change(item, state="deleted")
     return [desk.happen(f"{_family(item)}.DELETED", item)]
 
 
-def _rename(desk: Desk, order: Order) -> list[Happening]:
+def _rename(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order)
     desk.drive.check_name(_parent(desk, item), order.to)
     renamed = desk.drive.change(item, name=order.to)
     return [desk.happen(f"{_family(item)}.RENAMED", renamed, info={"old_name": item.name})]
 
 
-def _move(desk: Desk, order: Order) -> list[Happening]:
+def _move(desk: DriveTools, order: Order) -> list[Happening]:
     item, folder = _find(desk, order), desk.drive.find(order.to)
     if item in desk.drive.above(folder) or item.key == folder.key:
         raise bad_request(Wrong("to", f"{order.to} is {order.item} itself, or below it."))
@@ -182,7 +182,7 @@ def _move(desk: Desk, order: Order) -> list[Happening]:
     return happenings
 
 
-def _copy(desk: Desk, order: Order) -> list[Happening]:
+def _copy(desk: DriveTools, order: Order) -> list[Happening]:
     item, folder = _find(desk, order), desk.drive.find(order.to)
     if item in desk.drive.above(folder) or item.key == folder.key:
         raise bad_request(Wrong("to", f"{order.to} is {order.item} itself, or below it."))
@@ -193,7 +193,7 @@ def _copy(desk: Desk, order: Order) -> list[Happening]:
     return happenings
 
 
-def _copy_tree(drive: Drive, item: Item, folder: Item) -> Item:
+def _copy_tree(drive: Drive, item: DriveItem, folder: DriveItem) -> DriveItem:
     copy = drive.make(item.type, item.name, folder, size=item.size)
     for child in drive.children(item) if item.type == "folder" else []:
         _copy_tree(drive, child, copy)
@@ -206,7 +206,7 @@ def _belonging(kind: str, family: str, *, only: str = "", last: tuple[str, ...] 
     `last` are the steps that delete it.
     """
 
-    def run(desk: Desk, order: Order) -> list[Happening]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         item = _find(desk, order, only=only)
         step = order.step or "created"
         if step == "created":
@@ -219,7 +219,7 @@ def _belonging(kind: str, family: str, *, only: str = "", last: tuple[str, ...] 
     return run
 
 
-def _make_belonging(store: Store, kind: str, item: Item, text: str) -> dict[str, Any]:
+def _make_belonging(store: SandboxStore, kind: str, item: DriveItem, text: str) -> dict[str, Any]:
     if kind == "share" and _newest(store, kind, item):
         raise _conflict(f"{item.name} has a shared link already: --as updated changes it.")
     facts = {"text": text}
@@ -232,7 +232,7 @@ def _make_belonging(store: Store, kind: str, item: Item, text: str) -> dict[str,
     return {"id": str(made), **facts}
 
 
-def _newest(store: Store, kind: str, item: Item) -> dict[str, Any] | None:
+def _newest(store: SandboxStore, kind: str, item: DriveItem) -> dict[str, Any] | None:
     found = store.row(
         "SELECT id, facts FROM belongings WHERE kind = ? AND item_type = ? AND item_id = ? ORDER BY id DESC",
         kind,
@@ -241,7 +241,9 @@ def _newest(store: Store, kind: str, item: Item) -> dict[str, Any] | None:
     return {"id": str(found["id"]), **json.loads(found["facts"])} if found else None
 
 
-def _change_belonging(store: Store, kind: str, item: Item, order: Order, *, is_last: bool) -> dict[str, Any]:
+def _change_belonging(
+    store: SandboxStore, kind: str, item: DriveItem, order: Order, *, is_last: bool
+) -> dict[str, Any]:
     facts = _newest(store, kind, item)
     if facts is None:
         raise not_found(f"Nothing of this kind is on {order.item}: signalbox sandbox do {kind} {order.item} makes it.")
@@ -263,12 +265,12 @@ def _facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _sign(desk: Desk, order: Order) -> list[Happening]:
+def _sign(desk: DriveTools, order: Order) -> list[Happening]:
     file = _find(desk, order, only="file")
     return [desk.happen(f"SIGN_REQUEST.{(order.step or 'completed').upper()}", file)]
 
 
-def _set_off(desk: Desk, order: Order) -> list[Happening]:
+def _set_off(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order)
     family = order.to.partition(".")[0]
     if order.to == "WEBHOOK.DELETED":

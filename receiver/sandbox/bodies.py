@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from receiver.sandbox.drive import ROOT, Drive, Item
+from receiver.sandbox.drive import ROOT, Drive, DriveItem
 from receiver.sandbox.registrations import Registration
 from receiver.sandbox.rules import Key
 from receiver.sources.box import samples
@@ -24,7 +24,7 @@ class Happening:
     """
 
     trigger: str
-    item: Item
+    item: DriveItem
     watched: frozenset[Key]
     belonging: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -70,17 +70,17 @@ def _source(sample: Mapping[str, Any], happening: Happening, drive: Drive) -> di
     return {**sample, **happening.belonging, "item": mini}
 
 
-def _reference(item: Item) -> dict[str, Any]:
+def _reference(item: DriveItem) -> dict[str, Any]:
     return {"id": item.id, "type": item.type}
 
 
-def _mini(item: Item) -> dict[str, Any]:
+def _mini(item: DriveItem) -> dict[str, Any]:
     # No published body has either of the two for the root.
     version = None if item.key == ROOT else str(item.version - 1)
     return {"type": item.type, "id": item.id, "sequence_id": version, "etag": version, "name": item.name}
 
 
-def _described(item: Item, drive: Drive) -> dict[str, Any]:
+def _described(item: DriveItem, drive: Drive) -> dict[str, Any]:
     above = [_mini(folder) for folder in drive.above(item)]
     described: dict[str, Any] = {
         **_mini(item),

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.errors import UnreadableError
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.rules import Key
 from receiver.sandbox.sessions import Session, unauthorized
 from receiver.sandbox.state import World, world_of
@@ -108,7 +108,7 @@ def _caller() -> Session:
     _world().refuse_if_planned()
     if not session.has_scope:
         why = "The application may not manage webhooks: tick that scope in the developer console."
-        raise Refusal(
+        raise SandboxRefusal(
             403,
             "Forbidden",
             code="insufficient_scope",

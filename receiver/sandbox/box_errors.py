@@ -32,7 +32,7 @@ class Wrong:
     reason: str = "invalid_parameter"
 
 
-class Refusal(SignalboxError):
+class SandboxRefusal(SignalboxError):
     """A request that the sandbox refuses, with the status that Box would return."""
 
     def __init__(
@@ -69,9 +69,9 @@ class Refusal(SignalboxError):
         return " ".join(one.message for one in self.wrong) or self.message
 
 
-def bad_request(*wrong: Wrong) -> Refusal:
-    return Refusal(400, "Bad Request", wrong=wrong)
+def bad_request(*wrong: Wrong) -> SandboxRefusal:
+    return SandboxRefusal(400, "Bad Request", wrong=wrong)
 
 
-def not_found(what: str) -> Refusal:
-    return Refusal(404, "Not Found", wrong=[Wrong("item", what, reason="not_found")])
+def not_found(what: str) -> SandboxRefusal:
+    return SandboxRefusal(404, "Not Found", wrong=[Wrong("item", what, reason="not_found")])

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from receiver.errors import UnreadableError
 from receiver.sandbox.actions import Order
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request, not_found
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request, not_found
 from receiver.sandbox.clock import LONGEST_SKIP
 from receiver.sandbox.faults import SLOTS, Faults
 from receiver.sandbox.filestack_events import Call
@@ -260,6 +260,6 @@ def give_up(webhook_id: str) -> Response:
     return jsonify({"events": _events(_world().courier.give_up(int(webhook_id)))})
 
 
-def explain(refusal: Refusal) -> dict[str, Any]:
+def explain(refusal: SandboxRefusal) -> dict[str, Any]:
     """Return an error of the control API: one sentence to show, and what it is about."""
     return {"error": refusal.sentence(), "fields": {one.name: one.message for one in refusal.wrong}}

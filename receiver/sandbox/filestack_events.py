@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from receiver.sandbox.box_errors import Wrong, bad_request
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.filestack import samples
 
 _FIRST_ID = 80_000_001
@@ -25,7 +25,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FilestackAction:
     """One action of Filestack's: its name on the wire, and the ways in which it can happen, the usual one first."""
 
     name: str
@@ -33,27 +33,27 @@ class Kind:
     ways: tuple[str, ...] = ()
 
 
-KINDS: Mapping[str, Kind] = {
-    "upload": Kind(
+KINDS: Mapping[str, FilestackAction] = {
+    "upload": FilestackAction(
         "fp.upload",
         "Pick a file: stored, as a link to a cloud drive, or told InTransit and then Stored.",
         ("store", "symlink", "transit"),
     ),
-    "export": Kind("fp.export", "Save a file to somebody's cloud drive."),
-    "conversion": Kind("fp.converse", "Convert an image or a document."),
-    "overwrite": Kind("fp.overwrite", "Write over a file."),
-    "delete": Kind("fp.delete", "Delete a file."),
-    "dialog": Kind("fp.dialog", "Open the picker."),
-    "workflow": Kind("fs.workflow", "Let a workflow finish."),
-    "transcode": Kind(
+    "export": FilestackAction("fp.export", "Save a file to somebody's cloud drive."),
+    "conversion": FilestackAction("fp.converse", "Convert an image or a document."),
+    "overwrite": FilestackAction("fp.overwrite", "Write over a file."),
+    "delete": FilestackAction("fp.delete", "Delete a file."),
+    "dialog": FilestackAction("fp.dialog", "Open the picker."),
+    "workflow": FilestackAction("fs.workflow", "Let a workflow finish."),
+    "transcode": FilestackAction(
         "transcode", "Transcode a video: told pending and then completed, or failed.", ("completed", "failed")
     ),
-    "scan": Kind("fp.scan", "Scan for viruses; nobody ever published such a body."),
-    "video-conversion": Kind("fp.video_converse", "Convert a video; nobody ever published such a body."),
+    "scan": FilestackAction("fp.scan", "Scan for viruses; nobody ever published such a body."),
+    "video-conversion": FilestackAction("fp.video_converse", "Convert a video; nobody ever published such a body."),
 }
 
 
-def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[str, Any]]]:
+def payloads(call: Call, store: SandboxStore, *, at: datetime) -> list[tuple[str, dict[str, Any]]]:
     """Return the name and the body of each event that an action causes, in order."""
     kind = KINDS.get(call.action)
     if kind is None:
@@ -67,7 +67,7 @@ def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[
     return [(kind.name, _fill(one, call)) for one in make(kind.name, way, number, at)]
 
 
-def _next_number(store: Store) -> int:
+def _next_number(store: SandboxStore) -> int:
     with store.change():
         number = int(store.noted("next filestack event", _FIRST_ID))
         store.note("next filestack event", number + 10)  # one action causes two events at most

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.registrations.rules import MOST_REGISTRATIONS
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.rules import ROOT_ID, Key, check_address, check_triggers, is_id
 from receiver.sandbox.sessions import Session, user_mini
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.box import samples
 
 # https://developer.box.com/guides/webhooks/v2/limitations-v2/ (as of 2026): a webhook is removed if its last success is
@@ -53,7 +53,7 @@ class Registrations:
     """The five operations of the API; each caller sees only its own registrations."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, is_there: Callable[[Key], bool], any_address: bool = False
+        self, store: SandboxStore, clock: Clock, *, is_there: Callable[[Key], bool], any_address: bool = False
     ) -> None:
         self._store = store
         self._clock = clock
@@ -92,7 +92,7 @@ class Registrations:
             session.application,
         )
         if found is None:
-            raise Refusal(
+            raise SandboxRefusal(
                 404, "Not Found", wrong=[Wrong("webhook_id", "You have no such webhook.", reason="not_found")]
             )
         return _registration(found)
@@ -146,7 +146,7 @@ class Registrations:
         if wrong:
             raise bad_request(*wrong)
         if not self._is_there(target):
-            raise Refusal(
+            raise SandboxRefusal(
                 404, "Not Found", wrong=[Wrong("target", f"There is no such {target[0]}.", reason="not_found")]
             )
 
@@ -160,7 +160,7 @@ class Registrations:
         if taken:
             # Box's own words (box/samples, 2026): a caller can learn the id only from this sentence.
             message = f"Webhook:{taken['id']} already exists on the specified target."
-            raise Refusal(409, "Bad Request", wrong=[Wrong("existWebhookId", message)])
+            raise SandboxRefusal(409, "Bad Request", wrong=[Wrong("existWebhookId", message)])
 
     def all(self) -> list[Registration]:
         return [_registration(row) for row in self._store.rows(f"{_SELECT} ORDER BY webhooks.id")]

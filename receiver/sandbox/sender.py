@@ -15,10 +15,10 @@ from typing import Any
 from receiver.sandbox import bodies
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.post import Answer, Post
+from receiver.sandbox.post import Post, PostResult
 from receiver.sandbox.registrations import Registrations
 from receiver.sandbox.schedules import SCHEDULES, counts
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources import samples
 
 # A receiver that responds within this time gets its events in order; a slower one holds nobody up.
@@ -49,7 +49,7 @@ class Courier:
 
     def __init__(
         self,
-        store: Store,
+        store: SandboxStore,
         clock: Clock,
         registrations: Registrations,
         *,
@@ -156,11 +156,14 @@ class Courier:
         answer = self._post(event["address"], faults.body(event["body"]), headers)
         is_good = counts(event["source"], answer.status)
         if is_good and event["sent"] < faults.lost_answers:
-            answer, is_good = Answer(None, f"answered {answer.status}, and the answer got lost", answer.seconds), False
+            answer, is_good = (
+                PostResult(None, f"answered {answer.status}, and the answer got lost", answer.seconds),
+                False,
+            )
         self._record(event, answer, sent_at=sent_at, delivery_id=delivery_id, is_good=is_good)
 
     def _record(
-        self, event: sqlite3.Row, answer: Answer, *, sent_at: datetime, delivery_id: str, is_good: bool
+        self, event: sqlite3.Row, answer: PostResult, *, sent_at: datetime, delivery_id: str, is_good: bool
     ) -> None:
         now = self._clock.now().timestamp()
         number, first_at = event["sent"] + 1, event["first_at"] or now

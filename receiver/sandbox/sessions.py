@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from receiver.sandbox.box_errors import Refusal, Wrong, not_found
-from receiver.sandbox.store import Store
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, not_found
+from receiver.sandbox.store import SandboxStore
 
 OUR_APPLICATION = "sandbox"
 DEVELOPER_TOKEN_LASTS = timedelta(hours=1)  # https://developer.box.com/guides/webhooks/v2/limitations-v2/ (2026)
@@ -33,7 +33,7 @@ def user_mini(user_id: int, name: str) -> dict[str, str]:
 class Sessions:
     """Tokens that were listed, that the token endpoint issued, or (while none is listed) that any caller sends."""
 
-    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: SandboxStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
 
@@ -133,6 +133,8 @@ class Sessions:
         ]
 
 
-def unauthorized(why: str) -> Refusal:
+def unauthorized(why: str) -> SandboxRefusal:
     challenge = {"WWW-Authenticate": 'Bearer realm="Service", error="invalid_token"'}
-    return Refusal(401, "Unauthorized", wrong=[Wrong("Authorization", why, reason="invalid_token")], headers=challenge)
+    return SandboxRefusal(
+        401, "Unauthorized", wrong=[Wrong("Authorization", why, reason="invalid_token")], headers=challenge
+    )

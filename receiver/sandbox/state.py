@@ -9,11 +9,11 @@ from typing import Any
 from flask import Flask
 
 from receiver.sandbox import bodies
-from receiver.sandbox.actions import Desk, Order, carry_out
+from receiver.sandbox.actions import DriveTools, Order, carry_out
 from receiver.sandbox.bodies import Happening
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.clock import Clock
-from receiver.sandbox.drive import Drive, Item
+from receiver.sandbox.drive import Drive, DriveItem
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.filestack_events import Call, payloads
 from receiver.sandbox.post import Post, post
@@ -21,7 +21,7 @@ from receiver.sandbox.registrations import Registration, Registrations
 from receiver.sandbox.schedules import BOX, FILESTACK_DEFAULT
 from receiver.sandbox.sender import Courier, Outgoing, Rounds, Told
 from receiver.sandbox.sessions import Sessions, user_mini
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.box import samples
 
 LAST_PAGES = ("empty", "null", "absent")
@@ -41,7 +41,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SandboxPlan:
     """How a sandbox is set up.
 
     `keys` are those of the receiver: {"box": {"primary": …, "secondary": …}, "filestack": {"secret 1": …}}. `last_page`
@@ -61,9 +61,11 @@ class Plan:
 class World:
     """Everything that the sandbox's API and pages work with."""
 
-    def __init__(self, plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> None:
+    def __init__(
+        self, plan: SandboxPlan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None
+    ) -> None:
         self.plan = plan
-        self.store = Store(plan.state)
+        self.store = SandboxStore(plan.state)
         self.clock = clock or Clock(speed=plan.speed, not_before=self._last_moment())
         self.sessions = Sessions(self.store, self.clock.now)
         self.drive = Drive(self.store, self._moment, strict=plan.strict)
@@ -113,7 +115,7 @@ class World:
         happenings: list[Happening] = []
         with self.store.change():
             for _ in range(count):
-                happenings += carry_out(Desk(self.drive, self.store), order)
+                happenings += carry_out(DriveTools(self.drive, self.store), order)
             outgoing = [one for happening in happenings for one in self._outgoing(happening, faults, by)]
             return happenings, self.courier.take(outgoing)
 
@@ -193,7 +195,7 @@ class World:
         if is_due:
             retry_after = first["retry_after"]
             headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-            raise Refusal(first["status"], "Refused on request", headers=headers)
+            raise SandboxRefusal(first["status"], "Refused on request", headers=headers)
 
     def state(self) -> dict[str, Any]:
         """Return everything for tests to inspect; it contains no token and no key."""
@@ -210,7 +212,7 @@ class World:
         }
 
 
-def item_view(drive: Drive, item: Item) -> dict[str, Any]:
+def item_view(drive: Drive, item: DriveItem) -> dict[str, Any]:
     return {
         "type": item.type,
         "id": item.id,

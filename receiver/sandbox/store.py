@@ -54,7 +54,7 @@ INSERT INTO sqlite_sequence (name, seq) VALUES ('webhooks', 4500000), ('belongin
 """
 
 
-class Store:
+class SandboxStore:
     """A connection that threads share, one at a time."""
 
     def __init__(self, path: Path | None = None) -> None:

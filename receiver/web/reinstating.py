@@ -10,7 +10,7 @@ from flask import current_app
 from receiver.events import Reason, Refused, Unread, Verified
 from receiver.inbox import diagnosis, reinstate
 from receiver.inbox.diagnosis import UNREAD, Diagnosis, refused_unread, verify_now
-from receiver.inbox.reinstate import Released
+from receiver.inbox.reinstate import Reinstated
 from receiver.sources import SOURCES
 from receiver.storage.tables import rejected
 
@@ -41,7 +41,7 @@ def verify(kept: sa.Row[Any], *, any_age: bool = False) -> Verified | Refused:
     return verify_now(delivery, {delivery.source: gate.keys}, max_age=max_age, max_skew=max_skew)
 
 
-def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Released | Refused:
+def let_in(rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Reinstated | Refused:
     """Let a rejected delivery in if it verifies now, or if it is said that it need not; else say why it stays."""
     kept = reinstate.find(_engine(), rejected, rejected_id)
     verdict = verify(kept, any_age=any_age)

@@ -10,9 +10,9 @@ from typing import Any
 from werkzeug.serving import make_server
 
 from receiver.registrations import Account, Kind
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.rules import Content, Target
-from receiver.sandbox import Answer, Plan, Post, World, create_sandbox, world_of
+from receiver.sandbox import Post, PostResult, SandboxPlan, World, create_sandbox, world_of
 from receiver.sandbox.sessions import Session
 from tests.installation import KEYS
 
@@ -22,9 +22,9 @@ UPLOADED = Content.of(ADDRESS, ["FILE.UPLOADED"])
 RENAMED = Content.of(ADDRESS, ["FILE.RENAMED"])
 
 
-def taken(_address: str, _body: bytes, _headers: object) -> Answer:
+def taken(_address: str, _body: bytes, _headers: object) -> PostResult:
     """Take a delivery, and do nothing with it."""
-    return Answer(200, "")
+    return PostResult(200, "")
 
 
 class StandIn:
@@ -34,7 +34,7 @@ class StandIn:
     """
 
     def __init__(self, *, post: Post = taken, port: int = 0, **plan: Any) -> None:
-        self.app = create_sandbox(Plan(**{"keys": KEYS} | plan), post=post)
+        self.app = create_sandbox(SandboxPlan(**{"keys": KEYS} | plan), post=post)
         self.calls: list[str] = []
         self.before: Callable[[int], None] = lambda _number: None
         self.after: Callable[[int], None] = lambda _number: None
@@ -60,8 +60,8 @@ class StandIn:
     def account(self, **changed: Any) -> Account:
         return replace(Account(api_url=self.url, kind=Kind.SANDBOX, token="signalbox"), **changed)
 
-    def client(self, **changed: Any) -> Client:
-        return Client(self.account(**changed), pause=timedelta(milliseconds=1))
+    def client(self, **changed: Any) -> WebhookClient:
+        return WebhookClient(self.account(**changed), pause=timedelta(milliseconds=1))
 
     def session(self) -> Session:
         return self.world.sessions.recognise("signalbox")

@@ -29,7 +29,7 @@ NOT_DONE = ("failed", "retry", "discarded", "lost", "outlived")
 COMES_AGAIN = ("failed", "retry", "lost")
 
 
-class Span(TypedDict):
+class Window(TypedDict):
     """The window that `read` takes: from when, to when, in which steps."""
 
     since: datetime
@@ -124,7 +124,7 @@ class _Row(NamedTuple):
     spread: str
 
 
-def window(name: str, at: datetime) -> Span:
+def window(name: str, at: datetime) -> Window:
     """Return the window of WINDOWS (`1h`, `6h`, `24h`, `7d`) that ends now; KeyError for another name."""
     length, step = WINDOWS[name]
     return {"since": at - length + step, "until": at, "step": step}

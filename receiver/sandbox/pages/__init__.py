@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from receiver.sandbox.box_errors import Refusal
+from receiver.sandbox.box_errors import SandboxRefusal
 from receiver.web import page
 from receiver.web.auth import SAFE_METHODS, is_cross_origin, shield
 
@@ -39,10 +39,12 @@ def _guard(host: str, its_pages: tuple[str, ...]) -> None:
     listen on, because another site may point its own name here (DNS rebinding).
     """
     if request.method not in SAFE_METHODS and is_cross_origin():
-        raise Refusal(403, "This request came from a page of another site, and nothing was done.")
+        raise SandboxRefusal(403, "This request came from a page of another site, and nothing was done.")
     is_browsers = request.blueprint in its_pages or any(name in request.headers for name in _FROM_A_BROWSER)
     if is_browsers and not _is_us(urlsplit(f"//{request.host}").hostname or "", host):
-        raise Refusal(403, "In a browser the sandbox is called by its number or as localhost: http://127.0.0.1:8100.")
+        raise SandboxRefusal(
+            403, "In a browser the sandbox is called by its number or as localhost: http://127.0.0.1:8100."
+        )
 
 
 def _is_us(named: str, host: str) -> bool:

@@ -14,8 +14,8 @@ from receiver import humanize
 from receiver.outbound.addresses import as_variables, is_usual
 from receiver.registrations.rules import TRIGGERS, fits
 from receiver.sandbox.actions import ACTIONS, Order
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
-from receiver.sandbox.drive import ROOT, Item
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
+from receiver.sandbox.drive import ROOT, DriveItem
 from receiver.sandbox.filestack_events import KINDS, Call
 from receiver.sandbox.phrases import coming
 from receiver.sandbox.registrations import Registration
@@ -38,10 +38,10 @@ _HANGING = ("comment", "task", "share", "metadata", "collaborate", "sign")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TreeRow:
     """A line of the tree."""
 
-    item: Item
+    item: DriveItem
     key: str
     depth: int
     webhooks: Sequence[Registration]
@@ -82,7 +82,7 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
         "sandbox/drive.html",
         rows=rows[:ITEMS_SHOWN],
         hidden=len(rows) - ITEMS_SHOWN,
-        trash=[Row(one, _key(one), 0, ()) for one in world.drive.all() if one.state == "trashed"],
+        trash=[TreeRow(one, _key(one), 0, ()) for one in world.drive.all() if one.state == "trashed"],
         is_empty=len(rows) == 1,
         item=item,
         key=FILESTACK if at_filestack else _key(item),
@@ -114,20 +114,20 @@ def _receiver() -> str:
     return "" if base is None or is_usual(base) else as_variables(base)
 
 
-def _key(item: Item) -> str:
+def _key(item: DriveItem) -> str:
     return f"{item.type}:{item.id}"
 
 
-def _selected(named: str) -> Item:
+def _selected(named: str) -> DriveItem:
     """Return the item that an address names, or the root if it does not exist. Looking makes nothing."""
     type_, _, id_ = named.partition(":")
     found = _world().drive.at((type_, id_)) if is_id(id_) else None
     return found if found is not None and found.state != "deleted" else _world().drive.root()
 
 
-def _tree(world: World) -> Iterator[Row]:
+def _tree(world: World) -> Iterator[TreeRow]:
     """Yield every existing item, each below the folder that it is in."""
-    inside: dict[str | None, list[Item]] = defaultdict(list)
+    inside: dict[str | None, list[DriveItem]] = defaultdict(list)
     for item in world.drive.all():
         if item.state == "active":
             inside[item.parent].append(item)
@@ -137,12 +137,12 @@ def _tree(world: World) -> Iterator[Row]:
     waiting = [(item, 0) for item in inside[None]]
     while waiting:
         item, depth = waiting.pop()
-        yield Row(item, _key(item), depth, webhooks[item.key])
+        yield TreeRow(item, _key(item), depth, webhooks[item.key])
         if item.type == "folder":
             waiting += [(child, depth + 1) for child in reversed(inside[item.id])]
 
 
-def _hearing(world: World, item: Item) -> Iterator[tuple[Registration, str]]:
+def _hearing(world: World, item: DriveItem) -> Iterator[tuple[Registration, str]]:
     """Yield the webhooks that hear of an item, each with its place: on it, or on a folder above it."""
     watched = world.drive.watched(item)
     for one in world.registrations.all():
@@ -151,11 +151,11 @@ def _hearing(world: World, item: Item) -> Iterator[tuple[Registration, str]]:
             yield one, "" if one.target == item.key or where is None else world.drive.path(where)
 
 
-def _is_for(action: str, item: Item) -> bool:
+def _is_for(action: str, item: DriveItem) -> bool:
     return item.key != ROOT and (item.type == "file" or action not in _FILES_ONLY)
 
 
-def _can_set_off(trigger: str, item: Item) -> bool:
+def _can_set_off(trigger: str, item: DriveItem) -> bool:
     family = trigger.partition(".")[0]
     is_of_type = family not in ("FILE", "FOLDER") or family == item.type.upper()
     return is_of_type and trigger != "WEBHOOK.DELETED" and (fits(trigger, item.type) or trigger == "FILE.UPLOADED")
@@ -208,13 +208,13 @@ def act() -> Response | str | tuple[str, int]:
         if "name" in request.form and not below:
             raise bad_request(Wrong("name", "Give it a name."))
         happenings, events = _world().act(order, faults=_world().faults())
-    except Refusal as refusal:
+    except SandboxRefusal as refusal:
         return _refused(refusal, named)
     made = [one.item for one in happenings if one.trigger in ("FILE.UPLOADED", "FOLDER.CREATED")]
     return _back(_key(made[-1]) if below and made else named, [one.trigger for one in happenings], len(events))
 
 
-def _about_deleting(item: Item) -> Question:
+def _about_deleting(item: DriveItem) -> Question:
     below = len(list(_below(item)))
     its = f" and the {humanize.count(below, 'thing')} in it" if below else ""
     return Question(
@@ -226,7 +226,7 @@ def _about_deleting(item: Item) -> Question:
     )
 
 
-def _below(item: Item) -> Iterator[Item]:
+def _below(item: DriveItem) -> Iterator[DriveItem]:
     waiting = [item]
     while waiting:
         one = waiting.pop()
@@ -252,7 +252,7 @@ def call() -> Response | str | tuple[str, int]:
     asked = Call(action=_text("action"), way=_text("way"), filename=_text("filename"), client=_text("client"))
     try:
         names, events = _world().call(asked, faults=_world().faults())
-    except Refusal as refusal:
+    except SandboxRefusal as refusal:
         return _refused(refusal, FILESTACK)
     return _back(FILESTACK, names, len(events))
 
@@ -276,7 +276,7 @@ def _text(name: str) -> str:
     return given
 
 
-def _refused(refusal: Refusal, at: str) -> str | tuple[str, int]:
+def _refused(refusal: SandboxRefusal, at: str) -> str | tuple[str, int]:
     shown = _page(refusal.sentence(), at=at)
     # htmx swaps in only successful responses (htmx.org/docs/#response-handling).
     return shown if "HX-Request" in request.headers else (shown, refusal.status)

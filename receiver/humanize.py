@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 _UNITS = (
     (timedelta(seconds=1), timedelta(milliseconds=1), "ms"),
@@ -58,8 +59,17 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+@overload
+def iso(at: datetime) -> str: ...
+@overload
+def iso(at: datetime | None) -> str | None: ...
+def iso(at: datetime | None) -> str | None:
+    """Return a UTC time in ISO 8601, with a Z, and fractions of a second if there are any; None for None."""
+    return at.isoformat().replace("+00:00", "Z") if at else None
+
+
 def parse(moment: str) -> datetime:
-    """Parse a time as the listings write it."""
+    """Parse a time as `iso` writes it."""
     return datetime.fromisoformat(moment)
 
 

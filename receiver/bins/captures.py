@@ -13,9 +13,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from receiver.bins.store import LIMIT, Item, ItemPage, iso, place, show_bin
+from receiver.bins.store import LIMIT, Item, ItemPage, place, show_bin
 from receiver.errors import NotFoundError
 from receiver.events import Headers
+from receiver.humanize import iso
 from receiver.storage import db
 from receiver.storage.tables import captures
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from receiver.bins import names, setup
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
+from receiver.humanize import iso
 from receiver.storage import db
 from receiver.storage.tables import bins, captures
 
@@ -154,10 +155,6 @@ def no_bin(name: str) -> NotFoundError:
     if not names.is_name(name):
         return NotFoundError(f"there is no bin of that name, and there cannot be: {names.NAME_TAKES}")
     return NotFoundError(f"there is no bin {name}: signalbox bins create {name} makes it")
-
-
-def iso(at: datetime | None) -> str | None:
-    return at.isoformat().replace("+00:00", "Z") if at else None
 
 
 def _with_lowest() -> sa.Select[Any]:

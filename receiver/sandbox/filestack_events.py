@@ -36,7 +36,7 @@ class FilestackAction:
 KINDS: Mapping[str, FilestackAction] = {
     "upload": FilestackAction(
         "fp.upload",
-        "Pick a file: stored, as a link to a cloud drive, or told InTransit and then Stored.",
+        "Pick a file: stored, as a link to a cloud drive, or reported as InTransit and then Stored.",
         ("store", "symlink", "transit"),
     ),
     "export": FilestackAction("fp.export", "Save a file to somebody's cloud drive."),
@@ -46,7 +46,7 @@ KINDS: Mapping[str, FilestackAction] = {
     "dialog": FilestackAction("fp.dialog", "Open the picker."),
     "workflow": FilestackAction("fs.workflow", "Let a workflow finish."),
     "transcode": FilestackAction(
-        "transcode", "Transcode a video: told pending and then completed, or failed.", ("completed", "failed")
+        "transcode", "Transcode a video: reported as pending and then completed, or failed.", ("completed", "failed")
     ),
     "scan": FilestackAction("fp.scan", "Scan for viruses; nobody ever published such a body."),
     "video-conversion": FilestackAction("fp.video_converse", "Convert a video; nobody ever published such a body."),

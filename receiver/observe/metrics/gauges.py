@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import sqlalchemy as sa
 
+from receiver.humanize import iso
 from receiver.storage import db, search
 from receiver.storage.tables import events, is_dead, is_held, is_unrouted, jobs, quarantined, rejected
 
@@ -81,10 +82,6 @@ def look_at_runs(engine: sa.Engine, *, before: datetime) -> list[Long]:
     )
     with db.reading(engine) as connection:
         return [Long(*row) for row in connection.execute(running.group_by(jobs.c.handler).order_by(since))]
-
-
-def iso(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
 
 
 # Written so that a partial index answers each of them (receiver/storage/tables.py).

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypedDict
 import msgspec
 import sqlalchemy as sa
 
+from receiver.humanize import iso
 from receiver.observe.metrics.counters import EVER, KEPT
-from receiver.observe.metrics.gauges import iso
 from receiver.observe.metrics.histogram import Spread, add, percentile
 from receiver.storage import db
 from receiver.storage.tables import tallies

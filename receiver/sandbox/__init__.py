@@ -13,19 +13,17 @@ from receiver.sandbox.box_api import box_api
 from receiver.sandbox.box_errors import SandboxRefusal
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.control import control, explain
-from receiver.sandbox.post import Post, PostResult, post
+from receiver.sandbox.post import Answer, Post, post
 from receiver.sandbox.sender import Told
-from receiver.sandbox.state import LAST_PAGES, SandboxPlan, Token, World, install, world_of
+from receiver.sandbox.state import LAST_PAGES, Plan, Token, World, install, world_of
 
-__all__ = ["LAST_PAGES", "Clock", "Post", "PostResult", "SandboxPlan", "Token", "World", "create_sandbox", "world_of"]
+__all__ = ["LAST_PAGES", "Answer", "Clock", "Plan", "Post", "Token", "World", "create_sandbox", "world_of"]
 
 MOST_BYTES = 1024 * 1024
 SANDBOX_HEADER = "Signalbox-Sandbox"  # its commands trust no other error text
 
 
-def create_sandbox(
-    plan: SandboxPlan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None
-) -> Flask:
+def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> Flask:
     """Return the sandbox as an application; `told` is called for every delivery, as the log has it."""
     app = Flask("receiver.sandbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES

@@ -13,7 +13,7 @@ _MOST_SAID = 300
 
 
 @dataclass(frozen=True, slots=True)
-class PostResult:
+class Answer:
     """The response: `status` is None if there was none, and `said` is why, or the beginning of the body."""
 
     status: int | None
@@ -21,18 +21,18 @@ class PostResult:
     seconds: float = 0
 
 
-Post = Callable[[str, bytes, list[tuple[str, str]]], PostResult]
+Post = Callable[[str, bytes, list[tuple[str, str]]], Answer]
 
 
-def post(address: str, body: bytes, headers: list[tuple[str, str]]) -> PostResult:
+def post(address: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
     """Send a delivery. Redirects are not followed, and only the beginning of a response is read."""
     began = time.monotonic()
     try:
         with Client(within=TIME_LIMIT, most=_MOST_SAID, decodes=False) as client:
             reply = client.fetch("POST", address, headers=headers, body=body)
     except OutboundError as error:
-        return PostResult(None, str(error), time.monotonic() - began)
+        return Answer(None, str(error), time.monotonic() - began)
     seconds = reply.took.total_seconds()
     if reply.fault and not reply.is_cut:
-        return PostResult(None, f"the body of its response {reply.fault}", seconds)
-    return PostResult(reply.status, reply.body.decode("utf-8", "replace"), seconds)
+        return Answer(None, f"the body of its response {reply.fault}", seconds)
+    return Answer(reply.status, reply.body.decode("utf-8", "replace"), seconds)

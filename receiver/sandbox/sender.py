@@ -15,7 +15,7 @@ from typing import Any
 from receiver.sandbox import bodies
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.faults import Faults
-from receiver.sandbox.post import Post, PostResult
+from receiver.sandbox.post import Answer, Post
 from receiver.sandbox.registrations import Registrations
 from receiver.sandbox.schedules import SCHEDULES, counts
 from receiver.sandbox.store import SandboxStore
@@ -157,13 +157,13 @@ class Courier:
         is_good = counts(event["source"], answer.status)
         if is_good and event["sent"] < faults.lost_answers:
             answer, is_good = (
-                PostResult(None, f"answered {answer.status}, and the answer got lost", answer.seconds),
+                Answer(None, f"answered {answer.status}, and the answer got lost", answer.seconds),
                 False,
             )
         self._record(event, answer, sent_at=sent_at, delivery_id=delivery_id, is_good=is_good)
 
     def _record(
-        self, event: sqlite3.Row, answer: PostResult, *, sent_at: datetime, delivery_id: str, is_good: bool
+        self, event: sqlite3.Row, answer: Answer, *, sent_at: datetime, delivery_id: str, is_good: bool
     ) -> None:
         now = self._clock.now().timestamp()
         number, first_at = event["sent"] + 1, event["first_at"] or now

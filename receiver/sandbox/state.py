@@ -41,7 +41,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxPlan:
+class Plan:
     """How a sandbox is set up.
 
     `keys` are those of the receiver: {"box": {"primary": …, "secondary": …}, "filestack": {"secret 1": …}}. `last_page`
@@ -61,9 +61,7 @@ class SandboxPlan:
 class World:
     """Everything that the sandbox's API and pages work with."""
 
-    def __init__(
-        self, plan: SandboxPlan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> None:
         self.plan = plan
         self.store = SandboxStore(plan.state)
         self.clock = clock or Clock(speed=plan.speed, not_before=self._last_moment())

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from receiver.registrations import store
 from receiver.registrations.rules import Content, Target
-from receiver.sandbox import PostResult
+from receiver.sandbox import Answer
 from receiver.sandbox.actions import Order
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.filestack_events import Call
@@ -61,11 +61,11 @@ DRIVE = [
 ]
 
 
-def _answer(address: str, _body: bytes, _headers: object) -> PostResult:
+def _answer(address: str, _body: bytes, _headers: object) -> Answer:
     """Answer as the office would, and as somebody else's server does on a bad day."""
     if "elsewhere" in address:
-        return PostResult(503, "upstream is restarting", 0.84)
-    return PostResult(200, '{"status":"accepted"}', 0.006)
+        return Answer(503, "upstream is restarting", 0.84)
+    return Answer(200, '{"status":"accepted"}', 0.006)
 
 
 @contextmanager

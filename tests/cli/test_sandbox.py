@@ -23,7 +23,7 @@ from receiver.cli import cli
 from receiver.cli.installation import command
 from receiver.cli.sandbox import suggestions
 from receiver.observe import queries
-from receiver.sandbox import SandboxPlan, Token, World, create_sandbox, world_of
+from receiver.sandbox import Plan, Token, World, create_sandbox, world_of
 from receiver.sandbox.phrases import coming
 from tests.acceptance.service import free_port
 from tests.cli.conftest import Signalbox
@@ -39,7 +39,7 @@ class Running:
 
     def __init__(self, receiver: str) -> None:
         self.receiver = receiver
-        plan = SandboxPlan(
+        plan = Plan(
             keys=KEYS,
             filestack_addresses=[f"{receiver}/hooks/filestack"],
             speed=600,

@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 from receiver.registrations import Account, Kind
 from receiver.registrations.client import WebhookClient
 from receiver.registrations.rules import Content, Target
-from receiver.sandbox import Post, PostResult, SandboxPlan, World, create_sandbox, world_of
+from receiver.sandbox import Answer, Plan, Post, World, create_sandbox, world_of
 from receiver.sandbox.sessions import Session
 from tests.installation import KEYS
 
@@ -22,9 +22,9 @@ UPLOADED = Content.of(ADDRESS, ["FILE.UPLOADED"])
 RENAMED = Content.of(ADDRESS, ["FILE.RENAMED"])
 
 
-def taken(_address: str, _body: bytes, _headers: object) -> PostResult:
+def taken(_address: str, _body: bytes, _headers: object) -> Answer:
     """Take a delivery, and do nothing with it."""
-    return PostResult(200, "")
+    return Answer(200, "")
 
 
 class StandIn:
@@ -34,7 +34,7 @@ class StandIn:
     """
 
     def __init__(self, *, post: Post = taken, port: int = 0, **plan: Any) -> None:
-        self.app = create_sandbox(SandboxPlan(**{"keys": KEYS} | plan), post=post)
+        self.app = create_sandbox(Plan(**{"keys": KEYS} | plan), post=post)
         self.calls: list[str] = []
         self.before: Callable[[int], None] = lambda _number: None
         self.after: Callable[[int], None] = lambda _number: None

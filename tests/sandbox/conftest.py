@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from receiver.sandbox import PostResult, SandboxPlan, World, create_sandbox, world_of
+from receiver.sandbox import Answer, Plan, World, create_sandbox, world_of
 from tests.installation import KEYS
 from tests.sandbox.calls import Box, Controls, Post
 
@@ -28,24 +28,24 @@ def answers() -> list[int]:
 
 
 @pytest.fixture
-def post(client: FlaskClient, sent: list[Post], answers: list[int]) -> Callable[..., PostResult]:
-    def into(address: str, body: bytes, headers: list[tuple[str, str]]) -> PostResult:
+def post(client: FlaskClient, sent: list[Post], answers: list[int]) -> Callable[..., Answer]:
+    def into(address: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
         sent.append(Post(address, body, dict(headers)))
         if answers:
-            return PostResult(answers.pop(0), "as the test says")
+            return Answer(answers.pop(0), "as the test says")
         response = client.post(urlsplit(address).path, data=body, headers=headers)
-        return PostResult(response.status_code, response.get_data(as_text=True)[:300])
+        return Answer(response.status_code, response.get_data(as_text=True)[:300])
 
     return into
 
 
 @pytest.fixture
-def make(post: Callable[..., PostResult]) -> Iterator[Callable[..., Flask]]:
+def make(post: Callable[..., Answer]) -> Iterator[Callable[..., Flask]]:
     """Make sandboxes that are closed at the end."""
     made: list[Flask] = []
 
     def sandbox(**plan: Any) -> Flask:
-        app = create_sandbox(SandboxPlan(**{"keys": KEYS} | plan), post=post)
+        app = create_sandbox(Plan(**{"keys": KEYS} | plan), post=post)
         made.append(app)
         return app
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 
-from receiver.sandbox import PostResult, SandboxPlan, create_sandbox
+from receiver.sandbox import Answer, Plan, create_sandbox
 from tests.sandbox.calls import ADDRESS, FOLDER
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "10"))
@@ -29,7 +29,7 @@ CONFIG = SchemathesisConfig.from_dict(
 )
 QUIET = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
-app = create_sandbox(SandboxPlan(keys={}), post=lambda *_: PostResult(200, ""))
+app = create_sandbox(Plan(keys={}), post=lambda *_: Answer(200, ""))
 
 
 def _schema() -> Any:

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from receiver.errors import SignalboxError
-from receiver.sandbox import Clock, PostResult, SandboxPlan, World, create_sandbox, world_of
+from receiver.sandbox import Answer, Clock, Plan, World, create_sandbox, world_of
 from receiver.sandbox.post import post
 from tests.installation import KEYS
 from tests.installation import Clock as Wall
@@ -47,7 +47,7 @@ def running() -> Iterator[Callable[..., tuple[Flask, World]]]:
     started: list[World] = []
 
     def start(**options: Any) -> tuple[Flask, World]:
-        app = create_sandbox(SandboxPlan(keys=KEYS, speed=options.pop("speed", 100_000)), **options)
+        app = create_sandbox(Plan(keys=KEYS, speed=options.pop("speed", 100_000)), **options)
         world_of(app).start()
         started.append(world_of(app))
         return app, world_of(app)
@@ -60,7 +60,7 @@ def running() -> Iterator[Callable[..., tuple[Flask, World]]]:
 def test_the_thread_delivers_and_comes_again_until_it_counts(running: Callable[..., Any]) -> None:
     answers = [503, 503, 200]
     told: list[dict[str, Any]] = []
-    app, _ = running(post=lambda *_: PostResult(answers.pop(0), ""), told=told.append)
+    app, _ = running(post=lambda *_: Answer(answers.pop(0), ""), told=told.append)
     Box(app.test_client()).register("FILE.UPLOADED")
     Controls(app.test_client()).do("upload", "1200/a.pdf")
     until(lambda: len(told) == 3, "three tries")
@@ -70,11 +70,11 @@ def test_the_thread_delivers_and_comes_again_until_it_counts(running: Callable[.
 def test_a_receiver_that_hangs_holds_nobody_up(running: Callable[..., Any]) -> None:
     is_over, sent = threading.Event(), []
 
-    def hang(address: str, _body: bytes, _headers: list[tuple[str, str]]) -> PostResult:
+    def hang(address: str, _body: bytes, _headers: list[tuple[str, str]]) -> Answer:
         sent.append(address)
         if address.endswith("/slow"):
             is_over.wait(PATIENCE_SECONDS)
-        return PostResult(200, "")
+        return Answer(200, "")
 
     app, _ = running(post=hang, speed=1)
     box = Box(app.test_client())
@@ -89,7 +89,7 @@ def test_a_receiver_that_hangs_holds_nobody_up(running: Callable[..., Any]) -> N
 
 def test_moving_the_clock_wakes_the_thread(running: Callable[..., Any]) -> None:
     told: list[dict[str, Any]] = []
-    app, _ = running(post=lambda *_: PostResult(500, ""), told=told.append, speed=1)
+    app, _ = running(post=lambda *_: Answer(500, ""), told=told.append, speed=1)
     controls = Controls(app.test_client())
     Box(app.test_client()).register("FILE.UPLOADED")
     controls.do("upload", "1200/a.pdf")
@@ -129,16 +129,16 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     if content:
         with pytest.raises(SignalboxError, match="--state"):
-            create_sandbox(SandboxPlan(keys={}, state=path))
+            create_sandbox(Plan(keys={}, state=path))
         assert path.read_bytes() == content
     else:
-        world_of(create_sandbox(SandboxPlan(keys={}, state=path))).close()
+        world_of(create_sandbox(Plan(keys={}, state=path))).close()
 
 
 def test_two_sandboxes_cannot_have_one_file(tmp_path: Path) -> None:
-    first = create_sandbox(SandboxPlan(keys={}, state=tmp_path / "state.db"))
+    first = create_sandbox(Plan(keys={}, state=tmp_path / "state.db"))
     with pytest.raises(SignalboxError, match="another sandbox"):
-        create_sandbox(SandboxPlan(keys={}, state=tmp_path / "state.db"))
+        create_sandbox(Plan(keys={}, state=tmp_path / "state.db"))
     world_of(first).close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from receiver.sandbox import PostResult, SandboxPlan, World, create_sandbox, world_of
+from receiver.sandbox import Answer, Plan, World, create_sandbox, world_of
 from receiver.sandbox.actions import ACTIONS
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.filestack_events import KINDS
@@ -22,15 +22,15 @@ INBOX = "http://127.0.0.1:8000"
 
 
 @pytest.fixture
-def answers() -> list[PostResult]:
+def answers() -> list[Answer]:
     """What the receiver answers next, before it takes everything."""
     return []
 
 
 @pytest.fixture
-def client(answers: list[PostResult]) -> Iterator[FlaskClient]:
-    plan = SandboxPlan(keys=KEYS, filestack_addresses=[f"{INBOX}/hooks/filestack"])
-    app = create_sandbox(plan, post=lambda *_: answers.pop(0) if answers else PostResult(200, "taken"))
+def client(answers: list[Answer]) -> Iterator[FlaskClient]:
+    plan = Plan(keys=KEYS, filestack_addresses=[f"{INBOX}/hooks/filestack"])
+    app = create_sandbox(plan, post=lambda *_: answers.pop(0) if answers else Answer(200, "taken"))
     open_pages(app, inbox=INBOX)
     yield app.test_client()
     world_of(app).close()
@@ -169,10 +169,10 @@ def test_what_is_refused_is_said_above_the_item(client: FlaskClient, controls: C
 
 
 def test_a_delivery_that_failed_says_what_came_back_and_when_it_comes_again(
-    client: FlaskClient, box: Box, controls: Controls, world: World, answers: list[PostResult]
+    client: FlaskClient, box: Box, controls: Controls, world: World, answers: list[Answer]
 ) -> None:
     box.register("FILE.UPLOADED")
-    answers.append(PostResult(503, "<b>down</b>"))
+    answers.append(Answer(503, "<b>down</b>"))
     controls.do("upload", "1200/lamp.pdf")
     world.courier.run_due()
     answer = client.get("/")

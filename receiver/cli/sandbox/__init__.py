@@ -21,7 +21,7 @@ from receiver.cli.sandbox.controls import CONTROLS
 from receiver.errors import SettingsError
 from receiver.outbound.addresses import address, as_variables, hook_url
 from receiver.registrations import account_of
-from receiver.sandbox import LAST_PAGES, SandboxPlan, Token, create_sandbox, world_of
+from receiver.sandbox import LAST_PAGES, Plan, Token, create_sandbox, world_of
 from receiver.sandbox.clock import FASTEST, SLOWEST
 from receiver.sandbox.pages import open_pages
 from receiver.sandbox.rules import check_address
@@ -157,7 +157,7 @@ def _until_told_to_stop(server: Any) -> None:
     server.server_close()
 
 
-def _plan(*, filestack_to: tuple[str, ...], **wish: Any) -> SandboxPlan:
+def _plan(*, filestack_to: tuple[str, ...], **wish: Any) -> Plan:
     for url in filestack_to:
         if wrong := list(check_address(url, any_address=True)):
             raise click.BadParameter(f"{url!r}: {wrong[0].message}", param_hint="--filestack-to")
@@ -165,7 +165,7 @@ def _plan(*, filestack_to: tuple[str, ...], **wish: Any) -> SandboxPlan:
     usual = (hook_url(address(config["HOST"], config["PORT"]), "filestack"),) if config["PORT"] else ()
     gates = current_app.extensions["signalbox.gates"]
     keys = {name: gate.keys for name, gate in gates.items()}
-    return SandboxPlan(keys=keys, filestack_addresses=filestack_to or usual, **wish)
+    return Plan(keys=keys, filestack_addresses=filestack_to or usual, **wish)
 
 
 def _welcome(app: Flask, base: str) -> None:

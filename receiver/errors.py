@@ -1,4 +1,4 @@
-"""Every error that Signalbox raises on purpose, as a tree; each message names what mends it."""
+"""Every error that Signalbox raises on purpose, as a tree; each message names what fixes it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,13 +11,13 @@ class SignalboxError(Exception):
 
 
 class SettingsError(SignalboxError):
-    """The environment does not make a working installation; lists every problem at once, and says where to mend it."""
+    """The environment does not make a working installation; the message lists every problem, and where to fix it."""
 
     def __init__(self, problems: Mapping[str, Sequence[str]], *, where: str = "in the environment or .env") -> None:
         self.where = where
         self.problems = {name: list(messages) for name, messages in problems.items()}
         lines = [f"  {name}: {' '.join(messages)}" for name, messages in self.problems.items()]
-        super().__init__("\n".join([f"Settings to mend ({where}):", *lines]))
+        super().__init__("\n".join([f"Settings to fix ({where}):", *lines]))
 
 
 class PatternError(SignalboxError):
@@ -25,11 +25,11 @@ class PatternError(SignalboxError):
 
 
 class HandlerError(SignalboxError):
-    """A handler cannot be connected as it stands."""
+    """A handler cannot be connected as it is."""
 
 
 class DuplicateHandlerError(HandlerError):
-    """Two different functions carry the same handler name, so their jobs could not be told apart."""
+    """Two different functions have the same handler name, so their jobs could not be distinguished."""
 
 
 class UnreadableError(SignalboxError):
@@ -44,9 +44,9 @@ class UnreadableError(SignalboxError):
 
 
 class StoreError(SignalboxError):
-    """The database did not take the write. Nothing of it is kept; the sender should come again.
+    """The database did not accept the write. Nothing of it is stored; the sender should retry.
 
-    `is_about_a_row` says that the database is well and one of the rows is not.
+    `is_about_a_row` is True if the database works and one of the rows is wrong.
     """
 
     def __init__(self, message: str, *, is_about_a_row: bool = False) -> None:
@@ -55,15 +55,15 @@ class StoreError(SignalboxError):
 
 
 class SchemaError(SignalboxError):
-    """The tables are not those that this release works with: `signalbox db upgrade` makes them so."""
+    """The tables do not fit this release: `signalbox db upgrade` changes them."""
 
 
 class HeldError(SchemaError):
-    """The tables cannot be changed now: somebody else holds them. Nobody was kept waiting for it."""
+    """The tables cannot be changed now: another process holds them. Nobody was kept waiting for it."""
 
 
 class BackupError(SignalboxError):
-    """A backup could not be written, is not whole, or cannot be put in place. What was there is as it was."""
+    """A backup could not be written, is incomplete, or cannot be put in place. Nothing was changed."""
 
 
 class WorkerError(SignalboxError):
@@ -71,11 +71,11 @@ class WorkerError(SignalboxError):
 
 
 class NotFoundError(SignalboxError):
-    """There is nothing of this id or name."""
+    """Nothing has this id or name."""
 
 
 class BinError(SignalboxError):
-    """A bin cannot be made or set up like that.
+    """A bin cannot be made or set up in this way.
 
     `problems` maps each field to what is wrong with it, for example `{"status": ["…"]}`.
     """
@@ -86,14 +86,14 @@ class BinError(SignalboxError):
 
 
 class ForwardError(SignalboxError):
-    """A capture could not be sent on, or must not be sent there."""
+    """A capture could not be forwarded, or must not be forwarded there."""
 
 
 class BoxError(SignalboxError):
     """Box did not do what it was asked to, or could not be asked.
 
-    `status` is that of its answer, 0 where none came; `existing_id` the webhook that is there already (409).
-    `is_in_doubt` says that Box may have done it all the same.
+    `status` is that of its response, 0 if there was none; `existing_id` is the webhook that exists already (409).
+    `is_in_doubt` is True if Box may have done it all the same.
     """
 
     def __init__(self, message: str, *, status: int = 0, existing_id: str | None = None) -> None:
@@ -104,7 +104,7 @@ class BoxError(SignalboxError):
 
 
 class RegistrationError(SignalboxError):
-    """Box would not take registrations like that; lists every problem at once."""
+    """Box would not accept these registrations; the message lists every problem."""
 
     def __init__(self, problems: Sequence[str], *, where: str = "") -> None:
         self.problems = list(problems)
@@ -113,7 +113,7 @@ class RegistrationError(SignalboxError):
 
 
 class Retry(SignalboxError):
-    """Raised by a handler that wants to be run again after a time of its own choosing.
+    """Raised by a handler that wants to be run again after a time that it chooses.
 
     It counts as an attempt: a job that has none left is dead.
 

@@ -1,4 +1,4 @@
-"""What came (Delivery), what the signature says of it (Verified, Refused), what it means (Event)."""
+"""A request (Delivery), the verdict on its signature (Verified, Refused), and its meaning (Event)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from receiver.runtime import redaction
 
 
 class Headers(Mapping[str, str]):
-    """The header lines of a delivery: order and repetitions kept, names found in any spelling.
+    """The header lines of a delivery: order and repetitions kept, names found in any case.
 
-    Values are the bytes that came, decoded as Latin-1 (PEP 3333), so nothing is lost.
+    Values are the received bytes, decoded as Latin-1 (PEP 3333), so nothing is lost.
     """
 
     __slots__ = ("_values", "pairs")
@@ -36,9 +36,10 @@ class Headers(Mapping[str, str]):
         return f"Headers({self.redacted()!r})"
 
     def distinct(self, name: str) -> list[str]:
-        """Give the different values that came under one name.
+        """Return the different values received under one name.
 
-        WSGI servers join repeated headers with a comma; no value that we look at holds one, so it is split again.
+        WSGI servers join repeated headers with a comma (RFC 9110, 5.3); no value that we need contains one, so it is
+        split again.
         """
         joined = self._values.get(name.lower())
         if joined is None:
@@ -48,7 +49,7 @@ class Headers(Mapping[str, str]):
         return list(dict.fromkeys(part.strip() for value in joined for part in value.split(",")))
 
     def redacted(self) -> list[tuple[str, str]]:
-        """Give the lines for people to see: credentials and foreign signatures masked, those of our sources cut."""
+        """Return the lines for people to see: credentials and foreign signatures masked, those of our sources cut."""
         return [(name, redaction.shown(name, value)) for name, value in self.pairs]
 
     def to_bytes(self) -> bytes:
@@ -62,7 +63,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One HTTP request from a source, as it came, byte for byte."""
+    """One HTTP request from a source as it was received, byte for byte."""
 
     source: str
     body: bytes
@@ -71,7 +72,7 @@ class Delivery:
 
 
 class Reason(StrEnum):
-    """Why a delivery is refused: the codes of the answer 401."""
+    """Why a delivery is rejected: the codes of status 401."""
 
     SIGNATURE_MISSING = "signature_missing"
     SIGNATURE_MALFORMED = "signature_malformed"
@@ -86,7 +87,7 @@ class Reason(StrEnum):
 
 
 class Unread(StrEnum):
-    """Why a request to /hooks is refused before anybody looks at its signature."""
+    """Why a request to /hooks is refused before its signature is checked."""
 
     BODY_TOO_LONG = "body_too_long"
     CUT_OFF = "cut_off"
@@ -100,14 +101,14 @@ class Unread(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The signature is right; `by` names the key slot that says so, never the key."""
+    """The signature is right; `by` names the key slot that verified it, never the key."""
 
     by: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The signature is not right; `detail` is a sentence for the sender that gives no key and no signature."""
+    """The signature is not right; `detail` is a sentence for the sender that reveals no key and no signature."""
 
     reason: Reason | Unread
     detail: str
@@ -117,9 +118,9 @@ class Refused:
 class Event:
     """What a delivery says happened; the one argument of every handler.
 
-    A handler's test makes one in a line: `Event(type="filestack:fp.upload", payload={"text": {"size": 3}})`.
-    `name` is the provider's own word where the type differs from it (`fp.converse`); `occurred_at` is None where
-    the provider gives no time that can be read; `attempt` counts from 1 over the whole life of the job.
+    A handler's test makes one in a line: `Event(type="filestack:fp.upload", payload={"text": {"size": 3}})`. `name` is
+    the provider's own name if the type differs from it (`fp.converse`); `occurred_at` is None if the provider sends no
+    readable time; `attempt` counts from 1 over the whole life of the job.
     """
 
     type: str

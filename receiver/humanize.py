@@ -1,8 +1,9 @@
-"""Times, sizes and what others say, as people read them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
+"""Times, sizes and foreign text as people read them: `3 min ago`, `in 25 s`, `2nd`, `2.4 kB`."""
 
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 _UNITS = (
     (timedelta(seconds=1), timedelta(milliseconds=1), "ms"),
@@ -16,9 +17,9 @@ _LENGTHS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "wee
 
 
 def span(length: timedelta) -> str:
-    """Say how long something is, in the largest unit of which it has two; the sign is left out.
+    """Return a length of time in the largest unit of which it has at least two; the sign is left out.
 
-    So what grows is never said to be less: after `119 s` comes `2 min`.
+    So the text never falls while the time grows: after `119 s` comes `2 min`.
     """
     length = abs(length)
     for limit, unit, name in _UNITS:
@@ -34,19 +35,19 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 def age(at: datetime, now: datetime) -> str:
-    """Say how old something is, in a column of ages; what another clock wrote may lie ahead of this one."""
+    """Return how old something is, for a column of ages; a time from another clock may lie in the future."""
     return f"in {span(at - now)}" if at - now >= timedelta(seconds=1) else span(max(now - at, timedelta()))
 
 
 def lasting(since: datetime, now: datetime) -> str:
-    """Say for how long something has been going on, or that whoever wrote down when it began has another clock."""
+    """Return for how long something has been going on, or that it began by a clock that differs from this one."""
     if since - now >= timedelta(seconds=1):
         return f"begun {span(since - now)} ahead of this clock (signalbox doctor compares them)"
     return f"for {span(max(now - since, timedelta()))}"
 
 
 def took(began: datetime, ended: datetime) -> str:
-    """Say how long something took; nobody knows where the clock was set back meanwhile."""
+    """Return how long something took; that is unknown if the clock was set back meanwhile."""
     return span(ended - began) if ended >= began else "an unknown time, as the clock was set back"
 
 
@@ -59,13 +60,22 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+@overload
+def iso(at: datetime) -> str: ...
+@overload
+def iso(at: datetime | None) -> str | None: ...
+def iso(at: datetime | None) -> str | None:
+    """Return a UTC time in ISO 8601, with a Z, and fractions of a second if there are any; None for None."""
+    return at.isoformat().replace("+00:00", "Z") if at else None
+
+
 def parse(moment: str) -> datetime:
-    """Read a time as the listings write it."""
+    """Parse a time as `iso` writes it."""
     return datetime.fromisoformat(moment)
 
 
 def read_time(text: str, now: datetime) -> datetime:
-    """Read a time as people write it: `2026-05-04T12:00`, in UTC unless it says otherwise, or `10m`, `2h`, `3d` ago.
+    """Parse a time as people write it: `2026-05-04T12:00`, in UTC by default, or `10m`, `2h`, `3d` ago.
 
     ValueError or OverflowError for anything else.
     """
@@ -84,7 +94,7 @@ def clock(at: datetime) -> str:
 
 
 def size(count: int) -> str:
-    """Say how long bytes are: `512 bytes`, `2.4 kB`, `13 MB`."""
+    """Return a number of bytes as text: `512 bytes`, `2.4 kB`, `13 MB`."""
     if count < 1000:
         return "1 byte" if count == 1 else f"{count} bytes"
     amount, unit = count / 1000, "kB"
@@ -94,7 +104,7 @@ def size(count: int) -> str:
 
 
 def plain(text: object, *, most: int = 300) -> str:
-    """Make text from outside harmless for a terminal: one line, cut to a length, nothing that a terminal acts on."""
+    """Return foreign text as one line, cut to a length, without anything that a terminal acts on."""
     beginning = str(text or "")[: most + 1]
     line = "".join(c if c.isprintable() else " " for c in beginning).strip()
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -80,3 +80,19 @@ def test_what_another_clock_wrote_may_lie_ahead(off: timedelta, age: str, lastin
 def test_how_long_something_took_is_unknown_where_the_clock_was_set_back() -> None:
     assert humanize.took(NOW, NOW + timedelta(seconds=5)) == "5 s"
     assert humanize.took(NOW, NOW - timedelta(seconds=5)) == "an unknown time, as the clock was set back"
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (datetime(2026, 5, 4, 12, 0, tzinfo=UTC), "2026-05-04T12:00:00Z"),
+        (datetime(2026, 5, 4, 12, 0, 0, 250_000, tzinfo=UTC), "2026-05-04T12:00:00.250000Z"),
+    ],
+)
+def test_a_time_in_json_is_iso_and_is_parsed_to_the_same_time(at: datetime, text: str) -> None:
+    assert humanize.iso(at) == text
+    assert humanize.parse(text) == at
+
+
+def test_no_time_is_no_text() -> None:
+    assert humanize.iso(None) is None

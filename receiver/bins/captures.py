@@ -1,4 +1,4 @@
-"""The captures: listed, followed, and read whole, with the fields and files of their forms."""
+"""The captures: listed, followed, and read in full, with the fields and files of their forms."""
 
 import base64
 import io
@@ -13,9 +13,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from receiver.bins.store import LIMIT, Item, Page, iso, place, show_bin
+from receiver.bins.store import LIMIT, Item, ItemPage, place, show_bin
 from receiver.errors import NotFoundError
 from receiver.events import Headers
+from receiver.humanize import iso
 from receiver.storage import db
 from receiver.storage.tables import captures
 
@@ -25,11 +26,11 @@ _MOST_FIELDS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it came.
+    """One request as it was received.
 
-    `path` is what stands below the bin's address, "" or with its slash; it and `query` are as they were sent, in ASCII.
-    One that was `refused_with` a status has only the beginning of its body, which `is_cut`; `announced` is how long it
-    was to be, None where nobody said.
+    `path` is what follows the bin's address, "" or with its slash; it and `query` are as they were sent, in ASCII. A
+    request that was `refused_with` a status has only the beginning of its body (`is_cut`); `announced` is the length
+    that it announced, None if it did not.
     """
 
     method: str
@@ -45,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """A recorded request, whole and with nothing masked: for what sends it on, never for a page."""
+    """A recorded request, complete and unmasked: for forwarding it, never for a page."""
 
     id: str
     bin: str
@@ -54,8 +55,8 @@ class Capture:
     request: Request
 
 
-def list_captures(engine: sa.Engine, name: str, *, limit: int = LIMIT, cursor: str | None = None) -> Page:
-    """Give the captures of a bin, newest first; NotFoundError where there is no such bin."""
+def list_captures(engine: sa.Engine, name: str, *, limit: int = LIMIT, cursor: str | None = None) -> ItemPage:
+    """Return the captures of a bin, newest first; NotFoundError if the bin does not exist."""
     show_bin(engine, name)
     wanted = sa.select(*_LINE).where(captures.c.bin == name)
     if cursor is not None:
@@ -67,14 +68,14 @@ def list_captures(engine: sa.Engine, name: str, *, limit: int = LIMIT, cursor: s
 
 
 def captures_after(engine: sa.Engine, name: str, number: int, *, limit: int = LIMIT) -> list[Item]:
-    """Give the captures of a bin above a number, oldest first."""
+    """Return the captures of a bin above a number, oldest first."""
     wanted = sa.select(*_LINE).where(captures.c.bin == name, captures.c.number > number)
     with db.reading(engine) as connection:
         return [_line(row) for row in connection.execute(wanted.order_by(captures.c.number).limit(limit))]
 
 
 def show_capture(engine: sa.Engine, name: str, capture_id: str, *, in_clear: bool = False) -> Item:
-    """Give one capture for people: credentials masked unless `in_clear`, body, form and files; `last` is the newest."""
+    """Return a capture for people: credentials masked unless `in_clear`, body, form, files; `last` is the newest."""
     row = _find(engine, name, capture_id)
     headers = Headers.from_bytes(row.headers)
     fields, files = read_form(headers, row.body)
@@ -88,7 +89,7 @@ def show_capture(engine: sa.Engine, name: str, capture_id: str, *, in_clear: boo
 
 
 def read_capture(engine: sa.Engine, name: str, capture_id: str) -> Capture:
-    """Give one capture as it came, found as `show_capture` does."""
+    """Return one capture as it was received; its id is as in `show_capture`."""
     row = _find(engine, name, capture_id)
     return Capture(
         id=row.id,
@@ -109,7 +110,7 @@ def read_capture(engine: sa.Engine, name: str, capture_id: str) -> Capture:
 
 
 def read_fields(written: str) -> list[list[str]]:
-    """Give the fields of a query, or of a form written like one; nothing where they are too many to be fields."""
+    """Return the fields of a query or an urlencoded form; an empty list if there are too many."""
     try:
         return [list(pair) for pair in parse_qsl(written, keep_blank_values=True, max_num_fields=_MOST_FIELDS)]
     except ValueError:
@@ -117,7 +118,7 @@ def read_fields(written: str) -> list[list[str]]:
 
 
 def read_form(headers: Headers, body: bytes) -> tuple[list[list[str]], list[Item]]:
-    """Give the fields of a form, and its files with what they say of themselves; nothing where it is no form."""
+    """Return the fields of a form, and its files with their own metadata; empty lists if it is not a form."""
     mimetype, options = parse_options_header(headers.get("Content-Type"))
     if mimetype == "application/x-www-form-urlencoded":
         return read_fields(body.decode("utf-8", "replace")), []
@@ -163,7 +164,9 @@ def _find(engine: sa.Engine, name: str, capture_id: str) -> sa.Row[Any]:
     with db.reading(engine) as connection:
         row = connection.execute(wanted).first()
     if row is None:
-        raise NotFoundError(f"there is no such capture in the bin {name}: it may have been let go for newer ones")
+        raise NotFoundError(
+            f"there is no such capture in the bin {name}: it may have been deleted to make room for newer ones"
+        )
     return row
 
 

@@ -1,4 +1,4 @@
-"""The names of bins: which are possible, and new ones that a person can say: `brave-otter-41`."""
+"""The names of bins: which are valid, and new ones that a person can say: `brave-otter-41`."""
 
 import re
 import secrets
@@ -26,6 +26,6 @@ def is_name(name: str) -> bool:
 
 
 def suggest() -> str:
-    """Give a name that nobody has yet, most likely."""
+    """Return a random name that most likely is not in use."""
     how, who = (secrets.choice(words.split()) for words in (_HOW, _WHO))
     return f"{how}-{who}-{secrets.randbelow(90) + 10}"

@@ -1,4 +1,4 @@
-"""What happens when a request comes to a bin: whether it may, the row that it becomes, the answer that it gets."""
+"""What happens when a bin receives a request: whether it may, its row, and its response."""
 
 import hmac
 import time
@@ -24,8 +24,8 @@ FAILED_BODY = b'{"status":"failed, as this bin is set up to"}\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What the sender of a recorded request is told, and when."""
+class BinResponse:
+    """The response to a recorded request, and its delay."""
 
     capture_id: str
     status: int
@@ -36,7 +36,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What a bin asks its senders for. Only the digest is kept: nobody can read it anywhere."""
+    """The secret that a bin requires of its senders. Only the digest is stored: nobody can read the secret anywhere."""
 
     digest: str
 
@@ -45,7 +45,7 @@ class Secret:
 
 
 def secret_of(engine: sa.Engine, name: str) -> Secret | None:
-    """Give what the bin asks its senders for; NotFoundError where there is no bin."""
+    """Return the secret that the bin requires; NotFoundError if the bin does not exist."""
     with db.reading(engine) as connection:
         row = connection.execute(sa.select(bins.c.secret_digest).where(bins.c.name == store.storable(name))).first()
     if row is None:
@@ -55,7 +55,7 @@ def secret_of(engine: sa.Engine, name: str) -> Secret | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Came:
-    """A request on its way to its row: to which bin, when, and whether that is made where there is none."""
+    """A request on its way to its row: to which bin, when, and whether a missing bin is made."""
 
     name: str
     request: Request
@@ -63,15 +63,15 @@ class Came:
     may_make: bool
 
 
-Outcome = Reply | NotFoundError | BinError
+Outcome = BinResponse | NotFoundError | BinError
 
 
 class Recorder:
-    """Keeps requests; who waits for it has the row on the disk when it returns.
+    """Stores requests; when a method returns, the row is on disk.
 
-    What comes together is committed together, one such commit at a time in a process. Deliveries go first: while this
-    process has some that wait, captures let them pass, and after a commit they rest for longer than it took. What waits
-    is bounded: beyond it a sender is asked to come again.
+    Requests that arrive together are committed together, one such commit at a time in a process. Deliveries go first:
+    while any of this process wait, captures let them pass, and after a commit they pause for longer than it took. The
+    queue is bounded: beyond the bound a sender is asked to retry.
     """
 
     RESTS_TIMES = 3
@@ -85,11 +85,11 @@ class Recorder:
         self._group = _Group(self._write, limit=stores.store_of(engine).limit)
         self._ready_at = 0.0
 
-    def record(self, name: str, request: Request, *, now: datetime, may_make: bool = False) -> Reply:
-        """Keep a request, and give the answer that its bin is set up for.
+    def record(self, name: str, request: Request, *, now: datetime, may_make: bool = False) -> BinResponse:
+        """Store a request, and return the response that its bin is set up for.
 
-        Where there is no bin, `may_make` makes it; else that is a NotFoundError. BinError: too many were made like
-        that. StoreError: it could not be kept, or too many wait.
+        With `may_make` a missing bin is made; otherwise that is a NotFoundError. BinError if too many bins were made in
+        this way. StoreError if it could not be stored, or too many wait.
         """
         came = Came(name=name, request=request, at=now, may_make=may_make)
         return _said(self._group.keep(came, size=len(request.body)))
@@ -99,7 +99,7 @@ class Recorder:
         began = time.monotonic()
         try:
             with db.writing(self._engine) as connection:
-                began = time.monotonic()  # what it waited for its turn is nobody else's loss
+                began = time.monotonic()  # the wait for its own turn cost the others nothing
                 return _record(connection, take())
         finally:
             now = time.monotonic()
@@ -113,32 +113,32 @@ class Recorder:
 
 
 class _Group(Group[Came, Outcome]):
-    """Requests that wait for their commit: fewer of them than of deliveries, for nothing was promised yet."""
+    """Requests that wait for their commit: fewer than deliveries, because nothing has been promised for them."""
 
     OF = "captures"
     MOST_WAITING = 200
     MOST_WAITING_BYTES = 8 * 1024 * 1024
 
 
-def record(engine: sa.Engine, name: str, request: Request, *, now: datetime, may_make: bool = False) -> Reply:
-    """Keep one request in a transaction of its own; otherwise as `Recorder.record` does."""
+def record(engine: sa.Engine, name: str, request: Request, *, now: datetime, may_make: bool = False) -> BinResponse:
+    """Store one request in a transaction of its own; otherwise as `Recorder.record` does."""
     with db.writing(engine) as connection:
         return _said(_record(connection, [Came(name=name, request=request, at=now, may_make=may_make)])[0])
 
 
-def _said(outcome: Outcome) -> Reply:
-    if isinstance(outcome, Reply):
+def _said(outcome: Outcome) -> BinResponse:
+    if isinstance(outcome, BinResponse):
         return outcome
     raise outcome
 
 
 def _record(connection: sa.Connection, came: Sequence[Came]) -> list[Outcome]:
-    """Write requests in the caller's transaction, and let those go that their bins do not keep any longer."""
+    """Write requests in the caller's transaction, and delete captures that their bins no longer keep."""
     outcomes: dict[int, Outcome] = {}
     of_bin: defaultdict[str, list[int]] = defaultdict(list)
     for place, one in enumerate(came):
         of_bin[one.name].append(place)
-    # In the order of their names: two processes that hold one bin each never wait for the other's.
+    # In the order of their names: two processes that each hold the lock of a bin never wait for each other's.
     for name in sorted(of_bin):
         places = of_bin[name]
         outcomes |= dict(zip(places, _record_in(connection, name, [came[place] for place in places]), strict=True))
@@ -165,27 +165,25 @@ def _record_in(connection: sa.Connection, name: str, came: Sequence[Came]) -> Se
 
 
 def _count(connection: sa.Connection, name: str, now: datetime, more: int) -> sa.Row[Any] | None:
-    # From here to the commit the row is this transaction's alone, so captures become visible in the order of their
-    # numbers: who follows a bin needs no more than the last number that it saw.
+    # From here to the commit the row is locked by this transaction, so captures become visible in the order of their
+    # numbers: to follow a bin, the last number seen is enough.
     counted = sa.update(bins).where(bins.c.name == store.storable(name))
     return connection.execute(counted.values(captured=bins.c.captured + more, captured_at=now).returning(bins)).first()
 
 
 def _make(connection: sa.Connection, name: str, now: datetime) -> None:
     if not names.is_name(name):
-        raise NotFoundError(f"There can be no bin of that name. {names.NAME_TAKES}")
+        raise NotFoundError(f"No bin can have that name. {names.NAME_TAKES}")
     made = sa.select(sa.func.count()).select_from(bins).where(bins.c.is_auto)
     if connection.execute(made).scalar_one() >= MOST_AUTO_BINS:
-        told = (
-            f"{MOST_AUTO_BINS:,} bins were made by their first request, and no more are. Delete some, or make this one"
-        )
-        raise BinError({"name": [f"{told} yourself: signalbox bins create {name}"]})
+        limit = f"{MOST_AUTO_BINS:,} bins were made by their first request, which is the limit"
+        raise BinError({"name": [f"{limit}. Delete some, or make this one: signalbox bins create {name}"]})
     store.insert(connection, {**setup.STANDARD, "name": name, "created_at": now, "is_auto": True})
 
 
-def _reply(row: sa.Row[Any], came: Came, number: int) -> Reply:
+def _reply(row: sa.Row[Any], came: Came, number: int) -> BinResponse:
     fails = row.fail_every > 0 and number % row.fail_every == 0
-    return Reply(
+    return BinResponse(
         capture_id=ulid_at_time(came.at.timestamp()),
         status=came.request.refused_with or (row.fail_status if fails else row.status),
         headers=Headers.from_bytes(setup.STANDARD["headers"] if fails else row.headers).pairs,
@@ -194,7 +192,7 @@ def _reply(row: sa.Row[Any], came: Came, number: int) -> Reply:
     )
 
 
-def _row(row: sa.Row[Any], came: Came, number: int, reply: Reply) -> dict[str, Any]:
+def _row(row: sa.Row[Any], came: Came, number: int, reply: BinResponse) -> dict[str, Any]:
     request = came.request
     return {
         "id": reply.capture_id,

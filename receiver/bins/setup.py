@@ -1,4 +1,4 @@
-"""How a bin is set up: the answer that it gives, what it keeps, who may send; all of it checked before it is kept."""
+"""How a bin is set up: its response, what it keeps, who may send; all of it checked before it is stored."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ _MOST_NUMBER = 1_000_000
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# They speak of the connection, not of the answer (RFC 9110, 7.6.1), or of the length, which follows from the body.
+# They describe the connection, not the response (RFC 9110, 7.6.1), or the length, which follows from the body.
 SERVERS_OWN = frozenset(
     {
         "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
@@ -39,9 +39,9 @@ SERVERS_OWN = frozenset(
 
 
 class Changes(TypedDict, total=False):
-    """What of a bin is to be set up, by the names and in the units of its JSON; the body as bytes.
+    """Changes to a bin's set-up, by the names and in the units of its JSON; the body as bytes.
 
-    `fail_every` 0 never fails, `keep_seconds` None keeps captures of any age, `secret` None or "" asks for none.
+    `fail_every` 0 never fails, `keep_seconds` None keeps captures of any age, `secret` None or "" requires none.
     """
 
     status: int
@@ -56,12 +56,12 @@ class Changes(TypedDict, total=False):
 
 
 def check(changes: Changes) -> None:
-    """Raise the BinError with which changes would be refused."""
+    """Raise BinError if any of the changes is invalid."""
     columns(changes)
 
 
 def columns(changes: Changes) -> dict[str, Any]:
-    """Give changes as columns; BinError names every one that cannot be."""
+    """Return changes as columns; BinError names every invalid one."""
     found: dict[str, Any] = {}
     problems: dict[str, list[str]] = {}
     for field, value in changes.items():
@@ -107,7 +107,7 @@ def _body(value: Any) -> bytes:
 def _secret(value: Any) -> str | None:
     if value is None or value == "":
         return None
-    # It has to come through as a header, where spaces at the ends are lost.
+    # It has to arrive as a header, where spaces at the ends are removed (RFC 9110, 5.5).
     if not isinstance(value, str) or len(value) > 200 or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError("Must be at most 200 characters that can be typed, without spaces.")
     return digest(value.encode("ascii"))
@@ -128,11 +128,11 @@ def _header(pair: Any) -> tuple[str, str]:
         raise ValueError("Must be names and values.")
     name, value = pair
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a header.")
+        raise ValueError(f"{name!r} is not a valid name of a header.")
     if not _VALUE.fullmatch(value):
-        raise ValueError(f"The value of {name} may hold no line breaks, no control characters and only Latin-1.")
+        raise ValueError(f"The value of {name} may contain only Latin-1, without line breaks and control characters.")
     if name.lower() in SERVERS_OWN:
-        raise ValueError(f"{name} is the server's own to say.")
+        raise ValueError(f"{name} is set by the server itself.")
     return name, value.strip(" \t")
 
 

@@ -12,25 +12,26 @@ import sqlalchemy as sa
 from receiver.bins import names, setup
 from receiver.errors import BinError, NotFoundError, StoreError
 from receiver.events import Headers
+from receiver.humanize import iso
 from receiver.storage import db
 from receiver.storage.tables import bins, captures
 
 LIMIT = 50
 _CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
-_DELETED_AT_A_TIME = 50  # a body may be a megabyte, and deliveries wait while somebody else writes
+_DELETED_AT_A_TIME = 50  # a body may be a megabyte, and deliveries wait while others write
 
 Item = dict[str, Any]
 
 
-class Page(TypedDict):
-    """Items, newest first, and the cursor that continues after them; None where these are the last."""
+class ItemPage(TypedDict):
+    """Items, newest first, and the cursor that continues after them; None if these are the last."""
 
     items: list[Item]
     next: str | None
 
 
 def create(engine: sa.Engine, *, name: str | None = None, now: datetime, changes: setup.Changes | None = None) -> Item:
-    """Make a bin, under a name of our own where none is given; BinError if it is taken or something cannot be."""
+    """Make a bin, with a random name by default; BinError if its name is taken or a setting is invalid."""
     if name is not None and not names.is_name(name):
         raise BinError({"name": [names.NAME_TAKES]})
     row = {**setup.STANDARD, **setup.columns(changes or {}), "created_at": now}
@@ -42,17 +43,17 @@ def create(engine: sa.Engine, *, name: str | None = None, now: datetime, changes
             return show_bin(engine, wanted)
         if name is not None:
             raise BinError({"name": [f"There is a bin {name} already."]})
-    raise StoreError("no name was free for the bin: give it one yourself")
+    raise StoreError("no random name was free for the bin: name it yourself")
 
 
 def insert(connection: sa.Connection, row: Mapping[str, Any]) -> bool:
-    """Write a bin in the caller's transaction; False if there is one of its name."""
+    """Write a bin in the caller's transaction; False if its name is taken."""
     made = db.insert(connection, bins).values(row).on_conflict_do_nothing(index_elements=["name"])
     return connection.execute(made.returning(bins.c.seq)).first() is not None
 
 
-def list_bins(engine: sa.Engine, *, limit: int = LIMIT, cursor: str | None = None) -> Page:
-    """Give the bins, newest first."""
+def list_bins(engine: sa.Engine, *, limit: int = LIMIT, cursor: str | None = None) -> ItemPage:
+    """Return the bins, newest first."""
     wanted = _with_lowest()
     if cursor is not None:
         wanted = wanted.where(bins.c.seq < place(cursor))
@@ -63,7 +64,7 @@ def list_bins(engine: sa.Engine, *, limit: int = LIMIT, cursor: str | None = Non
 
 
 def show_bin(engine: sa.Engine, name: str) -> Item:
-    """Give one bin; NotFoundError if there is none of this name."""
+    """Return one bin; NotFoundError if it does not exist."""
     with db.reading(engine) as connection:
         row = connection.execute(_with_lowest().where(bins.c.name == storable(name))).first()
     if row is None:
@@ -72,7 +73,7 @@ def show_bin(engine: sa.Engine, name: str) -> Item:
 
 
 def change(engine: sa.Engine, name: str, changes: setup.Changes) -> Item:
-    """Set up what is given and leave the rest; BinError names every field that cannot be, and then nothing is done."""
+    """Change the given settings and leave the rest; BinError names every invalid one, and then nothing is changed."""
     columns = setup.columns(changes)
     if columns:
         with db.writing(engine) as connection:
@@ -81,7 +82,7 @@ def change(engine: sa.Engine, name: str, changes: setup.Changes) -> Item:
 
 
 def delete(engine: sa.Engine, name: str) -> int:
-    """Delete a bin with its captures, and say how many those were."""
+    """Delete a bin with its captures, and return the number of captures."""
     gone = clear(engine, name)
     with db.writing(engine) as connection:
         gone += connection.execute(sa.delete(captures).where(captures.c.bin == name)).rowcount
@@ -90,15 +91,15 @@ def delete(engine: sa.Engine, name: str) -> int:
 
 
 def clear(engine: sa.Engine, name: str, *, upto: int | None = None) -> int:
-    """Delete the captures that a bin has now, or those up to a number, and say how many those were."""
+    """Delete the present captures of a bin, or those up to a number; return how many were deleted."""
     captured = show_bin(engine, name)["captured"]
     return _delete_up_to(engine, name, captured if upto is None else min(upto, captured))
 
 
 def prune(engine: sa.Engine, *, now: datetime, name: str | None = None) -> int:
-    """Delete what is older than its bin keeps it, in one bin or in all, and say how many captures those were.
+    """Delete captures older than their bins keep them, in one bin or in all, and return how many were deleted.
 
-    A bin does so itself with each request that it records; this is for those that get no more.
+    A bin does so itself with each request that it records; this is for bins that receive no more.
     """
     ageing = sa.select(bins.c.name, bins.c.keep_seconds).where(bins.c.keep_seconds.is_not(None))
     if name is not None:
@@ -115,7 +116,7 @@ def _prune_one(engine: sa.Engine, name: str, limit: datetime) -> int:
 
 
 def newest_before(name: str, limit: datetime) -> sa.Select[Any]:
-    """Select the number up to which captures are older; found from the oldest on, where the first young one ends it."""
+    """Select the number up to which captures are older than a limit, by a search from the oldest on."""
     its = captures.c.bin == name
     old = sa.select(captures.c.number - 1).where(its, captures.c.captured_at >= limit).order_by(captures.c.number)
     all_of_them = sa.select(sa.func.max(captures.c.number)).where(its)
@@ -136,17 +137,17 @@ def _delete_up_to(engine: sa.Engine, name: str, number: int) -> int:
         gone += count
         if count < _DELETED_AT_A_TIME:
             return gone
-        time.sleep(0)  # whoever waits in this process comes first
+        time.sleep(0)  # other greenlets of this process first
 
 
 def place(cursor: str) -> int:
     if not _CURSOR.fullmatch(cursor):
-        raise NotFoundError(f"no listing gave the cursor {cursor!r}: take it from `next` of the page before")
+        raise NotFoundError(f"no listing returned the cursor {cursor!r}: take it from `next` of the previous page")
     return int(cursor)
 
 
 def storable(name: str) -> str:
-    """Give a name that every database takes as a parameter; one that was none is that of no bin."""
+    """Return a name that every database accepts as a parameter; one that had to be changed is no bin's name."""
     return name if names.is_name(name) else ""
 
 
@@ -154,10 +155,6 @@ def no_bin(name: str) -> NotFoundError:
     if not names.is_name(name):
         return NotFoundError(f"there is no bin of that name, and there cannot be: {names.NAME_TAKES}")
     return NotFoundError(f"there is no bin {name}: signalbox bins create {name} makes it")
-
-
-def iso(at: datetime | None) -> str | None:
-    return at.isoformat().replace("+00:00", "Z") if at else None
 
 
 def _with_lowest() -> sa.Select[Any]:

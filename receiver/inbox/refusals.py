@@ -21,7 +21,7 @@ from ulid_transform import ulid_at_time
 from receiver import signals
 from receiver.errors import StoreError, UnreadableError
 from receiver.events import Delivery, Headers, Reason, Refused, Unread
-from receiver.inbox.rejected import FORMED, JUNK, ROOMS, STRAY, Kept, Row
+from receiver.inbox.rejected import FORMED, JUNK, ROOMS, STRAY, RejectedTable, Row
 from receiver.sources import SOURCES
 
 BEGINNING = 16 * 1024  # bytes that are kept of a body that is too long
@@ -145,7 +145,7 @@ class Sample:
         self._bytes -= refusal.size
 
 
-class Refusals:
+class RefusalLog:
     """Notes refusals in memory, and writes them from a thread of its own, many in one transaction.
 
     The thread starts with the first refusal, so that a process forked before has its own, and ends after a quiet while.
@@ -162,7 +162,7 @@ class Refusals:
     FEWEST_AT_ONCE = 12
 
     def __init__(self, engine: sa.Engine, *, max_count: int, max_bytes: int) -> None:
-        self._kept = Kept(engine, max_count=max_count, max_bytes=max_bytes)
+        self._kept = RejectedTable(engine, max_count=max_count, max_bytes=max_bytes)
         self._credit = dict.fromkeys(ROOMS, float(self.BURST))
         self._begin()
         _ALL.add(self)
@@ -299,7 +299,7 @@ def _is_a_message(refusal: Refusal) -> bool:
     return True
 
 
-_ALL: WeakSet[Refusals] = WeakSet()
+_ALL: WeakSet[RefusalLog] = WeakSet()
 
 
 @atexit.register

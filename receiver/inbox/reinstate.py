@@ -25,7 +25,7 @@ BY_NOBODY = Verified("nobody")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Reinstated:
     """The result of reinstating a delivery: an event, one more delivery of an event, or a quarantined delivery.
 
     `event` is None if it is quarantined now; `errors` say why.
@@ -58,7 +58,7 @@ def delivery_of(row: sa.Row[Any]) -> Delivery:
     return Delivery(source=row.source, body=row.body, headers=headers, received_at=row.received_at)
 
 
-def release_rejected(engine: sa.Engine, inbox: Inbox, rejected_id: str, verified: Verified) -> Released:
+def release_rejected(engine: sa.Engine, inbox: Inbox, rejected_id: str, verified: Verified) -> Reinstated:
     """Reinstate a rejected delivery that the caller has verified; quarantine it if it cannot be parsed."""
     delivery = delivery_of(find(engine, rejected, rejected_id))
     try:
@@ -68,11 +68,11 @@ def release_rejected(engine: sa.Engine, inbox: Inbox, rejected_id: str, verified
         quarantined_id = inbox.quarantine(delivery, verified, error.errors)
         with db.writing(engine) as connection:
             connection.execute(sa.delete(rejected).where(rejected.c.id == rejected_id))
-        return Released(status="quarantined", quarantined=quarantined_id, errors=error.errors)
+        return Reinstated(status="quarantined", quarantined=quarantined_id, errors=error.errors)
     return _let_in(engine, rejected, rejected_id, _arrival(delivery, event, verified))
 
 
-def release_quarantined(engine: sa.Engine, quarantined_id: str, *, name: str | None = None) -> Released:
+def release_quarantined(engine: sa.Engine, quarantined_id: str, *, name: str | None = None) -> Reinstated:
     """Reinstate a quarantined delivery if this release can parse it; UnreadableError if not.
 
     With a name it becomes an event of that name although its own cannot be read. Its body must then be a JSON object,
@@ -110,7 +110,7 @@ def _arrival(delivery: Delivery, event: Event, verified: Verified) -> Arrival:
     )
 
 
-def _let_in(engine: sa.Engine, table: sa.Table, kept_id: str, arrival: Arrival, *, came_again: int = 0) -> Released:
+def _let_in(engine: sa.Engine, table: sa.Table, kept_id: str, arrival: Arrival, *, came_again: int = 0) -> Reinstated:
     """Write the event and delete the row, in one transaction: of two callers at once, one gets NotFoundError."""
     with db.writing(engine) as connection:
         taken = connection.execute(sa.delete(table).where(table.c.id == kept_id))
@@ -120,7 +120,7 @@ def _let_in(engine: sa.Engine, table: sa.Table, kept_id: str, arrival: Arrival, 
         if came_again:
             counted = sa.update(events).where(events.c.id == receipt.event_id)
             connection.execute(counted.values(deliveries=events.c.deliveries + came_again))
-    return Released(status="duplicate" if receipt.duplicate else "accepted", event=receipt.event_id)
+    return Reinstated(status="duplicate" if receipt.duplicate else "accepted", event=receipt.event_id)
 
 
 def _write(connection: sa.Connection, arrival: Arrival) -> Receipt:

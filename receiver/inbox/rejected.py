@@ -32,7 +32,7 @@ class _Pile(NamedTuple):
     lane: str
 
 
-class Kept:
+class RejectedTable:
     """Writes refusals, and deletes those that are too many: of the largest sender, the oldest after its first ones."""
 
     def __init__(self, engine: sa.Engine, *, max_count: int, max_bytes: int) -> None:

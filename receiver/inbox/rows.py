@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from receiver.events import Delivery, Event, Refused, Verified
 from receiver.inbox import refusals
 from receiver.inbox.group_commit import Group
-from receiver.inbox.refusals import Refusals
+from receiver.inbox.refusals import RefusalLog
 from receiver.storage import db, stores
 from receiver.storage.ids import new_id
 from receiver.storage.tables import deliveries, events, pulse, quarantined
@@ -51,7 +51,7 @@ class Inbox:
 
     def __init__(self, engine: sa.Engine, *, rejected_max_count: int, rejected_max_bytes: int) -> None:
         self._engine = engine
-        self.refusals = Refusals(engine, max_count=rejected_max_count, max_bytes=rejected_max_bytes)
+        self.refusals = RefusalLog(engine, max_count=rejected_max_count, max_bytes=rejected_max_bytes)
         self._group: Group[Arrival, Receipt] = Group(self._write, limit=stores.store_of(engine).limit)
 
     def accept(self, delivery: Delivery, event: Event, verified: Verified) -> Receipt:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from receiver.events import Reason, Refused, Unread, Verified
 from receiver.inbox import diagnosis, reinstate
 from receiver.inbox.diagnosis import UNREAD, Diagnosis, refused_unread, verify_now
-from receiver.inbox.reinstate import Released
+from receiver.inbox.reinstate import Reinstated
 from receiver.inbox.rows import Inbox
 from receiver.sources import SOURCES
 from receiver.sources.accounts import Gate
@@ -51,7 +51,7 @@ class Verifier:
         max_age, max_skew = (ANY_AGE, ANY_AGE) if any_age else (gate.max_age, gate.max_skew)
         return verify_now(delivery, {delivery.source: gate.keys}, max_age=max_age, max_skew=max_skew)
 
-    def let_in(self, rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Released | Refused:
+    def let_in(self, rejected_id: str, *, any_age: bool = False, unverified: bool = False) -> Reinstated | Refused:
         """Let a rejected delivery in if it verifies now, or need not; otherwise return why it stays."""
         kept = self._find(rejected_id)
         verdict = self.verify(kept, any_age=any_age)

@@ -37,7 +37,7 @@ CATCH_UP = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class PruneStep:
     """What one small transaction deleted, and how long other writers waited for it.
 
     `staying` counts events that are as old, but have a job that still waits or runs.
@@ -59,7 +59,7 @@ class Pruned:
     captures: int = 0
     tallies: int = 0
 
-    def add(self, step: Step) -> None:
+    def add(self, step: PruneStep) -> None:
         self.events += step.events
         self.staying += step.staying
         self.quarantined += step.quarantined
@@ -97,7 +97,7 @@ def count(engine: sa.Engine, keep: timedelta, *, now: datetime) -> Pruned:
     return pruned
 
 
-def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[Step]:
+def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[PruneStep]:
     """Delete routed events and quarantined deliveries older than `keep`, the oldest first, one transaction a step.
 
     The size of a step is adjusted so that it takes about a twentieth of a second, which depends on the size of the
@@ -109,7 +109,7 @@ def steps(engine: sa.Engine, keep: timedelta, now: datetime) -> Iterator[Step]:
         yield from _paced(lambda size, _place: _delete_quarantined(engine, limit, size))
 
 
-def _paced(delete: Callable[[int, str], tuple[Mapping[str, int], str | None]]) -> Iterator[Step]:
+def _paced(delete: Callable[[int, str], tuple[Mapping[str, int], str | None]]) -> Iterator[PruneStep]:
     """Call `delete` with a size and the id that the last call reached, until it returns None for that id."""
     size = db.STEP // 5
     place: str | None = ""
@@ -117,7 +117,7 @@ def _paced(delete: Callable[[int, str], tuple[Mapping[str, int], str | None]]) -
         began = time.monotonic()
         counts, place = delete(size, place)
         seconds = time.monotonic() - began
-        yield Step(seconds=seconds, **counts)
+        yield PruneStep(seconds=seconds, **counts)
         size = max(1, min(db.STEP, int(size * min(2.0, STEP_SECONDS / max(seconds, 0.001)))))
 
 
@@ -167,7 +167,7 @@ class Pruner:
         self._engine = engine
         self._keep = keep
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._rest: Iterator[Step] | None = None
+        self._rest: Iterator[PruneStep] | None = None
 
     def run(self, stop: threading.Event) -> None:
         # Not at once, and not all workers at the same moment, but before the next deployment is likely to end this

@@ -1,4 +1,4 @@
-"""The lines of the log on their way: taken as they are now, rendered together, written without waiting for a reader."""
+"""The lines of the log on their way: copied at once, rendered together, written without waiting for a reader."""
 
 import math
 import sys
@@ -20,12 +20,12 @@ from receiver.runtime import outlet
 
 Line = dict[str, Any]
 
-# What a value of a line may come to: what is longer is cut, and says so.
+# The limits of a value in a line: a longer one is cut, and marked as cut.
 LONGEST_TEXT = 1_000
 LONGEST_LINE = 20_000
 LONGEST_TRACEBACK = 20_000
 MOST_LEVELS = 6
-# What waits for a stream that takes nothing, and how much of that may be more than a few short words.
+# The most lines that wait for a stream which accepts nothing, and how many of these may be long.
 MOST_WAITING = 20_000
 MOST_HEAVY = 1_000
 PATIENCE_SECONDS = 1.0
@@ -35,23 +35,23 @@ _HOLDING_MORE = (dict, list, tuple, set, frozenset)
 
 
 class Lines:
-    """Where structlog's lines go: rendered and written out together, a moment after the first of them.
+    """Where structlog's lines go: they are rendered and written together, a moment after the first of them.
 
-    One rendering and one call to the system for all lines of a burst cost a fraction of one for each. What a line
-    holds is what it was when it was added. No value, and nothing that a stream does, keeps later lines from being
-    written; what had to be left out is counted, and said as soon as the stream takes something again.
+    To render and write a burst at once costs a fraction of doing so for each line. A line shows its values as they were
+    when it was added. No value and no failing stream keeps later lines from being written; lines that were dropped are
+    counted, and the count is logged as soon as the stream accepts data again.
     """
 
     PAUSE_SECONDS = 0.02
 
     def __init__(self) -> None:
         self.takes_info = True
-        self._stream: TextIO | None = sys.stderr  # None where a process was started without one
+        self._stream: TextIO | None = sys.stderr  # None if a process was started without one
         self._render: Callable[[list[Line]], str] = as_json
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """In a process that was just forked: what waits is its parent's to write, and so is the thread."""
+        """Drop what waits, in a process that was just forked: it and the thread belong to the parent."""
         self._waiting: deque[Line] = deque()
         self._heavy = 0
         self._dropped = 0
@@ -64,7 +64,7 @@ class Lines:
         self._stream, self._render = stream, render
 
     def add(self, **line: Any) -> None:
-        """Take a line of any values: those that can change, or are more than a few words, as they are now."""
+        """Add a line of any values: mutable or long ones are copied now."""
         if _is_flat(line):
             self.put(line)
         elif self._heavy < MOST_HEAVY:
@@ -76,20 +76,20 @@ class Lines:
     debug = info = warning = error = critical = add
 
     def put(self, line: Line) -> None:
-        """Take a line of short words and numbers, as it is; it is left out where the stream has not kept up."""
+        """Add a line of short texts and numbers without copying; it is dropped if the stream has not kept up."""
         if len(self._waiting) >= MOST_WAITING:
             self._dropped += 1
             return
         self._waiting.append(line)
         if not self._some.is_set():
             self._some.set()
-        # Begun by the first line, so that a process that forks before it begins one of its own.
+        # Started by the first line, so that a process that forks before it starts a thread of its own.
         if self._writer is None:
             self._begin_writing()
 
     def _begin_writing(self) -> None:
         writer = threading.Thread(target=self._keep_writing, name="log", daemon=True)
-        # A process that can begin no thread now may be able to with the next line.
+        # A process that cannot start a thread now may be able to with the next line.
         with suppress(RuntimeError):
             writer.start()
             self._writer = writer
@@ -102,13 +102,13 @@ class Lines:
                 self._some.clear()
                 self.write_out(patience_seconds=math.inf)
         finally:
-            # Something from outside ended this thread: the next line begins another.
+            # Something from outside ended this thread: the next line starts another.
             self._writer = None
 
     def write_out(self, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Write what is waiting, now; a log that cannot be written stops nothing else.
 
-        A reader that takes nothing is waited for so long; then these lines are dropped, and counted.
+        A reader that reads nothing gets `patience_seconds`; then these lines are dropped, and counted.
         """
         until = time.monotonic() + patience_seconds
         if not self._writing.acquire(timeout=patience_seconds if patience_seconds < math.inf else -1):
@@ -133,21 +133,21 @@ class Lines:
     def _said_dropped(self) -> Iterator[Line]:
         count, self._dropped = self._dropped, 0
         if count:
-            told = {"event": "log", "state": "lines dropped", "lines": count}
-            yield {**told, "level": "warning", "timestamp": time.time()}
+            details = {"event": "log", "state": "lines dropped", "lines": count}
+            yield {**details, "level": "warning", "timestamp": time.time()}
 
     def _rendered(self, lines: list[Line]) -> str:
         try:
             return self._render(lines)
-        except Exception:  # noqa: BLE001 - one line is odd, and nobody says which: each for itself
+        except Exception:  # noqa: BLE001 - one line is odd, and nobody says which: each is rendered by itself
             return "".join(map(self._rendered_alone, lines))
 
     def _rendered_alone(self, line: Line) -> str:
         try:
             return self._render([_encodable(line)])
-        except Exception as error:  # noqa: BLE001 - a line that cannot be rendered is told in words that can be
-            told = {"event": "log", "state": "not written", "error": _name(type(error)), "level": "warning"}
-            return self._render([told | {"timestamp": line["timestamp"]}])
+        except Exception as error:  # noqa: BLE001 - a line that cannot be rendered is replaced by one that can
+            details = {"event": "log", "state": "not written", "error": _name(type(error)), "level": "warning"}
+            return self._render([details | {"timestamp": line["timestamp"]}])
 
 
 def _is_flat(line: Line) -> bool:
@@ -157,7 +157,7 @@ def _is_flat(line: Line) -> bool:
             if len(value) > LONGEST_TEXT:
                 return False
         elif kind is float:
-            if value - value:  # infinity less itself is not nought, nor is NaN, and JSON has neither
+            if value - value:  # infinity minus itself is NaN, and so is NaN minus itself; JSON has neither
                 return False
         elif kind not in _FLAT:
             return False
@@ -165,11 +165,11 @@ def _is_flat(line: Line) -> bool:
 
 
 def as_it_is_now(line: Line) -> Line:
-    """Return a line that nothing changes any more: short words, numbers, and lists and objects of those.
+    """Return a copy of a line that nothing can change any more: short texts, numbers, lists and objects of those.
 
-    `exc_info`, as the standard library's logging knows it, becomes the traceback.
+    `exc_info`, in any form that the standard library's logging accepts, is replaced by the traceback.
     """
-    budget = _Budget(LONGEST_LINE)
+    budget = _CharacterBudget(LONGEST_LINE)
     error = _error_of(line.pop("exc_info", None))
     taken = {_cut(key): _plain(value, MOST_LEVELS, budget) for key, value in line.items()}
     if error is not None:
@@ -178,8 +178,8 @@ def as_it_is_now(line: Line) -> Line:
 
 
 @dataclass(slots=True)
-class _Budget:
-    """How many characters a line may still take."""
+class _CharacterBudget:
+    """How many characters a line may still use."""
 
     left: int
 
@@ -189,8 +189,8 @@ class _Budget:
         return taken
 
 
-def _plain(value: Any, levels: int, budget: _Budget) -> Any:
-    """Return a value in words and numbers; what is too deep or too much is an ellipsis."""
+def _plain(value: Any, levels: int, budget: _CharacterBudget) -> Any:
+    """Return a value as texts and numbers; what is too deep or too long is replaced by an ellipsis."""
     budget.left -= 1
     if budget.left < 0:
         return "…"
@@ -200,19 +200,19 @@ def _plain(value: Any, levels: int, budget: _Budget) -> Any:
             return _plain_inside(value, kind, levels - 1, budget) if levels else "…"
         if kind not in _FLAT or kind is str or (kind is float and value - value):
             return budget.take(_in_words(value, kind))
-    except Exception as error:  # noqa: BLE001 - somebody's class may do anything when it is asked what it is
+    except Exception as error:  # noqa: BLE001 - a class of a handler's may do anything when it is inspected
         return f"({_name(kind)} that cannot be written: {_name(type(error))})"
     return value
 
 
-def _plain_inside(value: Any, kind: type, levels: int, budget: _Budget) -> Any:
+def _plain_inside(value: Any, kind: type, levels: int, budget: _CharacterBudget) -> Any:
     if issubclass(kind, dict):
         items = islice(dict.items(value), budget.left + 1)
         return {_key(key, budget): _plain(child, levels, budget) for key, child in items}
     return [_plain(child, levels, budget) for child in islice(value, budget.left + 1)]
 
 
-def _key(key: Any, budget: _Budget) -> str:
+def _key(key: Any, budget: _CharacterBudget) -> str:
     plain = _plain(key, 1, budget)
     return plain if isinstance(plain, str) else str(plain)
 
@@ -226,7 +226,7 @@ def _in_words(value: Any, kind: type) -> str:
 
 
 def _name(kind: type) -> str:
-    # Past a metaclass that may say something else, or nothing.
+    # Read past a metaclass, whose own `__name__` may be anything or nothing.
     return _cut(type.__dict__["__name__"].__get__(kind), 100)
 
 
@@ -243,17 +243,17 @@ def _error_of(asked: Any) -> BaseException | None:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return a traceback; of a long one its beginning and, as that is what says it, its end."""
+    """Return a traceback; of a long one the beginning and the end, which says most."""
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-100)).rstrip("\n")
-    except Exception as worse:  # noqa: BLE001 - an exception may be of a kind that cannot be formatted
+    except Exception as worse:  # noqa: BLE001 - some exceptions cannot be formatted
         return f"{_name(type(error))}, whose traceback cannot be written: {_name(type(worse))}"
     half = LONGEST_TRACEBACK // 2
     return text if len(text) <= LONGEST_TRACEBACK else f"{text[:half]}\n…\n{text[-half:]}"
 
 
 def as_json(lines: list[Line]) -> str:
-    """Return one JSON object a line."""
+    """Return one JSON object for each line."""
     for line in lines:
         at = line["timestamp"]
         if isinstance(at, float):
@@ -265,7 +265,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def _encodable(value: Any) -> Any:
-    """Return the same in words and numbers that every renderer and every stream takes."""
+    """Return the same value as texts and numbers that every renderer and every stream accepts."""
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
@@ -280,5 +280,6 @@ def _encodable(value: Any) -> Any:
 
 
 def _whole(number: int) -> str:
-    # https://docs.python.org/3/library/stdtypes.html#int-max-str-digits: longer ones cannot be written as decimals.
+    # Python (3.11) refuses to write a longer number in decimal:
+    # docs.python.org/3/library/stdtypes.html#int-max-str-digits.
     return str(number) if number.bit_length() < 1_000 else f"(a number of {number.bit_length():,} bits)"

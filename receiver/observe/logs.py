@@ -36,7 +36,7 @@ os.register_at_fork(after_in_child=LINES.begin_anew)
 
 
 def configure(*, level: str = "info", form: str = "console") -> None:
-    """Write to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
+    """Log to standard error: for people (`console`, coloured on a terminal) or one JSON object a line (`json`)."""
     LINES.turn_to(sys.stderr, _for_people if form == "console" else as_json)
     least = getattr(logging, level.upper())
     LINES.takes_info = least <= logging.INFO
@@ -45,7 +45,8 @@ def configure(*, level: str = "info", form: str = "console") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=lambda *_names: LINES,
     )
-    # Bound once: a logger that is put together anew for every line costs more than the line.
+    # Bound once: structlog would otherwise assemble a logger anew for every line, which costs more than the line
+    # (structlog.org/en/stable/performance.html).
     global log  # noqa: PLW0603
     log = structlog.get_logger("signalbox").bind()
     for signal, listener in LISTENERS.items():
@@ -53,28 +54,30 @@ def configure(*, level: str = "info", form: str = "console") -> None:
 
 
 def _stamp(_logger: object, level: str, line: Any) -> Any:
-    """Note the level and the time; how the time is written is settled when all waiting lines are."""
+    """Add the level and the time to a line; the time is formatted when all waiting lines are written."""
     line["level"] = level
     line["timestamp"] = time.time()
     return line
 
 
-def _accepted(_sender: object, **told: Any) -> None:
-    _kept("accepted", told)
+def _accepted(_sender: object, **details: Any) -> None:
+    _kept("accepted", details)
 
 
-def _duplicated(_sender: object, **told: Any) -> None:
-    _kept("duplicate", told)
+def _duplicated(_sender: object, **details: Any) -> None:
+    _kept("duplicate", details)
 
 
-def _kept(verdict: str, told: dict[str, Any]) -> None:
-    # In the way of every answer, so past structlog, whose way to the same line is five times as long.
+def _kept(verdict: str, details: dict[str, Any]) -> None:
+    # Every response waits for this, so it bypasses structlog, which takes five times as long for the same line.
     if LINES.takes_info:
-        LINES.put({"verdict": verdict, **_line(told), "event": "delivery", "level": "info", "timestamp": time.time()})
+        LINES.put(
+            {"verdict": verdict, **_line(details), "event": "delivery", "level": "info", "timestamp": time.time()}
+        )
 
 
 class _Few:
-    """Lines that anybody can cause: the first between two sums are written, and then how many more there were."""
+    """Lines that anybody can cause: the first few of a period are written, then only their number."""
 
     MOST = 5
 
@@ -88,7 +91,7 @@ class _Few:
             return self._count <= self.MOST
 
     def more(self) -> int:
-        """Give how many came that were not taken, and begin anew."""
+        """Return how many were not written, and start a new period."""
         with self._counting:
             count, self._count = self._count, 0
         return max(0, count - self.MOST)
@@ -97,9 +100,9 @@ class _Few:
 _REFUSALS = _Few()
 
 
-def _rejected(_sender: object, **told: Any) -> None:
+def _rejected(_sender: object, **details: Any) -> None:
     if _REFUSALS.takes():
-        log.warning("delivery", verdict="rejected", **_line(told))
+        log.warning("delivery", verdict="rejected", **_line(details))
 
 
 def _refusals_written(_sender: object, *, kept: int, left_out: int) -> None:
@@ -109,14 +112,14 @@ def _refusals_written(_sender: object, *, kept: int, left_out: int) -> None:
 
 
 class _Seldom:
-    """Lines that anybody can cause, as fast as they like: one a second, with how many there were since the last."""
+    """Lines that anybody can cause, as fast as they like: one a second, with the number since the last one."""
 
     def __init__(self) -> None:
         self._next_at = 0.0
         self._more = 0
 
     def takes(self, now: float) -> int | None:
-        """Return how many were not written since the last line that was; None where this one is not either."""
+        """Return how many were skipped since the last line that was written; None if this one is skipped too."""
         if now < self._next_at:
             self._more += 1
             return None
@@ -127,25 +130,25 @@ class _Seldom:
 _LOCK_OUTS = _Seldom()
 
 
-def _tried(_sender: object, *, outcome: str, **told: Any) -> None:
+def _tried(_sender: object, *, outcome: str, **details: Any) -> None:
     if outcome == "opened":
-        log.info("login", outcome=outcome, **told)
+        log.info("login", outcome=outcome, **details)
     elif outcome == "wrong":
-        log.warning("login", outcome=outcome, **told)
+        log.warning("login", outcome=outcome, **details)
     elif (more := _LOCK_OUTS.takes(time.monotonic())) is not None:
-        log.warning("login", outcome=outcome, **told, **({"more": more} if more else {}))
+        log.warning("login", outcome=outcome, **details, **({"more": more} if more else {}))
 
 
-def _quarantined(_sender: object, **told: Any) -> None:
-    log.warning("delivery", verdict="quarantined", **_line(told))
+def _quarantined(_sender: object, **details: Any) -> None:
+    log.warning("delivery", verdict="quarantined", **_line(details))
 
 
-def _unkept(_sender: object, *, error: StoreError, **told: Any) -> None:
-    log.error("delivery", verdict="unkept", error=str(error), **_line(told))
+def _unkept(_sender: object, *, error: StoreError, **details: Any) -> None:
+    log.error("delivery", verdict="unkept", error=str(error), **_line(details))
 
 
 def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
-    # Told once a second at the most. That idle connections are closed is as it should be.
+    # Logged once a second at most. Closing idle connections is normal, and not logged.
     counts = {why: count for why, count in ended.items() if why != "idle"}
     if counts:
         log.warning("connections ended", **counts)
@@ -155,51 +158,52 @@ def _open_to_others(_sender: object, *, path: str, error: OSError) -> None:
     log.warning("open to others", path=path, error=error.strerror, mend=f"chmod 600 {path}, by its owner")
 
 
-def _routed(_sender: object, **told: Any) -> None:
-    log.info("routed", **told)
+def _routed(_sender: object, **details: Any) -> None:
+    log.info("routed", **details)
 
 
-def _attempted(_sender: object, **told: Any) -> None:
-    error, _cause = told.pop("error", None), told.pop("cause", None)
-    write = log.info if told["outcome"] == "done" else log.warning
-    write("attempt", **_line(told), **_why(error))
+def _attempted(_sender: object, **details: Any) -> None:
+    error, _cause = details.pop("error", None), details.pop("cause", None)
+    write = log.info if details["outcome"] == "done" else log.warning
+    write("attempt", **_line(details), **_why(error))
 
 
 def _why(error: str | None) -> dict[str, str]:
-    # The first line of it, as everywhere: all of it may quote a whole payload, and is in `signalbox events show`.
+    # Only the first line of the error, as everywhere: the rest may quote a whole payload. `signalbox events show` has
+    # it.
     return {"error": line_of(error)} if error else {}
 
 
-def _buried(_sender: object, **told: Any) -> None:
-    words = {name: told[name] for name in ("job_id", "event_id", "type", "handler", "attempt", "outcome")}
-    log.error("dead job", **words, **_why(told["error"]), replay=f"signalbox jobs replay {told['job_id']}")
+def _buried(_sender: object, **details: Any) -> None:
+    words = {name: details[name] for name in ("job_id", "event_id", "type", "handler", "attempt", "outcome")}
+    log.error("dead job", **words, **_why(details["error"]), replay=f"signalbox jobs replay {details['job_id']}")
 
 
 def _troubled(_sender: object, *, error: Exception) -> None:
     log.error("worker", error=str(error))
 
 
-def _deaf(_sender: object, **told: Any) -> None:
-    log.error("listener", **told)
+def _deaf(_sender: object, **details: Any) -> None:
+    log.error("listener", **details)
 
 
-def _died(_sender: object, **told: Any) -> None:
-    log.error("registration", state="dead", **told, mend="signalbox box plan")
+def _died(_sender: object, **details: Any) -> None:
+    log.error("registration", state="dead", **details, mend="signalbox box plan")
 
 
-def _revived(_sender: object, **told: Any) -> None:
-    log.warning("registration", state="made again", **told)
+def _revived(_sender: object, **details: Any) -> None:
+    log.warning("registration", state="made again", **details)
 
 
-def _unrevived(_sender: object, *, error: Exception, **told: Any) -> None:
-    log.error("registration", state="not made again", **told, error=str(error))
+def _unrevived(_sender: object, *, error: Exception, **details: Any) -> None:
+    log.error("registration", state="not made again", **details, error=str(error))
 
 
-def _line(told: dict[str, Any]) -> dict[str, Any]:
-    milliseconds = told.pop("milliseconds", None)
+def _line(details: dict[str, Any]) -> dict[str, Any]:
+    milliseconds = details.pop("milliseconds", None)
     if milliseconds is not None:
-        told["ms"] = round(milliseconds, 1)
-    return told
+        details["ms"] = round(milliseconds, 1)
+    return details
 
 
 LISTENERS: dict[Signal, Callable[..., None]] = {

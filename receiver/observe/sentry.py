@@ -1,4 +1,4 @@
-"""Tells Sentry of unhandled errors, dead jobs and dead registrations, by their names: no payload or key leaves."""
+"""Reports unhandled errors, dead jobs and dead registrations to Sentry, by name: no payload or key leaves."""
 
 import atexit
 from typing import Any
@@ -14,13 +14,13 @@ KEPT = frozenset(
      "fingerprint", "sdk", "contexts", "type", "logger"}
 )  # fmt: skip
 
-# Longer than it takes to tell of a few jobs a Sentry that is a second away; and web and worker, which may have used up
-# their grace before (25 and 20 s), end with it in time for a host that kills after 30 s or little more.
+# Long enough to report a few jobs to a Sentry that is a second away. Web and worker, which may have used up their grace
+# before (25 and 20 s), still end in time for a host that kills after 30 s.
 FLUSH_SECONDS = 8.0
 
 
 def start(dsn: str, *, environment: str, transport: Any = None) -> None:
-    """Start the client and listen. None of its integrations is used: each would send parts of a request along."""
+    """Start the client and listen. Sentry's integrations are all off: each would send parts of a request along."""
     sentry_sdk.init(
         dsn,
         environment=environment,
@@ -31,7 +31,7 @@ def start(dsn: str, *, environment: str, transport: Any = None) -> None:
         max_breadcrumbs=0,
         before_send=scrub,
     )
-    # Once, however often this is called: tests do.
+    # Connected once, however often this is called, as tests do.
     atexit.unregister(flush)
     atexit.register(flush)
     got_request_exception.connect(_unhandled, weak=False)
@@ -40,12 +40,12 @@ def start(dsn: str, *, environment: str, transport: Any = None) -> None:
 
 
 def flush() -> None:
-    """Send what waits to be sent, for FLUSH_SECONDS at the most: before a process ends, or it would be lost."""
+    """Send what waits to be sent, for FLUSH_SECONDS at most: call it before the process ends, or it is lost."""
     sentry_sdk.flush(timeout=FLUSH_SECONDS)
 
 
 def scrub(event: SentryEvent, _hint: dict[str, Any]) -> SentryEvent:
-    """Keep what is listed, and of an exception its type and place: its words may quote a payload."""
+    """Return only the listed fields, and of an exception its type and place: its message may quote a payload."""
     kept: Any = {name: value for name, value in event.items() if name in KEPT}
     for exception in (kept.get("exception") or {}).get("values", []):
         exception["value"] = "(kept here: see signalbox events show)"
@@ -58,17 +58,17 @@ def _unhandled(_app: Flask, exception: BaseException, **_more: Any) -> None:
     sentry_sdk.capture_exception(exception)
 
 
-def _buried(_worker: object, *, cause: BaseException | None, **told: Any) -> None:
+def _buried(_worker: object, *, cause: BaseException | None, **details: Any) -> None:
     with sentry_sdk.new_scope() as scope:
-        scope.set_tag("event_id", told["event_id"])
-        scope.set_tag("source", told["type"].partition(":")[0])
-        scope.set_tag("type", told["type"])
-        scope.set_tag("handler", told["handler"])
-        scope.set_tag("outcome", told["outcome"])
+        scope.set_tag("event_id", details["event_id"])
+        scope.set_tag("source", details["type"].partition(":")[0])
+        scope.set_tag("type", details["type"])
+        scope.set_tag("handler", details["handler"])
+        scope.set_tag("outcome", details["outcome"])
         if cause is not None:
             scope.capture_exception(cause)
         else:
-            scope.capture_message(f"dead job of {told['handler']} ({told['outcome']})", level="error")
+            scope.capture_message(f"dead job of {details['handler']} ({details['outcome']})", level="error")
 
 
 def _died(_sender: object, *, event_id: str, webhook_id: str, target: str | None) -> None:

@@ -1,7 +1,7 @@
-"""Requests that we make: one client, with one deadline for all of an exchange, and bounds for all that comes back.
+"""Requests that we make: one client, with one deadline for a whole exchange, and limits for all that is received.
 
-Far ends are silent, send a byte a second, send 100 Continue or a body without end, bombs in gzip, and JSON of any
-shape. What comes of each is a Reply, or an OutboundError of one line.
+Far ends are silent, send a byte a second, send 100 Continue or a body without end, gzip bombs, and JSON of any shape.
+The result of each is a Reply, or an OutboundError of one line.
 """
 
 from receiver.outbound.client import Client, parse

@@ -28,11 +28,11 @@ Headed = Iterable[tuple[str, str]]
 
 
 class Client:
-    """Makes requests, one after the other: it is nothing for several threads at once.
+    """Makes requests, one after the other; it must not be shared between threads.
 
-    All of one, from looking up the name to the last byte, has to be over `within` a time; of a body `most` bytes are
-    kept. Redirects are not followed. With `may_reach`, each address that a name has is asked about before anything
-    is sent. `by_environment` takes the proxies and authorities that the environment names, for the world outside.
+    A whole exchange, from resolving the name to the last byte, has to end within `within`; `most` bytes of a body are
+    kept. Redirects are not followed. With `may_reach`, each address of a name is checked before anything is sent.
+    `by_environment` uses the proxies and authorities that the environment names, for the world outside.
     """
 
     def __init__(
@@ -68,9 +68,10 @@ class Client:
     def fetch(
         self, method: str, url: str, *, headers: Headed = (), body: bytes = b"", within: timedelta | None = None
     ) -> Reply:
-        """Send a request and return what comes back; OutboundError where that is no response.
+        """Send a request and return the response; OutboundError if there is none.
 
-        A body that is too long, breaks off, or is not what its label says, is one: the reply says so.
+        A response whose body is too long, breaks off, or is not what its label says is returned too: its `fault` says
+        so.
         """
         target = parse(url)
         within = self.within if within is None else within
@@ -120,7 +121,7 @@ class Client:
             raise OutboundError(Trouble.UNSENDABLE, "a header of it cannot be sent as HTTP/1.1") from error
 
     def _read(self, response: httpcore2.Response, target: httpx2.URL, within: timedelta) -> tuple[bytes, str]:
-        """Read the body, as far as it is kept and one byte more, with what is wrong with it."""
+        """Read the body, up to `most` bytes and one more; return it with what is wrong with it."""
         body = bytearray()
         try:
             for piece in response.iter_stream():
@@ -128,7 +129,7 @@ class Client:
                 if len(body) > self.most:
                     return bytes(body[: self.most + 1]), ""
         except httpcore2.TimeoutException:
-            return bytes(body), f"is not whole within {_seconds(within)}"
+            return bytes(body), f"is not complete within {_seconds(within)}"
         except _NO_RESPONSE as error:
             return bytes(body), f"breaks off: {plain(error, most=120) or type(error).__name__}"
         return bytes(body), ""
@@ -141,8 +142,8 @@ class Client:
         return self._pools[key]
 
     def _open(self, scheme: str, proxy: str) -> httpcore2.ConnectionPool:
-        # To use a connection again saves a handshake. Over plain HTTP it saves nothing worth it, and what a far end
-        # sends too much (a body with a 204) would begin the next response.
+        # Reusing a connection saves a TLS handshake. Over plain HTTP it saves little, and what a far end sends too much
+        # (a body with a 204) would begin the next response.
         kept = 1 if scheme == "https" else 0
         context = _trusted(_authorities() if self._by_environment else None) if scheme == "https" else None
         via = None
@@ -150,23 +151,25 @@ class Client:
             try:
                 via = httpcore2.Proxy(*_proxy_parts(proxy))
             except (httpx2.InvalidURL, ValueError):
-                raise OutboundError(Trouble.UNREACHED, "the proxy that the environment names is no URL") from None
+                raise OutboundError(Trouble.UNREACHED, "the proxy that the environment names is not a URL") from None
         return httpcore2.ConnectionPool(
             ssl_context=context, network_backend=self._backend, max_keepalive_connections=kept, proxy=via
         )
 
 
 def parse(url: str) -> httpx2.URL:
-    """Parse a URL that something can be sent to; OutboundError for anything else."""
+    """Parse a URL that a request can be sent to; OutboundError for anything else."""
     try:
         parsed = httpx2.URL(url.strip())
-        host = parsed.host  # it decodes punycode, and may fail at it
+        host = parsed.host  # it decodes punycode, which may fail
     except (httpx2.InvalidURL, ValueError) as error:
-        raise OutboundError(Trouble.NO_URL, f"This is no URL: {error}.") from error
+        raise OutboundError(Trouble.NO_URL, f"This is not a URL: {error}.") from error
     if parsed.scheme not in _PORTS or not host:
-        raise OutboundError(Trouble.NO_URL, "Only http:// and https:// with a host can be sent to.")
+        raise OutboundError(Trouble.NO_URL, "Requests can be sent only to http:// and https:// with a host.")
     if parsed.userinfo:
-        raise OutboundError(Trouble.NO_URL, "A URL with a name or password in it is not sent to: leave them out.")
+        raise OutboundError(
+            Trouble.NO_URL, "Requests are not sent to a URL with a name or password in it: leave them out."
+        )
     return parsed.copy_with(fragment=None)
 
 
@@ -175,7 +178,7 @@ def _port(target: httpx2.URL) -> int:
 
 
 def _proxy(target: httpx2.URL) -> str:
-    """Return the proxy that the environment names for a URL, "" where none: one is for the world outside."""
+    """Return the proxy that the environment names for a URL, or "": proxies are for the world outside."""
     named = getproxies()
     found = named.get(target.scheme) or named.get("all") or ""
     if not found or is_loopback(target.host) or proxy_bypass(target.host):
@@ -199,7 +202,7 @@ def _authorities() -> str | None:
 
 @cache
 def _trusted(authorities: str | None) -> ssl.SSLContext:
-    # Reading the certificates of the authorities takes longer than a whole exchange does.
+    # Cached: loading the certificates of the authorities takes longer than a whole exchange.
     if authorities is None:
         # Not httpx2's own context: since 2.0 that is truststore's, and an image without ca-certificates trusts nobody.
         return ssl.create_default_context(cafile=certifi.where())
@@ -216,7 +219,7 @@ def _trouble(error: Exception, target: httpx2.URL, within: timedelta) -> Outboun
     host, why = target.host, plain(error, most=120).rstrip(".") or type(error).__name__
     match error:
         case httpcore2.TimeoutException():
-            return OutboundError(Trouble.LATE, f"{host} did not answer within {_seconds(within)}.")
+            return OutboundError(Trouble.LATE, f"{host} did not respond within {_seconds(within)}.")
         case httpcore2.ConnectError():
             return OutboundError(Trouble.UNREACHED, f"{host} could not be connected to: {why}.")
         case httpcore2.ProxyError():
@@ -224,7 +227,7 @@ def _trouble(error: Exception, target: httpx2.URL, within: timedelta) -> Outboun
         case httpcore2.LocalProtocolError():
             return OutboundError(Trouble.UNSENDABLE, f"This cannot be sent as HTTP/1.1: {why}.")
         case _:
-            return OutboundError(Trouble.NOT_HTTP, f"{host} did not answer in HTTP: {why}.")
+            return OutboundError(Trouble.NOT_HTTP, f"{host} did not respond in HTTP: {why}.")
 
 
 def _seconds(within: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""Connections on which everything ends at a deadline and after so many bytes, to addresses that were checked."""
+"""Connections with a deadline for everything and a limit of bytes, to addresses that were checked."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ Given = TypeVar("Given")
 
 HEAD_BYTES = 64 * 1024  # of all heads before a body: a 100 Continue is one, and may be followed by another
 _AT_A_TIME = 64 * 1024
-_HEAD_AT_A_TIME = 4096  # while these are parsed, nobody else runs
+_HEAD_AT_A_TIME = 4096  # while these are parsed, no other greenlet runs
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -26,7 +26,7 @@ def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class Meter:
-    """What is left of the time and of the bytes that one exchange may take."""
+    """What is left of the time and the bytes that one exchange may use."""
 
     def __init__(self) -> None:
         self._until = self._bytes = 0.0
@@ -36,7 +36,7 @@ class Meter:
         self._until, self._bytes, self.is_in_head = until, HEAD_BYTES, True
 
     def go_on_to_body(self, most: int) -> None:
-        # What frames the pieces of a body counts as well.
+        # The framing of the chunks of a body counts as well.
         self._bytes, self.is_in_head = self._bytes + 2 * most, False
 
     def left(self, too_late: type[httpcore2.TimeoutException]) -> float:
@@ -53,9 +53,9 @@ class Meter:
 
 
 class Backend(httpcore2.SyncBackend):
-    """Connects to the addresses that a name has at that moment, if all of them may be reached, and to no other.
+    """Connects to the addresses that a name has at that moment, if all of them are allowed, and to no other.
 
-    A name that points elsewhere a moment later changes nothing.
+    A name that resolves differently a moment later changes nothing (DNS rebinding).
     """
 
     def __init__(self, meter: Meter, *, may_reach: Callable[[str], bool] | None, resolve: Resolve) -> None:
@@ -74,7 +74,7 @@ class Backend(httpcore2.SyncBackend):
     ) -> httpcore2.NetworkStream:
         addresses = self._addresses(host.strip("[]"), port)
         for number, address in enumerate(addresses[:-1]):
-            # One that swallows everything leaves time for the others.
+            # An address that drops all packets leaves time for the others.
             share = self._meter.left(httpcore2.ConnectTimeout) / (len(addresses) - number)
             try:
                 return self._connect(address, port, share)
@@ -84,14 +84,14 @@ class Backend(httpcore2.SyncBackend):
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         found = self._look_up(host, port)
-        # All of them, not only the one that is taken: a name with one address of each kind is a trap.
+        # All of them, not only the first: a name with one allowed and one forbidden address is a trap.
         if self._may_reach is not None and not all(map(self._may_reach, found)):
             words = f"{host} is an address of a private network, and in production nothing is sent there."
             raise OutboundError(Trouble.FORBIDDEN, words)
         return found
 
     def _look_up(self, host: str, port: int) -> Sequence[str]:
-        """Look a name up in a thread of its own: a resolver knows no deadline. With gevent that is a greenlet."""
+        """Resolve a name in a thread: getaddrinfo() has no timeout. With gevent that is a greenlet."""
         found: list[str] = []
         why: list[str] = []
 
@@ -116,15 +116,15 @@ class Backend(httpcore2.SyncBackend):
 
 
 class _Metered(httpcore2.NetworkStream):
-    """A connection that ends at a deadline, however slowly the other side goes on, and lets others run meanwhile."""
+    """A connection that ends at a deadline, however slow the other side is, and lets other greenlets run."""
 
     def __init__(self, stream: httpcore2.NetworkStream, meter: Meter) -> None:
         self._stream = stream
         self._meter = meter
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        # gevent goes on reading for as long as something is there: a far end that is fast enough would have the
-        # whole process to itself.
+        # gevent waits only if a read would block (`recv` in gevent/_socketcommon.py): a far end that is fast enough
+        # would have the whole process to itself.
         time.sleep(0)
         most = min(max_bytes, _HEAD_AT_A_TIME if self._meter.is_in_head else _AT_A_TIME)
         data = self._stream.read(most, self._meter.left(httpcore2.ReadTimeout))
@@ -154,7 +154,7 @@ class _Metered(httpcore2.NetworkStream):
 class _Tls(httpcore2.NetworkStream):
     """TLS on a metered connection.
 
-    Not by a socket of `ssl`: with gevent its timeouts are for each packet, and a record may come byte by byte.
+    Not by a socket of `ssl`: with gevent its timeout counts anew for each packet, and a record may arrive byte by byte.
     """
 
     def __init__(self, stream: _Metered, context: ssl.SSLContext, name: str | None) -> None:

@@ -1,10 +1,11 @@
-"""Which addresses are of the internet and which of this machine, whatever way they are written and embedded in."""
+"""Which addresses are on the internet and which on this machine, however they are written or embedded."""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-# What Python (3.11) calls global, and the registries do not: https://www.iana.org/assignments/iana-ipv6-special-registry
-# and https://www.iana.org/assignments/iana-ipv4-special-registry (as of 2026).
+# What Python 3.11's `is_global` allows and the registries do not:
+# https://www.iana.org/assignments/iana-ipv6-special-registry and
+# https://www.iana.org/assignments/iana-ipv4-special-registry (as of 2026).
 _NOT_GLOBAL = tuple(
     ip_network(one)
     for one in (
@@ -20,7 +21,7 @@ _NAT64 = ip_network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Say whether an address is one of the internet, and does not lead to another one that is not."""
+    """Return whether an address is on the internet, and does not lead to another one that is not."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -36,7 +37,7 @@ def is_public(address: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine by its very name, or by a number in any spelling: `127.1`, `0x7f.1`."""
+    """Return whether a host is this machine by its name, or by a number in any spelling: `127.1`, `0x7f.1`."""
     found = number(host)
     if found is None:
         name = host.lower().rstrip(".")
@@ -47,7 +48,8 @@ def is_loopback(host: str) -> bool:
 def number(host: str) -> IPv4Address | IPv6Address | None:
     """Parse a host that is an address, as a resolver does; None for a name.
 
-    Resolvers take `127.1`, `0x7f.1`, `0177.0.0.1` and `2130706433` for 127.0.0.1.
+    Resolvers read `127.1`, `0x7f.1`, `0177.0.0.1` and `2130706433` as 127.0.0.1
+    (man7.org/linux/man-pages/man3/inet_aton.3.html).
     """
     try:
         return ip_address(host)
@@ -60,7 +62,7 @@ def number(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address inside an address, which is who would be reached; None where there is none."""
+    """Return the IPv4 address inside an address, which a packet would reach; None if there is none."""
     if isinstance(address, IPv4Address):
         return None
     if address in _NAT64:

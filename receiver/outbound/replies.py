@@ -1,4 +1,4 @@
-"""What comes back of a request: a response, as far as it can be read, or the trouble that there is none."""
+"""The result of a request: a response, as far as it can be read, or the reason why there is none."""
 
 import json
 import zlib
@@ -11,7 +11,7 @@ from receiver.errors import SignalboxError
 from receiver.events import Headers
 from receiver.humanize import plain
 
-DEEPEST = 100  # levels of JSON; what is deeper breaks whoever walks through it
+DEEPEST = 100  # levels of JSON; much deeper nesting exceeds Python's recursion limit in code that walks through it
 _MOST_CODINGS = 3
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _BARE = -zlib.MAX_WBITS
@@ -21,10 +21,10 @@ _READ = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLI
 class Trouble(Enum):
     """Why there is no response, or none that can be used."""
 
-    NO_URL = "this is no URL to send to"
+    NO_URL = "this is not a URL that requests can be sent to"
     FORBIDDEN = "nothing may be sent there"
     NO_ADDRESS = "the name has no address"
-    UNREACHED = "nobody takes the connection"
+    UNREACHED = "nothing accepts the connection"
     TLS = "TLS fails"
     LATE = "it takes too long"
     NOT_HTTP = "what it sends is not HTTP"
@@ -33,7 +33,7 @@ class Trouble(Enum):
 
 
 class OutboundError(SignalboxError):
-    """A request without a usable response; the message is one short line, and no secret is in it."""
+    """A request without a usable response; the message is one short line without secrets."""
 
     def __init__(self, trouble: Trouble, message: str) -> None:
         self.trouble = trouble
@@ -42,10 +42,10 @@ class OutboundError(SignalboxError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A response, whatever it is.
+    """Any response.
 
-    `body` is decoded; where it cannot be, it is what came. `fault` says what is wrong with it, as the end of a
-    sentence about the far end, and is "" where the body is whole. `is_cut` says that it goes on after `body`.
+    `body` is decoded, or as it was received if that failed. `fault` says what is wrong with it, as the end of a
+    sentence about the far end, and is "" if the body is complete. `is_cut` is True if there is more after `body`.
     """
 
     url: str
@@ -58,7 +58,7 @@ class Reply:
 
 
 def read_json(reply: Reply) -> Any:
-    """Parse the body of a reply as JSON; OutboundError where it is none, not whole, or nested too deep."""
+    """Parse the body of a reply as JSON; OutboundError if it is not JSON, incomplete, or nested too deep."""
     if reply.fault:
         raise _unreadable(reply.fault)
     try:
@@ -91,9 +91,9 @@ def _inside(whole: dict[str, Any] | list[Any]) -> list[Any]:
 
 
 def decode(raw: bytes, codings: str, *, most: int) -> tuple[bytes, str]:
-    """Undo the Content-Encoding of a body, up to `most` bytes and one; where that fails, give it as it came, and why.
+    """Decode the Content-Encoding of a body, up to `most` bytes and one; return the raw body and why if that fails.
 
-    A bomb is never unpacked: of a kilobyte that stands for a gigabyte, the beginning is.
+    A bomb is never unpacked: of a kilobyte that stands for a gigabyte, only the beginning is.
     """
     names = [one for one in (part.strip().lower() for part in codings.split(",")) if one not in ("", "identity")]
     body = raw
@@ -110,7 +110,8 @@ def decode(raw: bytes, codings: str, *, most: int) -> tuple[bytes, str]:
 def _unpack(packed: bytes, most: int) -> bytes | None:
     if not packed:
         return b""
-    for bits in (_GZIP_OR_ZLIB, _BARE):  # some servers send "deflate" without its frame
+    # Some servers send "deflate" without the zlib header that RFC 9110 (8.4.1.2) requires.
+    for bits in (_GZIP_OR_ZLIB, _BARE):
         unpacking = zlib.decompressobj(bits)
         try:
             body = unpacking.decompress(packed, most)

@@ -1,4 +1,4 @@
-"""As whom we speak to Box: which credentials are set, and at which address its API is."""
+"""The account for calls to Box: which credentials are set, and the address of its API."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,15 @@ from receiver.outbound.public_addresses import is_loopback
 from receiver.registrations.rules import is_at_box
 
 _NONE_SET = (
-    "must be set, with BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID, to speak to Box; or BOX_JWT_CONFIG; "
+    "must be set, with BOX_CLIENT_SECRET and BOX_ENTERPRISE_ID or BOX_USER_ID, to call Box; or BOX_JWT_CONFIG; "
     "or, for an hour, BOX_DEVELOPER_TOKEN."
 )
-SANDBOX_URL = "http://127.0.0.1:8100"  # where `signalbox sandbox` is, unless somebody says otherwise
+SANDBOX_URL = "http://127.0.0.1:8100"  # where `signalbox sandbox` is by default
 _SANDBOX_TOKEN = "signalbox"  # noqa: S105 - a sandbox takes any token, and a name is easier to find in its state
 
 
 class Kind(Enum):
-    """How we sign in."""
+    """The way to sign in."""
 
     DEVELOPER_TOKEN = "developer token"  # noqa: S105
     CLIENT_CREDENTIALS = "client credentials"
@@ -53,10 +53,10 @@ class Account:
 
 
 def account_of(settings: Mapping[str, Any]) -> Account:
-    """Give the one account that the settings describe; SettingsError where that is none, or more than one.
+    """Return the one account that the settings describe; SettingsError if there is none, or more than one.
 
-    In development, without any credentials, that is somebody at a sandbox on this machine; in production never.
-    Webhooks belong to an application and a user: which of two would have them must not be a matter of chance.
+    In development, without any credentials, it is a user of a sandbox on this machine; in production never. Webhooks
+    belong to an application and a user: which of two would own them must not be left to chance.
     """
     url = settings["BOX_API_URL"].rstrip("/").removesuffix("/2.0")
     names = {
@@ -67,7 +67,9 @@ def account_of(settings: Mapping[str, Any]) -> Account:
     kinds = [kind for kind, name in names.items() if settings[name]]
     if len(kinds) > 1:
         others = " and ".join(names[kind] for kind in kinds[1:])
-        raise SettingsError({names[kinds[0]]: [f"is set beside {others}: set one, so that it is clear who speaks."]})
+        raise SettingsError(
+            {names[kinds[0]]: [f"is set beside {others}: set only one, so that it is clear which account is used."]}
+        )
     if not kinds:
         return _without_credentials(url, is_development=settings["ENV"] == "development")
     if kinds[0] is Kind.CLIENT_CREDENTIALS:
@@ -96,8 +98,8 @@ def _without_credentials(url: str, *, is_development: bool) -> Account:
 def _require_whole(settings: Mapping[str, Any]) -> None:
     problems = {}
     if not settings["BOX_CLIENT_SECRET"]:
-        problems["BOX_CLIENT_SECRET"] = ["must be set where BOX_CLIENT_ID is."]
+        problems["BOX_CLIENT_SECRET"] = ["must be set if BOX_CLIENT_ID is."]
     if not (settings["BOX_ENTERPRISE_ID"] or settings["BOX_USER_ID"]):
-        problems["BOX_ENTERPRISE_ID"] = ["must be set where BOX_CLIENT_ID is, for the service account; or BOX_USER_ID."]
+        problems["BOX_ENTERPRISE_ID"] = ["must be set if BOX_CLIENT_ID is, for the service account; or BOX_USER_ID."]
     if problems:
         raise SettingsError(problems)

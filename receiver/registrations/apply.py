@@ -1,4 +1,4 @@
-"""Carries a plan out at Box, one call at a time; it may end anywhere, and the next one goes on from there."""
+"""Carries out a plan at Box, one call at a time; it may end anywhere, and the next run goes on from there."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ import sqlalchemy as sa
 
 from receiver.errors import BoxError
 from receiver.registrations import store
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.plan import Plan, Step, was_made_here
 from receiver.registrations.rules import Content, Target, Webhook
 
-# What Box finds wrong with one webhook says nothing about the others; after anything else they would fail too.
+# What Box finds wrong with one webhook says nothing about the others; after any other error they would fail too.
 _OF_ONE = (400, 404, 409)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How one step went: with the id of the webhook, or with what was in the way."""
+    """How one step went: the id of the webhook, or what prevented it."""
 
     step: Step
     webhook_id: str | None
     error: BoxError | None = None
 
 
-def look_at(client: Client, webhook_id: str) -> Webhook | None:
-    """Give a webhook, and None where it is gone."""
+def look_at(client: WebhookClient, webhook_id: str) -> Webhook | None:
+    """Return a webhook, or None if it no longer exists."""
     try:
         return client.get(webhook_id)
     except BoxError as error:
@@ -36,9 +36,9 @@ def look_at(client: Client, webhook_id: str) -> Webhook | None:
 
 
 def carry_out(
-    client: Client, engine: sa.Engine, plan: Plan, *, clock: Callable[[], datetime], told: Callable[[Done], None]
+    client: WebhookClient, engine: sa.Engine, plan: Plan, *, clock: Callable[[], datetime], told: Callable[[Done], None]
 ) -> Sequence[Done]:
-    """Take every step, and say of each how it went; raises the BoxError after which nothing else could work."""
+    """Take every step, and report each to `told`; raises the BoxError after which no other step could work."""
     _note_what_is_right(engine, plan, clock())
     stay = {one.target for one in plan.right} | {step.target for step in plan.steps if step.after}
     done = []
@@ -62,10 +62,12 @@ def _note_what_is_right(engine: sa.Engine, plan: Plan, now: datetime) -> None:
         store.forget(engine, target)
 
 
-def _take(client: Client, engine: sa.Engine, step: Step, clock: Callable[[], datetime], *, stays: bool) -> str | None:
+def _take(
+    client: WebhookClient, engine: sa.Engine, step: Step, clock: Callable[[], datetime], *, stays: bool
+) -> str | None:
     if step.after is None:
         _delete(client, step)
-        if not stays:  # as it does where an item had two webhooks, of which one goes
+        if not stays:  # as it does if an item had two webhooks, and one of them was deleted
             store.forget(engine, step.target)
         return step.webhook_id
     if step.webhook_id is None:
@@ -78,22 +80,22 @@ def _take(client: Client, engine: sa.Engine, step: Step, clock: Callable[[], dat
 
 
 def _note_whose(engine: sa.Engine, step: Step, before: Content, *, webhook_id: str, now: datetime) -> None:
-    """Note before the call that it is not ours: after it, it would look like what we were about to make."""
+    """Record before the call that it is not ours: after it, it would look like what we were about to make."""
     store.note(engine, step.target, before, webhook_id=webhook_id, is_ours=False, now=now, was_seen=False)
 
 
-def _delete(client: Client, step: Step) -> None:
+def _delete(client: WebhookClient, step: Step) -> None:
     try:
         client.delete(step.webhook_id or "")
     except BoxError as error:
-        if error.status != 404:  # somebody else was quicker
+        if error.status != 404:  # another process was quicker
             raise
 
 
 def create(
-    client: Client, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
+    client: WebhookClient, engine: sa.Engine, target: Target, content: Content, *, clock: Callable[[], datetime]
 ) -> str:
-    """Make a webhook and give its id; one that is there already is found, and becomes what is wanted."""
+    """Make a webhook and return its id; one that exists already is changed to what is wanted."""
     before = store.intend(engine, target, content, now=clock())
     try:
         webhook_id, is_ours = client.create(target, content).id, True
@@ -105,7 +107,7 @@ def create(
         there = client.get(error.existing_id)
         if there.target != target:
             raise
-        # In doubt it may be what this very call made, before Box failed to say so and was asked again.
+        # In doubt, this very call may have made it before Box returned an error and the SDK retried.
         is_ours = was_made_here(before, there, there.content) or (error.is_in_doubt and there.content == content)
         webhook_id = _take_over(client, engine, there, content, is_ours=is_ours, now=clock())
     store.note(engine, target, content, webhook_id=webhook_id, is_ours=is_ours, now=clock())
@@ -113,9 +115,9 @@ def create(
 
 
 def _take_over(
-    client: Client, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
+    client: WebhookClient, engine: sa.Engine, there: Webhook, content: Content, *, is_ours: bool, now: datetime
 ) -> str:
-    """Make the existing webhook what is wanted; whose it is is noted first, as it cannot be told afterwards."""
+    """Change an existing webhook to what is wanted; whose it is is recorded before, as nothing shows it afterwards."""
     if there.content != content:
         store.note(engine, there.target, there.content, webhook_id=there.id, is_ours=is_ours, now=now)
         client.update(there.id, address=content.address, triggers=content.triggers)

@@ -1,4 +1,4 @@
-"""What arrives from which webhook: found by looking back from the newest event, so far and no further."""
+"""What each webhook delivered last, found by searching back from the newest event, up to a limit."""
 
 import json
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The newest event of each webhook among those looked at; `back_to` is when the oldest of them came.
+    """The newest event of each webhook among those searched; `back_to` is when the oldest of them was received.
 
-    `is_all` says that there are no older ones.
+    `is_all` is True if there are no older ones.
     """
 
     by_webhook: Mapping[str, Heard]
@@ -40,9 +40,9 @@ class Arrivals:
 
 
 def look_back(engine: sa.Engine, *, limit: int = LOOKED_BACK) -> Arrivals:
-    """Give the newest event of each webhook among the `limit` events that were received last.
+    """Return the newest event of each webhook among the `limit` events that were received last.
 
-    Which webhook an event is of stands in its identity: no body is read.
+    The identity of an event contains the id of its webhook: no body is read.
     """
     newest = sa.select(
         events.c.seq, events.c.id, events.c.source, events.c.identity, events.c.name, events.c.received_at
@@ -54,7 +54,7 @@ def look_back(engine: sa.Engine, *, limit: int = LOOKED_BACK) -> Arrivals:
         for row in page:
             webhook_id = webhook_of(row.identity) if row.source == box.NAME else None
             if webhook_id is not None:
-                # Ids sort by the millisecond, and within it by chance.
+                # Ids sort by the millisecond, and by chance within it.
                 latest[webhook_id] = max(latest.get(webhook_id, row), row, key=lambda one: (one.received_at, one.seq))
         last = page[-1] if page else last
         is_all = len(page) < db.STEP
@@ -63,7 +63,7 @@ def look_back(engine: sa.Engine, *, limit: int = LOOKED_BACK) -> Arrivals:
 
 
 def webhook_of(identity: str) -> str | None:
-    """Give the id of the webhook in the identity of an event of Box; None where it has none."""
+    """Return the id of the webhook in the identity of a Box event; None if it has none."""
     if not identity.startswith("["):
         return None  # a hash: the body had no id
     first = json.loads(identity)[0]

@@ -1,4 +1,4 @@
-"""What Box says no with, in words that say what mends it. The SDK's own texts show whole requests: none is used."""
+"""Box's errors in our own words, with what fixes them. The SDK's texts show whole requests, and are not used."""
 
 import re
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from typing import Any
 from receiver.errors import BoxError
 from receiver.humanize import plain
 
-# Seen in 2026: which webhook is there already stands nowhere but in the sentence "Webhook:123 already exists on the
+# Seen in 2026: Box returns the id of the existing webhook only in the sentence "Webhook:123 already exists on the
 # specified target."
 _EXISTING = re.compile(r"webhook:?\s*([0-9]{1,20})", re.IGNORECASE)
 _MOST_ERRORS = 20
 
 
 def refusal(status: int, answer: Mapping[str, Any], *, wish: str, about: str) -> BoxError:
-    """Give the error for an answer that is none: `wish` is what was to be done, `about` the webhook or its target."""
+    """Return the error for a status: `wish` is what was to be done, `about` the webhook or its target."""
     message = answer.get("message")
     said = _details(answer) or plain(message if isinstance(message, str) else "")
     match status:
@@ -28,9 +28,9 @@ def refusal(status: int, answer: Mapping[str, Any], *, wish: str, about: str) ->
         case 409:
             return _taken(said, about)
         case 429:
-            words = "Box says that these are too many calls, also after waiting. Try again in a minute."
+            words = "Box reports too many calls, also after waiting. Try again in a minute."
         case _ if status >= 500:
-            words = f"Box is in trouble itself ({status}), also after waiting. Try again later."
+            words = f"Box itself has a problem ({status}), also after waiting. Try again later."
         case _:
             words = f"Box refuses to {wish} ({status}): {said}"
     return BoxError(words, status=status)
@@ -47,7 +47,7 @@ def _taken(said: str, about: str) -> BoxError:
 
 
 def _details(answer: Mapping[str, Any]) -> str:
-    """Give what Box says about each field."""
+    """Return what Box says about each field."""
     context = answer.get("context_info")
     errors = context.get("errors") if isinstance(context, dict) else None
     if not isinstance(errors, list):

@@ -1,4 +1,4 @@
-"""What Box says, beside what arrives here: for each webhook when it last delivered, and what looks wrong."""
+"""Compares what Box has with what is received here: when each webhook last delivered, and what looks wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ REJECTED_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """One webhook: what Box says of it (None where it does not have it), what it last sent, and what is wrong."""
+class CheckedWebhook:
+    """One webhook: what Box has (None if it does not have it), what it last delivered, and what is wrong."""
 
     webhook_id: str
     target: Target | None
@@ -31,20 +31,20 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All of them, and how far back was looked for what they sent.
+    """All webhooks, and how far back their deliveries were searched.
 
-    `refused` says how many deliveries of Box were rejected within a day, for each reason. `strangers` delivered here
-    and are not this account's: samples, those deleted since, those of another application.
+    `refused` counts the deliveries of Box that were rejected within a day, by reason. `strangers` delivered here and
+    are not of this account: samples, deleted webhooks, webhooks of another application.
     """
 
-    checked: Sequence[Checked]
+    checked: Sequence[CheckedWebhook]
     refused: Mapping[str, int]
     strangers: Sequence[str]
     arrivals: Arrivals
 
     @property
     def problems(self) -> Sequence[str]:
-        """Give what is wrong besides."""
+        """Return what is wrong besides the single webhooks."""
         return [_about_refused(reason, count) for reason, count in self.refused.items()]
 
     @property
@@ -61,7 +61,7 @@ def check_up(
     expected_address: str | None,
     now: datetime,
 ) -> Checkup:
-    """Compare. `look` asks Box for one webhook: it is called for up to LOOKED_INTO of which nothing came."""
+    """Compare. `look` asks Box for one webhook: it is called for up to LOOKED_INTO that delivered nothing."""
     arrivals = look_back(engine)
     silent = [one.id for one in listed if one.id not in arrivals.by_webhook]
     whole = {id_: look(id_) for id_ in silent[:LOOKED_INTO]}
@@ -73,7 +73,7 @@ def check_up(
     return Checkup(checked, _count_refused(engine, now), strangers, arrivals)
 
 
-def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: str | None) -> Checked:
+def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: str | None) -> CheckedWebhook:
     last = arrivals.by_webhook.get(one.id)
     problems = []
     if last is not None and last.name == EXPIRED:
@@ -82,13 +82,13 @@ def _check(one: Listed, webhook: Webhook | None, arrivals: Arrivals, expected: s
             "Sign in with credentials that last, and Box sends payloads again."
         )
     if last is not None and last.name == DELETED:
-        problems.append("WEBHOOK.DELETED came of it, and Box has it all the same: signalbox box apply.")
+        problems.append("WEBHOOK.DELETED was received for it, but Box still has it: signalbox box apply.")
     if last is None and webhook is not None and expected is not None and webhook.content.address != expected:
-        problems.append(f"It delivers to {webhook.content.address}, and nothing of it came here ({expected}).")
-    return Checked(one.id, one.target, webhook, last, problems)
+        problems.append(f"It delivers to {webhook.content.address}, and nothing of it was received here ({expected}).")
+    return CheckedWebhook(one.id, one.target, webhook, last, problems)
 
 
-def _missing(row: Kept, arrivals: Arrivals) -> Checked:
+def _missing(row: Kept, arrivals: Arrivals) -> CheckedWebhook:
     why = f" ({row.reason})" if row.reason else ""
     problem = (
         f"Box removed it{why}: signalbox box apply makes it again."
@@ -96,7 +96,7 @@ def _missing(row: Kept, arrivals: Arrivals) -> Checked:
         else "It was made from the file, and is not at Box any more: signalbox box plan."
     )
     webhook_id = row.webhook_id or ""
-    return Checked(webhook_id, row.target, None, arrivals.by_webhook.get(webhook_id), [problem])
+    return CheckedWebhook(webhook_id, row.target, None, arrivals.by_webhook.get(webhook_id), [problem])
 
 
 def _count_refused(engine: sa.Engine, now: datetime) -> dict[str, int]:

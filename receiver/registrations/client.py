@@ -1,4 +1,4 @@
-"""The five operations of Box's Webhooks API, on Box's own SDK, with its errors in words.
+"""The five operations of Box's Webhooks API, on Box's own SDK, with its errors in our words.
 
 Importing this module loads the SDK, which takes a third of a second: commands import it where they need it.
 """
@@ -27,21 +27,22 @@ from receiver.registrations.rules import MOST_REGISTRATIONS, Content, Listed, Ta
 from receiver.registrations.sign_in import Patience, Waiting, sign_in
 from receiver.registrations.transport import NoApiError, Transport, Unreached
 
-# Box takes 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
+# The most that Box accepts is 1000 (https://developer.box.com/reference/get-webhooks/, as of 2026).
 ON_A_PAGE = 500
-# Far more than an account can have: what comes after them never ends.
+# Far more than an account can have: a list with more pages than this never ends.
 MOST_PAGES = 1000
 MOST_LISTED = 10 * MOST_REGISTRATIONS
 WITHIN = timedelta(minutes=30)
 _LONGEST_ID, _LONGEST_TEXT = 100, 4000
-_ODD = (AttributeError, KeyError, TypeError, ValueError)  # what the SDK raises over an answer of another shape
+# What the SDK (box_sdk_gen 10.18) raises if a response has another shape.
+_ODD = (AttributeError, KeyError, TypeError, ValueError)
 
 
-class Client:
-    """Speaks to Box as one account; every error is a BoxError that says what mends it, and holds no credential.
+class WebhookClient:
+    """Calls Box as one account; every error is a BoxError that says what fixes it, and contains no credential.
 
-    `waiting` hears of it when Box has to be asked again later; `pause` is the unit of those waits. What is not
-    answered `within` this time from now, all calls together, is an error, and ends with the `advice`.
+    `waiting` is called before Box is asked again later; `pause` is the unit of those waits. If all calls together take
+    longer than `within` from now, that is an error, which ends with `advice`.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Client:
         self._account = account
         self._transport = Transport(within, advice=advice)
         self._session = requests.Session()
-        self._session.trust_env = False  # the transport knows what of the environment is for Box
+        self._session.trust_env = False  # the transport decides which settings of the environment are for Box
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, self._transport)
         self._auth = sign_in(account)
@@ -78,10 +79,10 @@ class Client:
         self._session.close()
 
     def list(self) -> Iterator[Listed]:
-        """Give every webhook of this account, page after page, in whichever way the last one says that it is the last.
+        """Yield every webhook of this account, page by page, whichever way the last page is marked.
 
-        Box has been seen to end with a `next_marker` of null, with an empty one, and without. BoxError where there is
-        no last one.
+        Box has been seen to end with a `next_marker` of null, with an empty one, and without one. BoxError if no page
+        is the last.
         """
         marker: str | None = None
         seen: set[str] = set()
@@ -98,21 +99,21 @@ class Client:
             if not marker:
                 return
             if marker in seen:
-                raise BoxError("Box gives the same pages of webhooks again and again.")
+                raise BoxError("Box returns the same pages of webhooks again and again.")
             if count > MOST_LISTED or number == MOST_PAGES:
                 raise BoxError(
-                    f"Box gives pages of webhooks without end: {count:,} webhooks on {number:,} pages, and there are "
+                    f"Box returns pages of webhooks without end: {count:,} webhooks on {number:,} pages, and there are "
                     f"{MOST_REGISTRATIONS:,} at most for one user of an application."
                 )
             seen.add(marker)
 
     def get(self, webhook_id: str) -> Webhook:
-        """Give one webhook whole."""
+        """Return one webhook with all its fields."""
         with self._in_words(f"show webhook {webhook_id}", about=f"webhook {webhook_id}"):
             return _whole(self._webhooks.get_webhook_by_id(webhook_id))
 
     def create(self, target: Target, content: Content) -> Webhook:
-        """Make a webhook; where the target has one already, the BoxError knows its `existing_id`."""
+        """Make a webhook; if the target has one already, the BoxError has its `existing_id`."""
         triggers = cast("list[CreateWebhookTriggers]", [*content.triggers])
         with self._in_words(f"make a webhook on {target}", about=str(target)):
             where = CreateWebhookTarget(id=target.id, type=CreateWebhookTargetTypeField(target.type))
@@ -157,11 +158,11 @@ class Client:
             raise self._no_api() from None
 
     def _get_token(self) -> None:
-        """Sign in by itself first: an error of signing in is told apart from one of the call."""
+        """Sign in before the call, so that an error of signing in differs from one of the call."""
         try:
             self._sign_in()
         except BoxError as error:
-            error.is_in_doubt = False  # it was not asked for anything yet
+            error.is_in_doubt = False  # nothing was asked of it yet
             raise
 
     def _sign_in(self) -> None:
@@ -171,8 +172,8 @@ class Client:
         except BoxAPIError as error:
             status, said = error.response_info.status_code, plain((error.response_info.body or {}).get("error"))
             message = (
-                f"Box does not take the {kind.value} ({f'{status}, {said}' if said else status}). Compare them with "
-                "the developer console, and see that an admin has authorised the application."
+                f"Box does not accept the {kind.value} ({f'{status}, {said}' if said else status}). Compare them with "
+                "the developer console, and check that an admin has authorised the application."
             )
             raise BoxError(message, status=status) from None
         except BoxSDKError as error:
@@ -190,18 +191,18 @@ class Client:
     def _give_up(self, error: BoxSDKError) -> NoReturn:
         if isinstance(error.error, Unreached):
             raise self._out_of_reach(error.error.error) from None
-        if isinstance(error.error, requests.RequestException):  # before anything was sent: the URL is none
+        if isinstance(error.error, requests.RequestException):  # before anything was sent: the URL is invalid
             raise self._out_of_reach(OutboundError(Trouble.NO_URL, str(error.error))) from None
         if self._account.kind is Kind.DEVELOPER_TOKEN:
             message = (
-                "Box does not take the developer token: it lasts an hour. Make a new one in the developer console and "
-                "set BOX_DEVELOPER_TOKEN; or set BOX_CLIENT_ID and BOX_CLIENT_SECRET, which last."
+                "Box does not accept the developer token: it lasts an hour. Make a new one in the developer console "
+                "and set BOX_DEVELOPER_TOKEN; or set BOX_CLIENT_ID and BOX_CLIENT_SECRET, which last."
             )
             raise BoxError(message, status=401) from None
         if self._account.kind is Kind.SANDBOX:
             # The SDK does not tell which of them it was.
             message = (
-                "The sandbox answered 401. It was told to (signalbox sandbox refuse); or it takes listed tokens "
+                "The sandbox responded with 401. It was asked to (signalbox sandbox refuse); or it takes listed tokens "
                 "only (--token), then set BOX_DEVELOPER_TOKEN to one of them; or the token's session is over."
             )
             raise BoxError(message, status=401) from None
@@ -212,17 +213,17 @@ class Client:
         is_sandbox = self._account.kind is Kind.SANDBOX
         if error.trouble not in (Trouble.UNREACHED, Trouble.NO_ADDRESS):
             who = "The sandbox" if is_sandbox else "Box"
-            return BoxError(f"{who} cannot be spoken to at {url}: {why}. BOX_API_URL says where it is.")
+            return BoxError(f"{who} cannot be called at {url}: {why}. Check BOX_API_URL.")
         if is_sandbox:
             return BoxError(
-                f"No sandbox answers at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL says where it is. "
+                f"No sandbox responds at {url} ({why}): signalbox sandbox starts one, and BOX_API_URL has its address. "
                 "For Box itself, set its credentials: BOX_CLIENT_ID, or BOX_JWT_CONFIG (docs/registrations.md)."
             )
-        return BoxError(f"Box cannot be reached at {url} ({why}). BOX_API_URL says where it is.")
+        return BoxError(f"Box cannot be reached at {url} ({why}). Check BOX_API_URL.")
 
     def _no_api(self, why: str = "the body of its response has another shape") -> BoxError:
         url = self._account.api_url
-        return BoxError(f"What answers at {url} is not Box's API, or not well: {why}. BOX_API_URL says where it is.")
+        return BoxError(f"What responds at {url} is not Box's API, or has a problem: {why}. Check BOX_API_URL.")
 
 
 def _whole(webhook: Any) -> Webhook:
@@ -248,12 +249,12 @@ def _target(webhook: Any) -> Target:
 
 
 def _word(value: Any) -> str:
-    """Return the text of what the SDK makes an enum of where it knows it, and leaves as it is where not."""
+    """Return a word of Box's as text: the SDK returns an enum for words that it knows, and a text for others."""
     return _text(getattr(value, "value", value), most=_LONGEST_ID)
 
 
 def _text(value: Any, *, most: int = _LONGEST_TEXT) -> str:
-    """Return a text or a number of Box's as text; ValueError for what cannot be either."""
+    """Return a text or a number of Box's as text; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int) or len(text := str(value)) > most:
         raise ValueError("a value of another shape")
     return text

@@ -1,4 +1,4 @@
-"""How this installation registers: where its webhooks deliver to, and how its file is to be read."""
+"""How this installation registers: the address that webhooks deliver to, and how its file is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from receiver.registrations.rules import is_at_box
 
 
 def usual_address(settings: Mapping[str, Any]) -> str | None:
-    """Give where registrations deliver to that name no address: with a sandbox on this machine, straight to us."""
+    """Return the default address of registrations: if the sandbox is on this machine, our own."""
     if settings["PUBLIC_URL"]:
         return hook_url(settings["PUBLIC_URL"].rstrip("/"), "box")
     if is_loopback(_api_host(settings)) and settings["PORT"]:
@@ -22,7 +22,7 @@ def usual_address(settings: Mapping[str, Any]) -> str | None:
 
 
 def reading(settings: Mapping[str, Any], *, allow_unknown: bool = False) -> Reading:
-    """Say how registrations are to be checked here."""
+    """Return how registrations are checked in this installation."""
     return Reading(
         env=settings["ENV"],
         usual_address=usual_address(settings),
@@ -32,7 +32,7 @@ def reading(settings: Mapping[str, Any], *, allow_unknown: bool = False) -> Read
 
 
 def _api_host(settings: Mapping[str, Any]) -> str:
-    """Give the host of whom we speak to, or would with credentials."""
+    """Return the host of the API that we call, or would with credentials."""
     try:
         url = account_of(settings).api_url
     except SettingsError:

@@ -1,4 +1,4 @@
-"""Watches for WEBHOOK.DELETED beside the worker: marks the registration dead, raises the alarm, makes it again."""
+"""Watches for WEBHOOK.DELETED beside the worker: marks the registration dead, raises an alarm, registers again."""
 
 import queue
 import re
@@ -20,7 +20,7 @@ from receiver.storage import db
 from receiver.storage.tables import events
 
 if TYPE_CHECKING:
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
 DELETED = f"{box.NAME}:{arrivals.DELETED}"
 REVIVED_AT_MOST_EVERY = timedelta(hours=1)
@@ -32,9 +32,9 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 
 
 class Sentinel:
-    """Hears of every routed event, and acts on one type, in a thread of its own: nobody waits for Box, or for us.
+    """Hears of every routed event, and acts on one type, in a thread of its own, so that nobody waits for Box.
 
-    With an account, a registration that died is made again, at most once within `REVIVED_AT_MOST_EVERY`.
+    With an account, a dead registration is made again, at most once within `REVIVED_AT_MOST_EVERY`.
     """
 
     def __init__(self, engine: sa.Engine, *, clock: Callable[[], datetime], account: Account | None = None) -> None:
@@ -59,7 +59,7 @@ class Sentinel:
             thread.join(timeout=1)
 
     def hear(self, _worker: object, *, event_id: str, type: str, **_more: Any) -> None:
-        """Take note of an event; this is called for each of them, and has to be quick."""
+        """Queue an event to be looked at; this is called for each of them, and has to be quick."""
         if type == DELETED:
             self._heard.put(event_id)
 
@@ -85,24 +85,24 @@ class Sentinel:
                 return
 
     def catch_up(self) -> None:
-        """Heed what was routed by a worker that ended before its sentinel had acted on it."""
+        """Act on events that were routed by a worker which ended before its sentinel had acted on them."""
         found = arrivals.look_back(self._engine, limit=_LOOKED_BACK)
         for heard in found.by_webhook.values():
             if heard.name == arrivals.DELETED:
                 self.heed(heard.event_id, is_news=False)
 
     def heed(self, event_id: str, *, is_news: bool = True) -> None:
-        """Mark the registration of this event dead, and raise the alarm: once, however many workers heard of it."""
+        """Mark the registration of this event dead, and raise the alarm: once, however many workers hear of it."""
         webhook_id, reason = self._read(event_id)
         target = store.bury(self._engine, webhook_id, reason=reason, now=self._clock())
-        # Whoever caught up with it before its news came has told of it.
+        # A sentinel that caught up with it before this one heard of it has raised the alarm.
         if target is not None or (is_news and not store.is_buried(self._engine, webhook_id)):
             signals.registration_died.send(
                 self, event_id=event_id, webhook_id=webhook_id, target=None if target is None else str(target)
             )
 
     def _read(self, event_id: str) -> tuple[str, str | None]:
-        """Give the webhook that an event says is gone, and why; what cannot be one becomes an empty text."""
+        """Return the webhook that an event says is gone, and why; the id is "" if the event has no valid one."""
         with db.reading(self._engine) as connection:
             body = connection.execute(sa.select(events.c.body).where(events.c.id == event_id)).scalar_one_or_none()
         try:
@@ -118,23 +118,23 @@ class Sentinel:
         )
 
     def revive(self) -> None:
-        """Make what died again, where that is wanted and nobody tried lately."""
+        """Register dead webhooks again, if that is wanted and nobody tried lately."""
         if self._account is None or not store.has_dead(self._engine):
             return
         dead = store.take_dead(self._engine, now=self._clock(), pause=REVIVED_AT_MOST_EVERY)
         if not dead:
             return
-        # The SDK is loaded by those who need it.
-        from receiver.registrations.client import Client
+        # Imported here: it loads the SDK.
+        from receiver.registrations.client import WebhookClient
 
         try:
-            with Client(self._account) as client:
+            with WebhookClient(self._account) as client:
                 for one in dead:
                     self._make_again(client, one)
         except SettingsError as error:
             signals.registration_unrevived.send(self, target=None, error=error)
 
-    def _make_again(self, client: "Client", one: store.Kept) -> None:
+    def _make_again(self, client: "WebhookClient", one: store.Kept) -> None:
         from receiver.registrations import apply
 
         try:

@@ -1,4 +1,4 @@
-"""Registrations as code: reads config/box_webhooks.toml, and adds to it what is at Box already."""
+"""Registrations as code: reads config/box_webhooks.toml, and adds to it the webhooks that Box has already."""
 
 import json
 import stat
@@ -35,11 +35,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How the file is read: for which environment, and what is right there."""
+    """How the file is read: for which environment, and what is valid there."""
 
     env: str
-    usual_address: str | None  # of registrations that name none
-    is_box: bool  # a stand-in takes addresses that Box does not
+    usual_address: str | None  # for registrations that name none
+    is_box: bool  # a stand-in accepts addresses that Box does not
     allow_unknown: bool = False
 
 
@@ -60,16 +60,16 @@ class _File(_Part):
 
 
 def read(path: Path, how: Reading) -> list[Wanted]:
-    """Give what the file wants in this environment; RegistrationError with every mistake at once.
+    """Return what the file wants in this environment; RegistrationError lists every mistake.
 
-    A file that is not there wants nothing.
+    A file that does not exist wants nothing.
     """
     content = _load(path)
     problems: list[str] = []
     found = list(_registrations(content, how, problems))
     problems += _twice(item["target"] for _, item in _items(content, how.env))
     if len(found) > MOST_REGISTRATIONS:
-        problems.append(f"{len(found):,} registrations: Box has {MOST_REGISTRATIONS:,} at most.")
+        problems.append(f"{len(found):,} registrations: Box allows {MOST_REGISTRATIONS:,} at most.")
     if problems:
         raise RegistrationError(problems, where=str(path))
     return found
@@ -84,7 +84,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise RegistrationError([f"cannot be read: {error.strerror}."], where=str(path)) from None
     except ValidationError as error:
         raise RegistrationError(list(_sentences(error.messages_dict)), where=str(path)) from None
-    except ValueError as error:  # TOML, or UTF-8
+    except ValueError as error:  # invalid TOML, or invalid UTF-8
         raise RegistrationError([f"is not TOML: {error}."], where=str(path)) from None
 
 
@@ -98,7 +98,7 @@ def _check_form(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(messages: Mapping[Any, Any], *path: str) -> Iterator[str]:
-    """Flatten what marshmallow says: `production.registrations 2, target: Missing data for required field.`"""
+    """Yield marshmallow's messages as lines: `production.registrations 2, target: Missing data for required field.`"""
     for name, told in messages.items():
         here = (*path[:-1], f"{path[-1]} {name + 1}") if isinstance(name, int) and path else (*path, str(name))
         if isinstance(told, Mapping):
@@ -108,7 +108,7 @@ def _sentences(messages: Mapping[Any, Any], *path: str) -> Iterator[str]:
 
 
 def _registrations(content: Mapping[str, Any], how: Reading, problems: list[str]) -> Iterator[Wanted]:
-    """Give what is wanted everywhere and what is wanted in this environment; add what is wrong to the problems."""
+    """Yield what is wanted everywhere and in this environment; append what is wrong to `problems`."""
     usual = content.get(how.env, {}).get("address") or content.get("address") or how.usual_address
     for place, item in _items(content, how.env):
         try:
@@ -118,7 +118,7 @@ def _registrations(content: Mapping[str, Any], how: Reading, problems: list[str]
 
 
 def _items(content: Mapping[str, Any], env: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give each registration as it is written, with its place."""
+    """Yield each registration as it is written, with its place."""
     for place, part in (("registrations", content), (f"{env}.registrations", content.get(env, {}))):
         for number, item in enumerate(part.get("registrations", ()), 1):
             yield f"{place} {number}", item
@@ -134,7 +134,7 @@ def _wanted(item: Mapping[str, Any], usual: str | None, how: Reading) -> Wanted:
 
 
 def check(target: Target, address: str | None, triggers: Iterable[str], how: Reading) -> Content:
-    """Give the content of a registration, or a RegistrationError that says why Box would not take it."""
+    """Return the content of a registration; RegistrationError says why Box would not accept it."""
     triggers = list(triggers)
     problems = [*check_target(target), *check_triggers(triggers, target, allow_unknown=how.allow_unknown)]
     if address is None:
@@ -155,9 +155,9 @@ def _twice(targets: Iterable[str]) -> Iterator[str]:
 
 
 def add(path: Path, webhooks: Iterable[Webhook], *, env: str) -> None:
-    """Append registrations to the file, which keeps everything that is in it; RegistrationError where that cannot be.
+    """Append registrations to the file, and keep everything in it; RegistrationError if that cannot be done.
 
-    Either all of them are in the file then, or it is as it was.
+    Either all of them are in the file then, or it is unchanged.
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     blocks = [_block(one, env) for one in _whole(webhooks, path)]
@@ -175,12 +175,14 @@ def add(path: Path, webhooks: Iterable[Webhook], *, env: str) -> None:
 
 
 def _whole(webhooks: Iterable[Webhook], path: Path) -> Iterator[Webhook]:
-    """Give the webhooks, or a RegistrationError at one with half a character, which JSON has and no file."""
+    """Yield the webhooks; RegistrationError for text with half a surrogate pair, which JSON allows and no file does."""
     for one in webhooks:
         try:
             "".join([one.content.address, *one.content.triggers, str(one.target)]).encode()
         except UnicodeEncodeError:
-            problem = f"cannot hold webhook {one.id}: what Box says of it is no text. signalbox box update mends it."
+            problem = (
+                f"cannot hold webhook {one.id}: Box has text for it that is not Unicode. signalbox box update fixes it."
+            )
             raise RegistrationError([problem], where=str(path)) from None
         yield one
 
@@ -196,5 +198,5 @@ def _block(one: Webhook, env: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write a text as a string of TOML: that of JSON, without what TOML forbids: surrogates, and U+007F as it is."""
+    """Return a text as a string of TOML: JSON's, without what TOML forbids (surrogates, and an unescaped U+007F)."""
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""What there is to do so that Box has what the file wants: made from the file, Box's list, and what is kept here."""
+"""What has to be done so that Box has what the file wants, from the file, Box's list, and our own table."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change at Box: `create` has no webhook yet, `delete` has nothing to come after."""
+    """One change at Box: `create` has no webhook yet, `delete` has no content for after it."""
 
     do: str
     why: Why
@@ -42,8 +42,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A webhook that is as the file wants it; `was_seen` where Box was asked, and it is not as it was kept."""
+class MatchingWebhook:
+    """A webhook that is as the file wants it; `was_seen` if Box was asked, and has changed it since we stored it."""
 
     webhook_id: str
     target: Target
@@ -54,24 +54,24 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in the order to take them: what is deleted makes room for what is created."""
+    """The steps in the order to take them: deletions make room for creations."""
 
     steps: Sequence[Step]
-    right: Sequence[Found]
+    right: Sequence[MatchingWebhook]
     left_alone: Sequence[Listed]
     forgotten: Sequence[Target]
     at_box: int
 
     @property
     def on_trust(self) -> int:
-        """How many were taken to be what they were when Box was last asked."""
+        """How many were assumed to be as they were when Box was last asked."""
         return sum(not one.was_seen for one in self.right)
 
 
 @dataclass(slots=True)
 class _Draft:
     steps: dict[str, list[Step]] = field(default_factory=lambda: {"delete": [], "change": [], "create": []})
-    right: list[Found] = field(default_factory=list)
+    right: list[MatchingWebhook] = field(default_factory=list)
     left_alone: list[Listed] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
@@ -87,11 +87,11 @@ def make(
     prune: bool = False,
     looked_into: int | None = LOOKED_INTO,
 ) -> Plan:
-    """Give what there is to do.
+    """Return what has to be done.
 
-    A list does not tell of addresses and triggers. `look` asks Box for one webhook, and gives None where it is gone:
-    it is called for those in the file which are not known here, and for up to `looked_into` that are, those first
-    that were not looked into for longest. A thousand registrations do not take a thousand calls.
+    A list from Box has no addresses and triggers. `look` asks Box for one webhook, and returns None if it is gone. It
+    is called for those of the file that are not known here, and for up to `looked_into` that are, first those that were
+    not looked into for longest. A thousand registrations do not take a thousand calls.
     """
     draft = _Draft()
     pairs = _pair(wanted, _by_target(listed), kept, look, looked_into)
@@ -130,10 +130,10 @@ def _pair(
     look: Look,
     looked_into: int | None,
 ) -> list[_Pair]:
-    """Give each with the webhook on its target, and with its row.
+    """Return each wanted registration with the webhook on its target, and with its row.
 
     Box lists webhooks on items of this user only (https://developer.box.com/reference/get-webhooks/, as of 2026): one
-    on an item of somebody else is found by its id. Where that is not asked, `create` finds it by Box's refusal.
+    on an item of another user is found by its id. If its id is not known, `create` finds it by Box's refusal.
     """
     pairs, asked = [], 0
     for one in wanted:
@@ -148,13 +148,13 @@ def _pair(
 
 
 def _choose(here: Sequence[Listed], row: Kept | None) -> Listed | None:
-    """Give the webhook of a target; where there are several, the one that is kept here."""
+    """Return the webhook of a target; if there are several, the one that is in our table."""
     first = here[0] if here else None
     return next((one for one in here if row and one.id == row.webhook_id), first)
 
 
 def _chosen(pairs: Iterable[_Pair], looked_into: int | None) -> set[Target]:
-    """Say which of those that are at Box it is asked about."""
+    """Return which of the webhooks at Box are asked for one by one."""
     unknown: set[Target] = set()
     known: list[tuple[datetime, Target]] = []
     for one, there, row in pairs:
@@ -182,7 +182,7 @@ def _compare(draft: _Draft, one: Wanted, there: Listed, row: Kept | None, look: 
     content = found.content if found else row.content if row else one.content
     is_ours = was_made_here(row, there, content)
     if content == one.content:
-        draft.right.append(Found(there.id, one.target, content, is_ours, was_seen=found is not None))
+        draft.right.append(MatchingWebhook(there.id, one.target, content, is_ours, was_seen=found is not None))
         return
     is_drift = row is not None and row.webhook_id == there.id and row.content == one.content
     why = Why.DRIFT if is_drift else Why.FILE
@@ -190,7 +190,7 @@ def _compare(draft: _Draft, one: Wanted, there: Listed, row: Kept | None, look: 
 
 
 def was_made_here(row: Kept | None, there: Listed, content: Content | None) -> bool:
-    """Say whether a webhook is ours: by its id, or because we were about to make it so when we were interrupted."""
+    """Return whether a webhook is ours: by its id, or because we were about to make it when we were interrupted."""
     if row is None:
         return False
     if row.webhook_id == there.id:
@@ -199,7 +199,7 @@ def was_made_here(row: Kept | None, there: Listed, content: Content | None) -> b
 
 
 def _judge_unwanted(draft: _Draft, other: Listed, row: Kept | None, look: Look, *, prune: bool) -> None:
-    """Decide what becomes of a webhook that the file does not name: it goes if it was made here, or with --prune."""
+    """Plan for a webhook that the file does not name: it is deleted if it was made here, or with --prune."""
     is_asked_for = row is not None and row.is_asked_for and row.webhook_id != other.id
     found = look(other.id) if is_asked_for else None
     content = found.content if found else row.content if row and row.webhook_id == other.id else None
@@ -216,7 +216,7 @@ def _check_room(draft: _Draft, listed: Sequence[Listed]) -> None:
     if then > MOST_REGISTRATIONS:
         raise RegistrationError(
             [
-                f"There would be {then:,} webhooks, and Box has {MOST_REGISTRATIONS:,} at most for one user of an "
+                f"There would be {then:,} webhooks, and Box allows {MOST_REGISTRATIONS:,} at most for one user of an "
                 f"application: {len(draft.left_alone):,} at Box are not in the file (--prune deletes them)."
             ]
         )

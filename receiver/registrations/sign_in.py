@@ -1,4 +1,4 @@
-"""Signing in at Box with each kind of credentials, and how long to wait for it: what the SDK is set up with."""
+"""Sign-in at Box with each kind of credentials, and how long to wait for Box: what the SDK is set up with."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,14 @@ from receiver.errors import SettingsError
 from receiver.registrations.account import Account, Kind
 from receiver.registrations.transport import Transport
 
-Waiting = Callable[[int, timedelta], None]  # told of the status that makes us wait (0: no answer), and for how long
+# Called with the status that makes us wait (0: no response), and for how long.
+Waiting = Callable[[int, timedelta], None]
 
 LONGEST_WAIT = timedelta(minutes=2)
 
 
 def sign_in(account: Account) -> Authentication:
-    """Give what the SDK signs in with; nothing is asked of Box yet. SettingsError where the JWT file is none."""
+    """Return the SDK's authentication; Box is not called yet. SettingsError if the JWT file is invalid."""
     if account.kind is Kind.CLIENT_CREDENTIALS:
         config = CCGConfig(
             account.client_id, account.client_secret, enterprise_id=account.enterprise_id, user_id=account.user_id
@@ -41,7 +42,7 @@ def sign_in(account: Account) -> Authentication:
 
 
 def _jwt_config(given: str) -> JWTConfig:
-    """Read what the developer console gives for JWT: the JSON itself, or the path of its file."""
+    """Parse the developer console's JWT configuration: the JSON itself, or the path of its file."""
     try:
         text = given if given.startswith("{") else Path(given).read_text(encoding="utf-8")
         return JWTConfig.from_config_json_string(text)
@@ -53,10 +54,10 @@ def _jwt_config(given: str) -> JWTConfig:
 
 
 class Patience(BoxRetryStrategy):
-    """The SDK's own retries, which say that they wait, and understand each form of Retry-After.
+    """The SDK's own retries, which also report that they wait, and understand each form of Retry-After.
 
-    Where nothing answers on this machine (`is_here`), nothing will in a few seconds. `is_in_doubt` is set where it asks
-    again what Box may have done already.
+    If nothing responds on this machine (`is_here`), nothing will in a few seconds. `is_in_doubt` is set when it repeats
+    a call that Box may have carried out already.
     """
 
     is_in_doubt = False
@@ -68,7 +69,7 @@ class Patience(BoxRetryStrategy):
         self._transport = transport
 
     def retry_after(self, fetch_options: FetchOptions, fetch_response: FetchResponse, attempt_number: int) -> float:
-        # The SDK (10.18) reads the header by float(), which fails at a date, the other form that HTTP knows.
+        # The SDK (10.18) parses the header by float(), which fails for a date, the other form of RFC 9110 (10.2.3).
         asked = _seconds(fetch_response.headers.pop("Retry-After", None))
         if asked is None:
             asked = float(super().retry_after(fetch_options, fetch_response, attempt_number))
@@ -76,7 +77,7 @@ class Patience(BoxRetryStrategy):
         if wait >= self._transport.left():
             status = fetch_response.status
             raise self._transport.too_late(
-                f": it says {status}, and wants to be asked again in {wait.total_seconds():.0f} s" if status else ""
+                f": it returns {status}, and asks for a retry in {wait.total_seconds():.0f} s" if status else ""
             )
         self.is_in_doubt |= not 400 <= fetch_response.status < 500
         if self._waiting is not None:
@@ -85,7 +86,7 @@ class Patience(BoxRetryStrategy):
 
 
 def _seconds(header: str | None) -> float | None:
-    """Read a Retry-After: seconds, or a date; None where it is neither, or not there."""
+    """Parse a Retry-After, in seconds or as a date; None if it is neither, or missing."""
     if not header:
         return None
     if header.strip().replace(".", "", 1).isdecimal():

@@ -1,7 +1,7 @@
-"""What is known here of the registrations at Box: the only writer of the table `registrations`.
+"""What is known here about the registrations at Box: the only writer of the table `registrations`.
 
-A row is written before Box is asked to make a webhook, and again with its id. So whatever ends in between, the next
-`apply` knows that a webhook on this target may be its own; where Box says no, that is taken back.
+A row is written before Box is asked to make a webhook, and again with its id. So after any interruption the next
+`apply` knows that a webhook on this target may be its own; if Box refuses, the row is undone.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _IS_DEAD = table.c.died_at.is_not(None)
 class Kept:
     """One row: `making` (asked for, no id yet), `live`, or `dead` (Box removed it).
 
-    `is_asked_for` says that one is to be made, also in place of a dead one, and that the end of it is not known.
+    `is_asked_for` is True if one is being made, also in place of a dead one, and the result is not known.
     """
 
     target: Target
@@ -37,21 +37,21 @@ class Kept:
 
 
 def list_kept(engine: sa.Engine) -> dict[Target, Kept]:
-    """Give every row, by its target."""
+    """Return every row, by its target."""
     with db.reading(engine) as connection:
         rows = connection.execute(sa.select(table).order_by(table.c.seq)).all()
     return {row.target: row for row in map(_kept, rows)}
 
 
 def as_webhook(one: Kept) -> Webhook | None:
-    """Give the webhook that a row tells of, as far as is known here; None where there was none yet, or is none now."""
+    """Return the webhook of a row, as far as it is known here; None if there was none yet, or is none now."""
     return Webhook(one.webhook_id, one.target, one.content) if one.webhook_id and one.state == "live" else None
 
 
 def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime) -> Kept | None:
-    """Note that a webhook is about to be made, and give what was known before.
+    """Record that a webhook is about to be made, and return the row before that.
 
-    What is dead is so until there is another.
+    A dead one stays dead until there is another.
     """
     noted = _row(target, content) | {"state": "making", "webhook_id": None, "is_ours": False, "noted_at": now}
     with db.writing(engine) as connection:
@@ -73,7 +73,7 @@ def intend(engine: sa.Engine, target: Target, content: Content, *, now: datetime
 
 
 def take_back(engine: sa.Engine, target: Target, before: Kept | None) -> None:
-    """Undo `intend`, which gave `before`: Box made no webhook, and one that comes to be there is somebody else's."""
+    """Undo `intend`, which returned `before`: Box made no webhook, and one found there later is somebody else's."""
     intended = sa.and_(_is(target), table.c.state == "making")
     with db.writing(engine) as connection:
         if before is None:
@@ -94,7 +94,7 @@ def note(
     now: datetime,
     was_seen: bool = True,
 ) -> None:
-    """Note that Box has this webhook; `was_seen` says that Box just told of it whole."""
+    """Record that Box has this webhook; `was_seen` is True if Box just returned all of it."""
     noted = _row(target, content) | {
         "webhook_id": webhook_id,
         "state": "live",
@@ -113,13 +113,13 @@ def note(
 
 
 def forget(engine: sa.Engine, target: Target) -> None:
-    """Let go of a target that the file does not name any more."""
+    """Delete the row of a target that the file no longer names."""
     with db.writing(engine) as connection:
         connection.execute(sa.delete(table).where(_is(target)))
 
 
 def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetime) -> Target | None:
-    """Mark the registration with this id dead, and give its target; None where there is none, or none that lives."""
+    """Mark the registration with this id dead, and return its target; None if no live one has this id."""
     ours = sa.update(table).where(table.c.webhook_id == webhook_id, table.c.state == "live")
     with db.writing(engine) as connection:
         row = connection.execute(
@@ -129,14 +129,14 @@ def bury(engine: sa.Engine, webhook_id: str, *, reason: str | None, now: datetim
 
 
 def is_buried(engine: sa.Engine, webhook_id: str) -> bool:
-    """Say whether the registration with this id is marked dead."""
+    """Return whether the registration with this id is marked dead."""
     with db.reading(engine) as connection:
         its = sa.exists().where(table.c.webhook_id == webhook_id, _IS_DEAD)
         return connection.execute(sa.select(its)).scalar_one()
 
 
 def take_dead(engine: sa.Engine, *, now: datetime, pause: timedelta) -> list[Kept]:
-    """Give the dead registrations that nobody tried to make again within `pause`, and note that they are tried now.
+    """Claim the dead registrations that nobody tried to make again within `pause`, and record this try.
 
     Each goes to one caller only, whichever process asks.
     """

@@ -1,4 +1,4 @@
-"""How the SDK's calls go out: by our own client, in the time and to the size that we allow."""
+"""How the SDK's calls are sent: by our own client, within our limits of time and size."""
 
 import json
 import time
@@ -17,12 +17,12 @@ from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 ONE_CALL = timedelta(seconds=60)
 # Five hundred webhooks are a tenth of that.
 MOST_BYTES = 1024 * 1024
-# What may be otherwise a moment later. Whatever else is wrong is so again.
+# What may be different a moment later. Any other error would happen again.
 _PASSING = (Trouble.NO_ADDRESS, Trouble.UNREACHED, Trouble.NOT_HTTP, Trouble.LATE)
 
 
 class Unreached(requests.RequestException):
-    """Box did not respond, and may when it is asked again: the SDK does that."""
+    """Box did not respond, and may when it is asked again: the SDK retries."""
 
     def __init__(self, error: OutboundError) -> None:
         super().__init__(str(error))
@@ -30,11 +30,11 @@ class Unreached(requests.RequestException):
 
 
 class NoApiError(BoxError):
-    """What responds is not Box's API, or not now."""
+    """What responds is not Box's API, or has a problem."""
 
 
 class Transport(BaseAdapter):
-    """Sends what the SDK asks for as long as there is time for all of it, and gives it JSON objects only."""
+    """Sends the SDK's calls until their common time is up, and passes on only JSON objects."""
 
     def __init__(self, within: timedelta, *, advice: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Transport(BaseAdapter):
         return timedelta(seconds=max(self._end - time.monotonic(), 0))
 
     def too_late(self, why: str = "") -> BoxError:
-        words = f"Box did not answer all that it was asked within {self.within.total_seconds():g} s{why}."
+        words = f"Box did not respond to all calls within {self.within.total_seconds():g} s{why}."
         return BoxError(f"{words} {self._advice}".rstrip())
 
     def send(self, request: requests.PreparedRequest, **_options: Any) -> requests.Response:  # type: ignore[override]
@@ -58,7 +58,7 @@ class Transport(BaseAdapter):
         body = request.body or b""
         if not isinstance(body, bytes):
             body = str(body).encode()
-        # Ours says itself what it can decode, and how long the body is.
+        # Our client sets these itself: what it can decode, and the length of the body.
         ours = ("accept-encoding", "content-length", "connection", "host")
         headers = [(name, _text(value)) for name, value in request.headers.items() if name.lower() not in ours]
         try:
@@ -73,14 +73,14 @@ class Transport(BaseAdapter):
 
     def _response(self, request: requests.PreparedRequest, reply: Reply) -> requests.Response:
         if 300 <= reply.status < 400:
-            raise NoApiError(f"it sends elsewhere ({reply.status}), and nobody follows")
+            raise NoApiError(f"it redirects ({reply.status}), and redirects are not followed")
         said = {}
         try:
             said = _object(reply) if reply.body or reply.fault else {}
         except OutboundError as error:
             if not self.left():
                 raise self.too_late() from None
-            # An error is one also where its explanation is none.
+            # An error counts even if its explanation is not JSON.
             if reply.status < 400 and reply.status != 204:
                 raise NoApiError(str(error)) from None
         response = requests.Response()

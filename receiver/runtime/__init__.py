@@ -1,1 +1,1 @@
-"""What every process needs beside its work: threads, forks, a watchdog, output that never blocks, texts of errors."""
+"""What every process needs besides its work: threads, forks, a watchdog, output that never blocks, texts of errors."""

@@ -1,4 +1,4 @@
-"""A child that a user's code forks ends where that code returns: it must not go on as a second worker."""
+"""Ends a child that user code forks as soon as that code returns: it must not go on as a second worker."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ os.register_at_fork(after_in_child=_count_fork)
 
 
 def generation() -> int:
-    """Give a number that is another one in a child; comparing it costs nothing, and asking the system would."""
+    """Return a number that differs in a forked child; comparing it is cheaper than os.getpid()."""
     return _forks
 
 
 def end_child(since: int, error: BaseException | None = None) -> None:
-    """End this process at once where it was forked since then: with 0, or with what the error means at an exit.
+    """End this process at once if it was forked since then: with status 0, or the one that the error means.
 
-    Past everything that Python does at an exit: what is buffered or connected here is the parent's.
+    It skips all that Python does at an exit: buffers and connections here belong to the parent (`os._exit`).
     """
     if _forks == since:
         return
@@ -35,7 +35,8 @@ def end_child(since: int, error: BaseException | None = None) -> None:
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     elif error is not None:
-        # Past `sys.stderr`, whose lock another thread may have held when this process was forked.
+        # Not by `sys.stderr`, whose lock another thread may have held when this process was forked: fork() copies only
+        # the calling thread (man7.org/linux/man-pages/man2/fork.2.html).
         with suppress(OSError):
             os.write(2, tracebacks.text_of(error).encode())
     _flush_output()
@@ -43,7 +44,7 @@ def end_child(since: int, error: BaseException | None = None) -> None:
 
 
 def _flush_output() -> None:
-    """Write out what the child has printed; where that waits for a lock of a thread that is not here, it is ended."""
+    """Flush what the child has printed; kill the child if that hangs on a lock of a thread that was not forked."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(PATIENCE_SECONDS)
     with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Writing to a stream without waiting for whoever reads it: a full pipe and a stopped terminal hold nothing up."""
+"""Write to a stream without waiting for its reader: a full pipe or a stopped terminal blocks nothing."""
 
 import io
 import os
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 NAP_SECONDS = 0.02
-_PIECE = 4096  # bytes: a pipe that can be written to takes so many without waiting, and whole (POSIX: PIPE_BUF)
+_PIECE = 4096  # bytes that a writable pipe accepts at once and whole: PIPE_BUF is at least this (POSIX; 4096 on Linux)
 
 
 def write(stream: TextIO, text: str, *, until: float) -> bool:
-    """Write a text, as long as it is taken before `until` (of `time.monotonic`); say whether all of it was."""
-    # Where the disk is full, or the stream was closed, these lines are gone; the next ones need not be.
+    """Write a text until `until` (of `time.monotonic`); return whether all of it was written."""
+    # If the disk is full, or the stream was closed, these lines are lost; the next ones need not be.
     try:
         if not isinstance(stream, io.TextIOWrapper) or not _has_descriptor(stream):
-            # Text that the encoding has no bytes for, such as half a surrogate pair, is written as its number.
+            # Text that the encoding cannot write, such as half a surrogate pair, is written as its number.
             encoding = stream.encoding or "utf-8"
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
@@ -33,7 +33,7 @@ def write(stream: TextIO, text: str, *, until: float) -> bool:
 
 
 def is_broken(stream: TextIO) -> bool:
-    """Say whether whoever read this stream is gone: the other end of the pipe was closed, or the terminal."""
+    """Return whether the reader of this stream is gone: the other end of the pipe was closed, or the terminal."""
     if not _has_descriptor(stream):
         return False
     poll = native_poll()
@@ -50,10 +50,11 @@ def _has_descriptor(stream: TextIO) -> bool:
 
 @contextmanager
 def _descriptor(number: int) -> Iterator[tuple[int, bool]]:
-    """Give a descriptor of the same file, and whether writing to it may wait for a reader.
+    """Yield a descriptor of the same file, and whether writing to it may block.
 
-    That it may not is a property of an opened file, which others share: so it is opened anew, for this once. Kept, it
-    would hold open a pipe whose end somebody waits for. Linux opens what /proc shows; a socket cannot be opened.
+    O_NONBLOCK belongs to the open file, which other processes may share, so the file is opened anew for each write. A
+    descriptor that is kept would hold open a pipe whose end somebody waits for. Linux can open /proc/self/fd/N, but not
+    if it is a socket (man7.org/linux/man-pages/man5/proc_pid_fd.5.html).
     """
     if stat.S_ISREG(os.fstat(number).st_mode):
         yield number, True
@@ -82,7 +83,7 @@ def _write_bytes(descriptor: int, data: bytes, *, may_wait: bool, until: float) 
 
 
 def _write_piece(descriptor: int, data: bytes, at: int) -> int:
-    """Write what a pipe takes at once, up to the end of a line if there is one: what others write stays apart."""
+    """Write what a pipe accepts at once, up to the end of a line if possible, so that lines of others stay whole."""
     end = min(at + _PIECE, len(data))
     line_end = data.rfind(b"\n", at, end) + 1
     try:
@@ -98,7 +99,8 @@ def _takes_some(descriptor: int) -> bool:
 
 
 def native_poll() -> Any:
-    """Return a `select.poll` that asks without a turn for others, also where gevent has replaced it."""
-    # gevent replaces `select.poll` with one that goes through its loop; asking without waiting needs no loop.
+    """Return a `select.poll` that asks without letting other greenlets run, also where gevent has replaced it."""
+    # gevent replaces `select.poll` with one that runs its loop (gevent/select.py); asking without waiting needs no
+    # loop.
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey.get_original("select", "poll")() if monkey else select.poll()

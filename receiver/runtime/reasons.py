@@ -1,7 +1,7 @@
-"""The reason of a failure in a line, found in the text that is kept of it: the type and first line of the message.
+"""The reason of a failure in one line, found in its stored text: the type and first line of the message.
 
-What is kept is what Python prints, or the words of a handler. The last line of it is rarely the reason: libraries end
-their messages with links, and hints, notes and the parts of a group follow.
+The text is a traceback as Python prints it, or a handler's own message. Its last line is rarely the reason: libraries
+end their messages with links, and hints, notes and the parts of a group follow.
 """
 
 import re
@@ -16,12 +16,12 @@ _LEFT_OUT = re.compile(r"… \d+ characters left out …")
 _BARE_NAME = re.compile(r"[\w.<>]+:")
 _NAMED = re.compile(r"[\w.<>]+: ")
 _PART = re.compile(r"  \d+ of [\d?]+:")
-# What lies between an exception and the one that it led to, and what it is to that one.
+# The texts between an exception and the one that it led to, each with its meaning.
 _JOINTS = {
     "The above exception was the direct cause of the following exception:": "caused by",
     "During handling of the above exception, another exception occurred:": "while handling",
 }
-# What Python itself draws beside a group and its parts, and what stands there without it.
+# The frame that Python draws around a group and its parts, and its replacement.
 _DRAWN = (
     (re.compile(r"(?:  \+-|    )\+-+ (\d+) -+$"), r"  \1 of ?:"),
     (re.compile(r" {2,4}\+-+$"), ""),
@@ -31,8 +31,8 @@ _DRAWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why something failed: in a line, what its message and notes say besides, and what led to it or is part of it.
+class FailureReason:
+    """Why something failed: a line, the rest of its message and notes, and what caused it or is part of it.
 
     `others` are such as `caused by KeyError: 'id'`, the nearest first.
     """
@@ -43,23 +43,23 @@ class Reason:
 
     @property
     def below(self) -> tuple[str, ...]:
-        """What is shown below the line, where there is room."""
+        """The lines shown below the first one, where there is room."""
         return (*self.more, *self.others)
 
 
 def line_of(text: str | None) -> str:
-    """Return the type and the first line of the message, or the first of a handler's words; "" where there are none."""
+    """Return the type and first line of the message, or the first line of a handler's own; "" if there is none."""
     return reason_of(text).line
 
 
-def reason_of(text: str | None) -> Reason:
-    """Read the text that is kept of a failure, whatever it is."""
+def reason_of(text: str | None) -> FailureReason:
+    """Parse the stored text of a failure, whatever it is."""
     links, joints = _links(_undrawn((text or "").splitlines()))
     line, rest = _read(links[-1])
     before = [_short(_read(link)[0]) for link in links[:-1]]
     led = [f"{joint} {one}" for joint, one in zip(joints, before, strict=True) if one]
     more, parts = _parted(rest)
-    return Reason(_short(line), more, (*led[: -MOST_LINES - 1 : -1], *parts))
+    return FailureReason(_short(line), more, (*led[: -MOST_LINES - 1 : -1], *parts))
 
 
 def _undrawn(lines: list[str]) -> list[str]:
@@ -73,7 +73,7 @@ def _without_drawing(line: str) -> str:
 
 
 def _links(lines: list[str]) -> tuple[list[list[str]], list[str]]:
-    """Part the lines at the words between exceptions; give what lies between, and how each led to the next."""
+    """Split the lines at the texts between exceptions; return the parts, and how each led to the next."""
     links: list[list[str]] = [[]]
     joints: list[str] = []
     for number, line in enumerate(lines):
@@ -86,12 +86,12 @@ def _links(lines: list[str]) -> tuple[list[list[str]], list[str]]:
 
 
 def _read(lines: list[str]) -> tuple[str, list[str]]:
-    """Give the line that names one exception, and those of it that follow."""
+    """Return the line that names one exception, and its lines that follow."""
     cuts = [number for number, line in enumerate(lines) if _LEFT_OUT.fullmatch(line)]
     if cuts:
         tail = lines[cuts[-1] + 1 :]
         frames = [number for number, line in enumerate(tail) if _FRAME.match(line)]
-        # Frames in what is left of the end have the exception after them; else it stands before what is left out.
+        # If the part after a cut has frames, the exception follows them; otherwise it stands before the cut.
         found, rest = _named(tail[frames[0] :]) if frames else _named(lines[: cuts[0]])
     else:
         found, rest = _named(lines)
@@ -101,13 +101,13 @@ def _read(lines: list[str]) -> tuple[str, list[str]]:
 
 
 def _named(lines: list[str]) -> tuple[str, list[str]]:
-    """Give the first line that is not indented after the frames, or the first of all, and the rest."""
+    """Return the first line after the frames that is not indented, or the first of all, and the rest."""
     lines = lines[next((number for number, line in enumerate(lines) if line.strip()), len(lines)) :]
     if not lines:
         return "", []
     if lines[0] != _HEADER and not _FRAME.match(lines[0]):
         line, rest = _whole(lines, 0)
-        if rest[:1] == [_HEADER] and not _NAMED.match(line):  # words of our own, or of a handler's, before a traceback
+        if rest[:1] == [_HEADER] and not _NAMED.match(line):  # a message of ours or of a handler's, before a traceback
             found, rest = _named(rest)
             line = f"{line.rstrip(':')}: {found}"
         return line, rest
@@ -116,7 +116,7 @@ def _named(lines: list[str]) -> tuple[str, list[str]]:
 
 
 def _whole(lines: list[str], at: int) -> tuple[str, list[str]]:
-    """Give the line at a place, with the first words of a message that begins with an empty line, and the rest."""
+    """Return the line at an index, with the first text of a message that begins with an empty line, and the rest."""
     line, rest = lines[at].strip(), lines[at + 1 :]
     if not _BARE_NAME.fullmatch(line):
         return line, rest
@@ -127,7 +127,7 @@ def _whole(lines: list[str], at: int) -> tuple[str, list[str]]:
 
 
 def _parted(rest: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give what a message says besides, and a line for each part of a group."""
+    """Return the rest of a message, and a line for each part of a group."""
     starts = [number for number, line in enumerate(rest) if _PART.fullmatch(line)]
     more = [_short(line) for line in rest[: starts[0] if starts else None] if line.strip()]
     parts = [rest[start + 1 : end] for start, end in zip(starts, [*starts[1:], None], strict=False)]

@@ -1,4 +1,4 @@
-"""What people see of header lines: credentials and signatures masked, here and where an error quotes them."""
+"""Header lines as people see them: credentials and signatures masked, also in errors that quote them."""
 
 import json
 import re
@@ -6,35 +6,35 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 MASK = "•••"
-LEAST_QUOTED = 4  # a shorter value stands in any text by chance
-LEAST_WITHIN = 8  # a shorter one only as a word of its own, so that no line number loses its digits
+LEAST_QUOTED = 4  # a shorter value occurs in any text by chance
+LEAST_WITHIN = 8  # a shorter one is masked only as a whole word, so that no line number loses its digits
 
 Pairs = Iterable[tuple[str, str]]
 
-# A name says what it holds, whatever provider or proxy made it up: `X-Gitlab-Token`, `Api-Key`, `X-Session-Id`.
+# The name tells the content, whatever provider or proxy chose it: `X-Gitlab-Token`, `Api-Key`, `X-Session-Id`.
 _CREDENTIAL = re.compile(
     r"token|secret|passw|passphrase|pwd|cookie|credential|session|[cx]srf|jwt|auth(?!or(?!i[sz]))"
     r"|(^|[-_])keys?($|[-_])|(api|app|access|private|signing|shared|client|licen[cs]e|service|account|security|hook)keys?",
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(r"signature|hmac|(^|[-_])sig($|[-_])", re.IGNORECASE)
-# Names that sound like it and hold none: what asks for a login, what tells requests apart, how something was signed.
+# Similar names without a credential: a request for a login, ids of requests, how something was signed.
 _HARMLESS = re.compile(
     r"(www|proxy)-authenticate|access-control-.*|.*rate-?limit.*|.*signature-(version|algorithm|method|type)"
     r"|(x-)?(idempotency|sec-websocket|surrogate|cache|partition|routing|ordering|public)-key",
     re.IGNORECASE,
 )
-# Of the signatures that we verify both ends are shown: they tell which of two was compared, and give nothing away.
+# Of signatures that we verify both ends are shown: they tell which of two was compared, and reveal nothing.
 _OURS = re.compile(r"box-signature-(primary|secondary)|fs-signature", re.IGNORECASE)
 
 
 def is_secret(header: str) -> bool:
-    """Say whether a header of this name holds a credential; a signature is none, because it is good for one body."""
+    """Return whether a header of this name holds a credential; a signature does not, as it is valid for one body."""
     return _CREDENTIAL.search(header) is not None and not _HARMLESS.fullmatch(header) and not _OURS.fullmatch(header)
 
 
 def shown(header: str, value: str) -> str:
-    """Return a header's value as people see it: masked where it is a credential or signature, cut where it is ours."""
+    """Return a header's value as people see it: credentials and signatures masked, our sources' signatures cut."""
     if _OURS.fullmatch(header):
         return f"{value[:6]}…{value[-4:]}" if len(value) > 20 else value
     is_foreign = _SIGNATURE.search(header) is not None and not _HARMLESS.fullmatch(header)
@@ -42,7 +42,7 @@ def shown(header: str, value: str) -> str:
 
 
 def hide(pairs: Pairs, text: str) -> str:
-    """Return a text that may quote header lines with their values as people see them."""
+    """Return a text with the header values that it quotes masked as `shown` does."""
     hidden: dict[str, str] = {}
     for name, value in pairs:
         seen = shown(name, value)
@@ -56,7 +56,7 @@ def hide(pairs: Pairs, text: str) -> str:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """Yield what a program takes out of such a value: the token behind its scheme, the value of a cookie."""
+    """Yield what a program extracts from such a value: the token after its scheme, the value of a cookie."""
     for word in re.split(r"[\s,;]+", value):
         for part in (word, word.partition("=")[2]):
             if len(part) >= LEAST_WITHIN:
@@ -64,7 +64,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _forms(value: str) -> set[str]:
-    """Return how a value is written in a traceback: as it is, in a `repr`, as JSON, in a URL."""
+    """Return how a value may be written in a traceback: as it is, in a `repr`, as JSON, in a URL."""
     return {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
 
 

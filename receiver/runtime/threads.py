@@ -1,4 +1,4 @@
-"""Threads beside the work of a process: one that begins and ends with a block, and one that loads what takes long."""
+"""Threads beside the work of a process: one that lives as long as a block, and one that imports slow modules."""
 
 import sys
 import threading
@@ -15,10 +15,10 @@ _loaded: set[str] = set()
 
 @contextmanager
 def beside(run: Callable[[threading.Event], None], *, name: str) -> Iterator[None]:
-    """Call `run` in a thread of its own while the block runs, with the event that tells it to end.
+    """Call `run` in a thread while the block runs, with the event that asks it to end.
 
-    It is waited for five seconds, and keeps no process alive. Where `run` raises, standard error tells of it, and it is
-    called again.
+    At the end it gets five seconds, and it keeps no process alive. If `run` raises, the error goes to standard error,
+    and it is called again.
     """
     stop = threading.Event()
     thread = threading.Thread(target=_run, args=(run, stop), name=name, daemon=True)
@@ -34,7 +34,7 @@ def _run(run: Callable[[threading.Event], None], stop: threading.Event) -> None:
     while True:
         try:
             return run(stop)
-        except BaseException as error:  # noqa: BLE001 - what it keeps going must not end unseen
+        except BaseException as error:  # noqa: BLE001 - what it keeps running must not end unnoticed
             told = (type(error), error, error.__traceback__, threading.current_thread())
             threading.excepthook(threading.ExceptHookArgs(told))
         if stop.wait(PAUSE_SECONDS):
@@ -42,9 +42,9 @@ def _run(run: Callable[[threading.Event], None], stop: threading.Event) -> None:
 
 
 def load(*names: str) -> None:
-    """Import modules that take long; with gevent in a thread of the system's own, and others run meanwhile.
+    """Import modules that take long; with gevent in a real thread, so that other greenlets run meanwhile.
 
-    gevent changes between them where something waits, and an import waits for nothing: it computes.
+    gevent switches greenlets only where one waits, and an import computes without waiting.
     """
     missing = [name for name in names if name not in _loaded]
     monkey: Any = sys.modules.get("gevent.monkey")

@@ -1,4 +1,4 @@
-"""The text of an exception, whatever exception it is: cut before anything works on it, and without a way to fail."""
+"""The text of any exception: cut before it is processed, and without a way to fail."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,14 +16,17 @@ MOST_LINKS = 20
 MOST_PARTS = 30
 MOST_NOTES = 10
 _MARK_CHARACTERS = 80
-_OWN = vars(BaseException)  # past what a class may have put over its fields
+_OWN = vars(BaseException)  # bypasses what a class may have put over its fields
 
 _CAUSED = "\nThe above exception was the direct cause of the following exception:\n\n"
 _MEANWHILE = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
 def storable(text: str) -> str:
-    """Give a text that every database takes: lone surrogates and NUL written out, the middle of long ones left out."""
+    """Return a text that every database accepts: surrogates and NUL escaped, the middle of long texts left out.
+
+    PostgreSQL's text holds neither (postgresql.org/docs/current/datatype-character.html).
+    """
     if len(text) <= LIMIT_CHARACTERS:
         text = _printable(text)
         if len(text) <= LIMIT_CHARACTERS:
@@ -38,32 +41,32 @@ def _printable(text: str) -> str:
 
 
 def text_of(error: BaseException, *, skip: int = 0) -> str:
-    """Give the traceback as Python would print it, but for the first `skip` frames; of a huge one, the ends.
+    """Return the traceback as Python prints it, without the first `skip` frames; of a huge one, both ends.
 
-    Python's own `traceback` works on the whole of each message, note and group, and raises where a field is odd.
+    Python's own `traceback` processes the whole of each message, note and group, and raises if a field is odd.
     """
     return _surely(lambda: storable("".join(_lines(error, skip, [MOST_PARTS]))), f"{name_of(error)}\n")
 
 
 def summary_of(error: BaseException) -> str:
-    """Give the line to read first: the name of the exception, and the first line of its message."""
+    """Return the line to read first: the name of the exception, and the first line of its message."""
     return _surely(lambda: line_of(storable("".join(_last_lines(error)))), name_of(error))
 
 
 def said(thing: object) -> str:
-    """Give the words of a thing, cut, as a `str` whose methods no subclass has changed; raise what it raises."""
+    """Return the text of an object, cut, as a plain `str` and no subclass; raise what its `__str__` raises."""
     return storable(str.__str__(str(thing)))
 
 
 def name_of(error: BaseException) -> str:
-    """Give the name of an exception as a traceback has it."""
+    """Return the name of an exception as a traceback has it."""
     kind = type(error)
     module, name = _surely(lambda: said(kind.__module__), ""), _surely(lambda: said(kind.__qualname__), "Exception")
     return name if module in ("", "__main__", "builtins") else f"{module}.{name}"
 
 
 def place_of(error: BaseException) -> str:
-    """Give where an exception was raised, as file and line."""
+    """Return where an exception was raised, as file and line."""
     last = None
     for frame, number in traceback.walk_tb(_OWN["__traceback__"].__get__(error)):
         last = f"{frame.f_code.co_filename}:{number}"
@@ -78,7 +81,7 @@ def _surely(give: Callable[[], T], instead: T) -> T:
 
 
 def _lines(error: BaseException, skip: int, parts: list[int]) -> Iterator[str]:
-    """Yield the lines of an exception with those that led to it, the first one first; `parts` bounds how many."""
+    """Yield the lines of an exception after those that led to it; `parts` limits their number."""
     for number, (link, joint) in enumerate(reversed(_chain(error))):
         if number:
             yield joint
@@ -93,7 +96,7 @@ def _lines(error: BaseException, skip: int, parts: list[int]) -> Iterator[str]:
 
 
 def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
-    """Give an exception and those that led to it, the last one first, each with the words that follow it."""
+    """Return an exception and those that led to it, the last one first, each with the text that follows it."""
     links, seen, joint = [(error, "")], {id(error)}, ""
     while len(links) < MOST_LINKS:
         joint, before = _CAUSED, _OWN["__cause__"].__get__(error)
@@ -129,7 +132,7 @@ def _last_lines(error: BaseException) -> Iterator[str]:
 
 
 def _of_syntax(error: BaseException) -> str:
-    """Give the lines of a SyntaxError, with the place in its text, where that is short; raise where a field is odd."""
+    """Return the lines of a SyntaxError with the place in its text, if that is short; raise if a field is odd."""
     fields = [getattr(error, name) for name in ("filename", "lineno", "offset", "text", "end_lineno", "end_offset")]
     words = [field for field in (error.args[0], *fields) if isinstance(field, str)]
     if any(len(one) > LIMIT_CHARACTERS for one in words):

@@ -1,8 +1,8 @@
 """A stand-in for Box and Filestack on your own machine: an API to register at, a drive, and deliveries of both.
 
-`create_sandbox(plan)` gives it as a WSGI application: the Box Webhooks API below /2.0, its token endpoint at
+`create_sandbox(plan)` returns it as a WSGI application: the Box Webhooks API below /2.0, its token endpoint at
 /oauth2/token, and the sandbox's own controls below /sandbox. Nothing runs until `world_of(app).start()` is called;
-tests call `world_of(app).courier.run_due()` and `.pass_time(span)` instead, and wait for nothing.
+tests call `world_of(app).courier.run_due()` and `.pass_time(span)` instead, and need not wait.
 """
 
 from flask import Flask, Response, jsonify, request
@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from receiver.runtime.version import version
 from receiver.sandbox.box_api import box_api
-from receiver.sandbox.box_errors import Refusal
+from receiver.sandbox.box_errors import SandboxRefusal
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.control import control, explain
 from receiver.sandbox.post import Answer, Post, post
@@ -20,18 +20,18 @@ from receiver.sandbox.state import LAST_PAGES, Plan, Token, World, install, worl
 __all__ = ["LAST_PAGES", "Answer", "Clock", "Plan", "Post", "Token", "World", "create_sandbox", "world_of"]
 
 MOST_BYTES = 1024 * 1024
-SANDBOX_HEADER = "Signalbox-Sandbox"  # its commands take nobody else's word
+SANDBOX_HEADER = "Signalbox-Sandbox"  # its commands trust no other error text
 
 
 def create_sandbox(plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> Flask:
-    """Give the sandbox as an application; `told` hears of every delivery as the log has it."""
+    """Return the sandbox as an application; `told` is called for every delivery, as the log has it."""
     app = Flask("receiver.sandbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     install(app, World(plan, clock=clock, post=post, told=told))
     app.register_blueprint(box_api)
     app.register_blueprint(control)
-    app.register_error_handler(Refusal, _refuse)
+    app.register_error_handler(SandboxRefusal, _refuse)
     app.register_error_handler(HTTPException, _refuse_http)
     app.after_request(_sign)
     return app
@@ -42,7 +42,7 @@ def _sign(response: Response) -> Response:
     return response
 
 
-def _refuse(refusal: Refusal) -> Response:
+def _refuse(refusal: SandboxRefusal) -> Response:
     is_ours = request.path.startswith("/sandbox")
     answer = jsonify(explain(refusal) if is_ours else refusal.client_error())
     answer.status_code = refusal.status
@@ -51,7 +51,7 @@ def _refuse(refusal: Refusal) -> Response:
 
 
 def _refuse_http(error: HTTPException) -> Response:
-    """Answer in JSON what Flask itself refuses: an unknown address, another method, a body too long."""
+    """Respond in JSON to what Flask itself refuses: an unknown address, another method, a body too long."""
     response = error.get_response()
     headers = {name: value for name, value in response.headers if name in ("Allow", "Retry-After", "Location")}
-    return _refuse(Refusal(response.status_code, error.description or error.name, headers=headers))
+    return _refuse(SandboxRefusal(response.status_code, error.description or error.name, headers=headers))

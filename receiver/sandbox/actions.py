@@ -7,16 +7,16 @@ from typing import Any
 
 from receiver.registrations.rules import TRIGGERS, fits, meant
 from receiver.sandbox.bodies import Happening
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request, not_found
-from receiver.sandbox.drive import ROOT, Drive, Item
-from receiver.sandbox.store import Store
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request, not_found
+from receiver.sandbox.drive import ROOT, Drive, DriveItem
+from receiver.sandbox.store import SandboxStore
 
 _BYTES = 51_200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One action as somebody asks for it: at which item, and what else it takes."""
+    """One action as it was asked for: on which item, and its other arguments."""
 
     action: str
     item: str
@@ -27,28 +27,28 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DriveTools:
     """What an action works with."""
 
     drive: Drive
-    store: Store
+    store: SandboxStore
 
-    def happen(self, trigger: str, item: Item, **more: Any) -> Happening:
+    def happen(self, trigger: str, item: DriveItem, **more: Any) -> Happening:
         return Happening(trigger, item, frozenset(self.drive.watched(item)), **more)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One kind of action. `other` is what its second argument is called, where it takes one."""
+    """One kind of action. `other` is the name of its second argument, if it has one."""
 
     help: str
-    run: Callable[[Desk, Order], list[Happening]]
+    run: Callable[[DriveTools, Order], list[Happening]]
     other: str = ""
     steps: tuple[str, ...] = ()
 
 
-def carry_out(desk: Desk, order: Order) -> list[Happening]:
-    """Do what an order says, and give what it set off, in order; a Refusal says why not."""
+def carry_out(desk: DriveTools, order: Order) -> list[Happening]:
+    """Carry out an order, and return what it set off, in order; a refusal says why not."""
     action = ACTIONS.get(order.action)
     if action is None:
         raise bad_request(Wrong("action", f"There is no action {order.action!r}. Known: {', '.join(ACTIONS)}."))
@@ -60,11 +60,11 @@ def carry_out(desk: Desk, order: Order) -> list[Happening]:
     return action.run(desk, order)
 
 
-def _family(item: Item) -> str:
+def _family(item: DriveItem) -> str:
     return item.type.upper()
 
 
-def _find(desk: Desk, order: Order, *, state: str = "active", only: str = "") -> Item:
+def _find(desk: DriveTools, order: Order, *, state: str = "active", only: str = "") -> DriveItem:
     item = desk.drive.find(order.item, state=state)
     if item.key == ROOT:
         raise bad_request(Wrong("item", "Nothing can be done to the root folder."))
@@ -73,7 +73,7 @@ def _find(desk: Desk, order: Order, *, state: str = "active", only: str = "") ->
     return item
 
 
-def _create_folders(desk: Desk, folder: Item, names: list[str]) -> tuple[Item, list[Happening]]:
+def _create_folders(desk: DriveTools, folder: DriveItem, names: list[str]) -> tuple[DriveItem, list[Happening]]:
     happenings = []
     for name in names:
         folder = desk.drive.make("folder", name, folder)
@@ -81,14 +81,14 @@ def _create_folders(desk: Desk, folder: Item, names: list[str]) -> tuple[Item, l
     return folder, happenings
 
 
-def _place(desk: Desk, order: Order) -> tuple[Item, list[str]]:
+def _place(desk: DriveTools, order: Order) -> tuple[DriveItem, list[str]]:
     folder_id, names = desk.drive.place(order.item)
     folder = desk.drive.at(("folder", folder_id))
     assert folder is not None  # noqa: S101 - `place` has just found it
     return folder, names
 
 
-def _upload(desk: Desk, order: Order) -> list[Happening]:
+def _upload(desk: DriveTools, order: Order) -> list[Happening]:
     folder, (*missing, name) = _place(desk, order)
     folder, happenings = _create_folders(desk, folder, missing)
     old = desk.drive.child(folder, name)
@@ -102,21 +102,21 @@ def _upload(desk: Desk, order: Order) -> list[Happening]:
     return [*happenings, desk.happen("FILE.UPLOADED", file)]
 
 
-def _create(desk: Desk, order: Order) -> list[Happening]:
+def _create(desk: DriveTools, order: Order) -> list[Happening]:
     folder, names = _place(desk, order)
     return _create_folders(desk, folder, names)[1]
 
 
-def _look(verb: str, *, only: str = "") -> Callable[[Desk, Order], list[Happening]]:
-    def run(desk: Desk, order: Order) -> list[Happening]:
+def _look(verb: str, *, only: str = "") -> Callable[[DriveTools, Order], list[Happening]]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         item = _find(desk, order, only=only)
         return [desk.happen(f"{_family(item)}.{verb}", item)]
 
     return run
 
 
-def _lock(verb: str, *, locks: bool) -> Callable[[Desk, Order], list[Happening]]:
-    def run(desk: Desk, order: Order) -> list[Happening]:
+def _lock(verb: str, *, locks: bool) -> Callable[[DriveTools, Order], list[Happening]]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         file = _find(desk, order, only="file")
         if file.is_locked == locks:
             raise _conflict(f"{order.item} is {verb.lower()} already.")
@@ -125,47 +125,47 @@ def _lock(verb: str, *, locks: bool) -> Callable[[Desk, Order], list[Happening]]
     return run
 
 
-def _conflict(message: str) -> Refusal:
-    return Refusal(409, "Conflict", wrong=[Wrong("item", message, reason="conflict")])
+def _conflict(message: str) -> SandboxRefusal:
+    return SandboxRefusal(409, "Conflict", wrong=[Wrong("item", message, reason="conflict")])
 
 
-def _trash(desk: Desk, order: Order) -> list[Happening]:
+def _trash(desk: DriveTools, order: Order) -> list[Happening]:
     item = desk.drive.change(_find(desk, order), state="trashed")
     return [desk.happen(f"{_family(item)}.TRASHED", item)]
 
 
-def _restore(desk: Desk, order: Order) -> list[Happening]:
+def _restore(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order, state="trashed")
     desk.drive.check_name(_parent(desk, item), item.name)
     item = desk.drive.change(item, state="active")
     return [desk.happen(f"{_family(item)}.RESTORED", item)]
 
 
-def _parent(desk: Desk, item: Item) -> Item:
+def _parent(desk: DriveTools, item: DriveItem) -> DriveItem:
     parent = desk.drive.at(("folder", item.parent or ""))
     if parent is None or parent.state != "active":
-        raise _conflict("The folder that it was in is no longer there.")
+        raise _conflict("The folder that it was in no longer exists.")
     return parent
 
 
-def _delete(desk: Desk, order: Order) -> list[Happening]:
-    """Take an item away for good, out of the trash or as it stands."""
+def _delete(desk: DriveTools, order: Order) -> list[Happening]:
+    """Delete an item for good, from the trash or directly."""
     try:
         item = _find(desk, order, state="trashed")
-    except Refusal:
+    except SandboxRefusal:
         item = _find(desk, order)
     item = desk.drive.change(item, state="deleted")
     return [desk.happen(f"{_family(item)}.DELETED", item)]
 
 
-def _rename(desk: Desk, order: Order) -> list[Happening]:
+def _rename(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order)
     desk.drive.check_name(_parent(desk, item), order.to)
     renamed = desk.drive.change(item, name=order.to)
     return [desk.happen(f"{_family(item)}.RENAMED", renamed, info={"old_name": item.name})]
 
 
-def _move(desk: Desk, order: Order) -> list[Happening]:
+def _move(desk: DriveTools, order: Order) -> list[Happening]:
     item, folder = _find(desk, order), desk.drive.find(order.to)
     if item in desk.drive.above(folder) or item.key == folder.key:
         raise bad_request(Wrong("to", f"{order.to} is {order.item} itself, or below it."))
@@ -176,24 +176,24 @@ def _move(desk: Desk, order: Order) -> list[Happening]:
     info = {"after": {"id": folder.id, "type": "folder"}, "before": {"id": item.parent, "type": "folder"}}
     happenings = [Happening(f"{_family(item)}.MOVED", moved, frozenset(before | after), info=info)]
     if moved.type == "file" and after - before:
-        # https://developer.box.com/guides/webhooks/triggers/ (2026): a folder hears of a file that is moved into it
-        # as of an upload.
+        # https://developer.box.com/guides/webhooks/triggers/ (2026): for a folder, a file that is moved into it is an
+        # upload.
         happenings.append(Happening("FILE.UPLOADED", moved, frozenset(after - before)))
     return happenings
 
 
-def _copy(desk: Desk, order: Order) -> list[Happening]:
+def _copy(desk: DriveTools, order: Order) -> list[Happening]:
     item, folder = _find(desk, order), desk.drive.find(order.to)
     if item in desk.drive.above(folder) or item.key == folder.key:
         raise bad_request(Wrong("to", f"{order.to} is {order.item} itself, or below it."))
     copy = _copy_tree(desk.drive, item, folder)
     happenings = [desk.happen(f"{_family(item)}.COPIED", item)]
     if copy.type == "file":
-        happenings.append(desk.happen("FILE.UPLOADED", copy))  # so the connectors of others have seen it
+        happenings.append(desk.happen("FILE.UPLOADED", copy))  # as seen by the connectors of others
     return happenings
 
 
-def _copy_tree(drive: Drive, item: Item, folder: Item) -> Item:
+def _copy_tree(drive: Drive, item: DriveItem, folder: DriveItem) -> DriveItem:
     copy = drive.make(item.type, item.name, folder, size=item.size)
     for child in drive.children(item) if item.type == "folder" else []:
         _copy_tree(drive, child, copy)
@@ -201,12 +201,12 @@ def _copy_tree(drive: Drive, item: Item, folder: Item) -> Item:
 
 
 def _belonging(kind: str, family: str, *, only: str = "", last: tuple[str, ...] = ()) -> Callable[..., list[Happening]]:
-    """Give the action for what hangs on an item: its first step makes one, the others are about the newest.
+    """Return the action for what belongs to an item: its first step makes one, the others change the newest.
 
-    `last` are the steps that take it away.
+    `last` are the steps that delete it.
     """
 
-    def run(desk: Desk, order: Order) -> list[Happening]:
+    def run(desk: DriveTools, order: Order) -> list[Happening]:
         item = _find(desk, order, only=only)
         step = order.step or "created"
         if step == "created":
@@ -219,7 +219,7 @@ def _belonging(kind: str, family: str, *, only: str = "", last: tuple[str, ...] 
     return run
 
 
-def _make_belonging(store: Store, kind: str, item: Item, text: str) -> dict[str, Any]:
+def _make_belonging(store: SandboxStore, kind: str, item: DriveItem, text: str) -> dict[str, Any]:
     if kind == "share" and _newest(store, kind, item):
         raise _conflict(f"{item.name} has a shared link already: --as updated changes it.")
     facts = {"text": text}
@@ -232,7 +232,7 @@ def _make_belonging(store: Store, kind: str, item: Item, text: str) -> dict[str,
     return {"id": str(made), **facts}
 
 
-def _newest(store: Store, kind: str, item: Item) -> dict[str, Any] | None:
+def _newest(store: SandboxStore, kind: str, item: DriveItem) -> dict[str, Any] | None:
     found = store.row(
         "SELECT id, facts FROM belongings WHERE kind = ? AND item_type = ? AND item_id = ? ORDER BY id DESC",
         kind,
@@ -241,7 +241,9 @@ def _newest(store: Store, kind: str, item: Item) -> dict[str, Any] | None:
     return {"id": str(found["id"]), **json.loads(found["facts"])} if found else None
 
 
-def _change_belonging(store: Store, kind: str, item: Item, order: Order, *, is_last: bool) -> dict[str, Any]:
+def _change_belonging(
+    store: SandboxStore, kind: str, item: DriveItem, order: Order, *, is_last: bool
+) -> dict[str, Any]:
     facts = _newest(store, kind, item)
     if facts is None:
         raise not_found(f"Nothing of this kind is on {order.item}: signalbox sandbox do {kind} {order.item} makes it.")
@@ -254,7 +256,7 @@ def _change_belonging(store: Store, kind: str, item: Item, order: Order, *, is_l
 
 
 def _facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the source of such an event tells of it; nobody ever saw the id of a shared link."""
+    """Return what the source of such an event contains; the id of a shared link was never published."""
     told = {} if kind == "share" else {"id": facts["id"]}
     if kind in ("comment", "task") and facts["text"]:
         told["message"] = facts["text"]
@@ -263,22 +265,22 @@ def _facts(kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _sign(desk: Desk, order: Order) -> list[Happening]:
+def _sign(desk: DriveTools, order: Order) -> list[Happening]:
     file = _find(desk, order, only="file")
     return [desk.happen(f"SIGN_REQUEST.{(order.step or 'completed').upper()}", file)]
 
 
-def _set_off(desk: Desk, order: Order) -> list[Happening]:
+def _set_off(desk: DriveTools, order: Order) -> list[Happening]:
     item = _find(desk, order)
     family = order.to.partition(".")[0]
     if order.to == "WEBHOOK.DELETED":
-        raise bad_request(Wrong("to", "It is told when a webhook goes: signalbox sandbox give-up WEBHOOK."))
+        raise bad_request(Wrong("to", "It is sent when a webhook is removed: signalbox sandbox give-up WEBHOOK."))
     if order.to not in TRIGGERS:
         raise bad_request(
-            Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off{meant(order.to) or '.'}")
+            Wrong("to", f"{order.to!r} is not a trigger that a {item.type} can set off{meant(order.to) or '.'}")
         )
     if not (fits(order.to, item.type) or order.to == "FILE.UPLOADED"):
-        raise bad_request(Wrong("to", f"{order.to!r} is no trigger that a {item.type} can set off."))
+        raise bad_request(Wrong("to", f"{order.to!r} is not a trigger that a {item.type} can set off."))
     if family in ("FILE", "FOLDER") and family != _family(item):
         raise bad_request(Wrong("to", f"{order.to} happens to a {family.lower()}; {order.item} is a {item.type}."))
     return [desk.happen(order.to, item)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from receiver.sandbox.drive import ROOT, Drive, Item
+from receiver.sandbox.drive import ROOT, Drive, DriveItem
 from receiver.sandbox.registrations import Registration
 from receiver.sandbox.rules import Key
 from receiver.sources.box import samples
@@ -18,20 +18,20 @@ _MANY = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """What an action set off: one trigger, at one item, and where a webhook has to be to hear of it.
+    """What an action set off: one trigger, at one item, and the items on which a webhook hears of it.
 
     `belonging` is the comment, task, shared link or collaboration that it is about.
     """
 
     trigger: str
-    item: Item
+    item: DriveItem
     watched: frozenset[Key]
     belonging: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
 def full(happening: Happening, registration: Registration, drive: Drive, *, by: Mapping[str, str], at: datetime) -> Any:
-    """Give the payload that Box would send of a happening to one webhook; the id is new, for retries to repeat."""
+    """Return the payload that Box would send to one webhook; its id is new, and retries repeat it."""
     payload = samples.sample(happening.trigger, at=at, number=secrets.randbelow(_MANY))
     payload |= _envelope(registration)
     payload["created_by"] = dict(by)
@@ -42,13 +42,13 @@ def full(happening: Happening, registration: Registration, drive: Drive, *, by: 
 
 
 def no_active_session(happening: Happening, registration: Registration, *, at: datetime) -> Any:
-    """Give what Box sends instead when the session of the webhook's owner is over: that, and where."""
+    """Return what Box sends when the session of the webhook's owner is over: NO_ACTIVE_SESSION, and the item."""
     payload = samples.sample("NO_ACTIVE_SESSION", at=at, number=secrets.randbelow(_MANY))
     return payload | _envelope(registration) | {"source": _reference(happening.item)}
 
 
 def webhook_deleted(registration: Registration, *, at: datetime) -> Any:
-    """Give what Box sends of a webhook when it removes it, and never again."""
+    """Return what Box sends about a webhook that it removes."""
     target_type, target_id = registration.target
     payload = samples.sample("WEBHOOK.DELETED", at=at, number=secrets.randbelow(_MANY))
     return payload | _envelope(registration) | {"source": {"id": target_id, "type": target_type}}
@@ -60,7 +60,7 @@ def _envelope(registration: Registration) -> dict[str, Any]:
 
 def _source(sample: Mapping[str, Any], happening: Happening, drive: Drive) -> dict[str, Any]:
     item = happening.item
-    if set(sample) == {"id", "type"}:  # of what is gone, and of metadata, no more is told
+    if set(sample) == {"id", "type"}:  # what is gone, and metadata, has no more fields
         return _reference(item)
     if sample["type"] in ("file", "folder"):
         return {**sample, **_described(item, drive)}
@@ -70,17 +70,17 @@ def _source(sample: Mapping[str, Any], happening: Happening, drive: Drive) -> di
     return {**sample, **happening.belonging, "item": mini}
 
 
-def _reference(item: Item) -> dict[str, Any]:
+def _reference(item: DriveItem) -> dict[str, Any]:
     return {"id": item.id, "type": item.type}
 
 
-def _mini(item: Item) -> dict[str, Any]:
-    # The root has neither of the two in any body that was ever published.
+def _mini(item: DriveItem) -> dict[str, Any]:
+    # No published body has either of the two for the root.
     version = None if item.key == ROOT else str(item.version - 1)
     return {"type": item.type, "id": item.id, "sequence_id": version, "etag": version, "name": item.name}
 
 
-def _described(item: Item, drive: Drive) -> dict[str, Any]:
+def _described(item: DriveItem, drive: Drive) -> dict[str, Any]:
     above = [_mini(folder) for folder in drive.above(item)]
     described: dict[str, Any] = {
         **_mini(item),

@@ -1,4 +1,4 @@
-"""Box's Webhooks API as the sandbox answers it: the five operations below /2.0, and the token endpoint."""
+"""Box's Webhooks API as the sandbox implements it: the five operations below /2.0, and the token endpoint."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from receiver.errors import UnreadableError
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.rules import Key
 from receiver.sandbox.sessions import Session, unauthorized
 from receiver.sandbox.state import World, world_of
@@ -19,8 +19,8 @@ from receiver.sources.wire import read_object
 
 box_api = Blueprint("box_api", __name__)
 
-# https://developer.box.com/reference/get-webhooks/ (as of 2026) gives 1000 as the most; its SDKs say that it is 100
-# where nothing is said.
+# https://developer.box.com/reference/get-webhooks/ (as of 2026) has 1000 as the most; its SDKs document 100 as the
+# default.
 MOST_ON_A_PAGE = 1000
 USUAL_ON_A_PAGE = 100
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
@@ -100,7 +100,7 @@ def _world() -> World:
 
 
 def _caller() -> Session:
-    """Give whose request this is; refuses what the API would refuse before it looks at the request itself."""
+    """Return whose request this is; refuse what the API refuses before it reads the request itself."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise unauthorized("Say who you are: Authorization: Bearer TOKEN.")
@@ -108,7 +108,7 @@ def _caller() -> Session:
     _world().refuse_if_planned()
     if not session.has_scope:
         why = "The application may not manage webhooks: tick that scope in the developer console."
-        raise Refusal(
+        raise SandboxRefusal(
             403,
             "Forbidden",
             code="insufficient_scope",
@@ -148,7 +148,7 @@ def _target(asked: Mapping[str, str]) -> Key:
 def _once(name: str) -> str | None:
     values = request.args.getlist(name)
     if len(values) > 1:
-        raise bad_request(Wrong(name, "Say it once."))
+        raise bad_request(Wrong(name, "Send it once."))
     return values[0] if values else None
 
 
@@ -157,8 +157,8 @@ def _limit() -> int:
     if text is None:
         return USUAL_ON_A_PAGE
     if not _WHOLE.fullmatch(text) or not -(2**63) <= int(text) <= MOST_ON_A_PAGE:
-        raise bad_request(Wrong("limit", f"It has to be a whole number, {MOST_ON_A_PAGE} at most."))
-    # Box's description has no least; what says nothing is taken for nothing said.
+        raise bad_request(Wrong("limit", f"It must be a whole number, {MOST_ON_A_PAGE} at most."))
+    # Box documents no minimum; an empty value counts as missing.
     return int(text) if int(text) > 0 else USUAL_ON_A_PAGE
 
 
@@ -175,7 +175,7 @@ def _after() -> int:
     except (binascii.Error, ValueError):
         found = None
     if found is None:
-        raise bad_request(Wrong("marker", "It has to be the next_marker of a page before."))
+        raise bad_request(Wrong("marker", "It must be the next_marker of a previous page."))
     return int(found[1])
 
 
@@ -185,7 +185,7 @@ def _padded(text: str) -> str:
 
 @box_api.post("/oauth2/token")
 def issue_token() -> tuple[Response, int]:
-    """Give a token for any credentials at all: the sandbox has no secrets to compare with."""
+    """Return a token for any credentials at all: the sandbox has no secrets to compare with."""
     form = request.form
     grant = form.get("grant_type", "")
     if grant == "client_credentials":
@@ -198,7 +198,7 @@ def issue_token() -> tuple[Response, int]:
         words = "client_credentials, a JWT, authorization_code and refresh_token are known."
         return jsonify({"error": "unsupported_grant_type", "error_description": words}), 400
     if not subject.isprintable() or not form.get("client_id", "-").isprintable():
-        return jsonify({"error": "invalid_request", "error_description": "This holds what does not show."}), 400
+        return jsonify({"error": "invalid_request", "error_description": "This contains invisible characters."}), 400
     token = _world().sessions.issue(form.get("client_id", "application"), subject)
     answer = {
         "access_token": token,
@@ -211,7 +211,7 @@ def issue_token() -> tuple[Response, int]:
 
 
 def _subject_of(assertion: str) -> str:
-    """Read whom a JWT speaks for, and trust it: the sandbox does not know the key that signed it."""
+    """Return the subject of a JWT, unverified: the sandbox does not have the key that signed it."""
     try:
         claims = json.loads(base64.urlsafe_b64decode(_padded(assertion.split(".")[1])))
         return f"{claims['box_sub_type']} {claims['sub']}"

@@ -1,4 +1,4 @@
-"""What the sandbox says no with: an error in the form of Box's API, which is also one of ours."""
+"""The errors of the sandbox: each has the form of an error of Box's API, and is one of ours."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ CODES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """One thing that is wrong with a request: which field, and what about it."""
+    """One thing that is wrong with a request: the field, and the reason."""
 
     name: str
     message: str
     reason: str = "invalid_parameter"
 
 
-class Refusal(SignalboxError):
-    """A request that the sandbox does not follow, with the status that Box would answer."""
+class SandboxRefusal(SignalboxError):
+    """A request that the sandbox refuses, with the status that Box would return."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Refusal(SignalboxError):
         self.headers = dict(headers or {})
 
     def client_error(self) -> dict[str, Any]:
-        """Give the body of the answer: a ClientError of Box's API, with a request id of its own."""
+        """Return the body of the response: a ClientError of Box's API, with a request id of its own."""
         errors = [{"reason": one.reason, "name": one.name, "message": one.message} for one in self.wrong]
         return {
             "type": "error",
@@ -65,13 +65,13 @@ class Refusal(SignalboxError):
         }
 
     def sentence(self) -> str:
-        """Give all of it in words, for a terminal."""
+        """Return all of it as a sentence, for a terminal."""
         return " ".join(one.message for one in self.wrong) or self.message
 
 
-def bad_request(*wrong: Wrong) -> Refusal:
-    return Refusal(400, "Bad Request", wrong=wrong)
+def bad_request(*wrong: Wrong) -> SandboxRefusal:
+    return SandboxRefusal(400, "Bad Request", wrong=wrong)
 
 
-def not_found(what: str) -> Refusal:
-    return Refusal(404, "Not Found", wrong=[Wrong("item", what, reason="not_found")])
+def not_found(what: str) -> SandboxRefusal:
+    return SandboxRefusal(404, "Not Found", wrong=[Wrong("item", what, reason="not_found")])

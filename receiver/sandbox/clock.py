@@ -12,7 +12,7 @@ def true_time() -> datetime:
 
 
 class Clock:
-    """Says when retries, sessions and clean-ups are due; what is signed carries the true time, as `wall` gives it."""
+    """Decides when retries, sessions and clean-ups are due; signatures carry the true time, from `wall`."""
 
     def __init__(
         self, *, speed: float = 1, wall: Callable[[], datetime] = true_time, not_before: datetime | None = None
@@ -20,16 +20,16 @@ class Clock:
         self.speed = speed
         self.wall = wall
         self._wall_at_start = wall()
-        # A file of an earlier run may know a later time than the true one: time never runs back.
+        # The file of an earlier run may have a later time than the true one: time never runs back.
         self._start = max(self._wall_at_start, not_before or self._wall_at_start)
 
     def now(self) -> datetime:
         return self._start + (self.wall() - self._wall_at_start) * self.speed
 
     def skip(self, span: timedelta) -> None:
-        """Jump ahead; a span below zero does nothing."""
+        """Jump ahead; a negative span does nothing."""
         self._start += max(span, timedelta(0))
 
     def true_span(self, span: timedelta) -> timedelta:
-        """Give how long somebody has to wait for what is so far away here."""
+        """Return how long a span of the sandbox takes in true time."""
         return max(span, timedelta(0)) / self.speed

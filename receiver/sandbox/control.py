@@ -1,4 +1,4 @@
-"""The sandbox's own API, below /sandbox: act on the drive, plan what goes wrong, move the clock, read the log."""
+"""The sandbox's own API, below /sandbox: act on the drive, plan faults, move the clock, read the log."""
 
 import json
 from datetime import timedelta
@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from receiver.errors import UnreadableError
 from receiver.sandbox.actions import Order
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request, not_found
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request, not_found
 from receiver.sandbox.clock import LONGEST_SKIP
 from receiver.sandbox.faults import SLOTS, Faults
 from receiver.sandbox.filestack_events import Call
@@ -32,7 +32,7 @@ def _text(**more: Any) -> fields.String:
 
 def _shows(text: str) -> None:
     if not text.isprintable():
-        raise ValidationError("May hold no characters that do not show.")
+        raise ValidationError("Must not contain invisible characters.")
 
 
 def _whole(low: int, high: int) -> fields.Integer:
@@ -51,7 +51,7 @@ class _Faults(Schema):
 
 
 class _Asked(Schema):
-    """What an action at either source takes."""
+    """The fields of an action at either source."""
 
     action = _text(required=True)
     count = _whole(1, _MOST_AT_ONCE)
@@ -104,7 +104,8 @@ def _world() -> World:
 
 
 def _read(schema: Schema) -> dict[str, Any]:
-    # No page of a browser's can send this type to another place without being asked first.
+    # A browser sends this type to another site only after a preflight request (fetch.spec.whatwg.org, "CORS-safelisted
+    # request-header").
     if request.mimetype != "application/json":
         raise bad_request(Wrong("Content-Type", "A body has to be application/json."))
     try:
@@ -128,7 +129,7 @@ def _faults(asked: dict[str, Any]) -> Faults:
 
 @control.get("/")
 def index() -> Response:
-    """Say what there is."""
+    """Return what this API offers."""
     rules = sorted({rule.rule for rule in current_app.url_map.iter_rules() if rule.endpoint.startswith("control.")})
     return jsonify({"signalbox": "sandbox", "addresses": rules})
 
@@ -146,9 +147,9 @@ def list_items() -> Response:
 
 @control.get("/deliveries")
 def list_deliveries() -> Response:
-    """Give the log of every delivery, the newest first; `before` takes the `next` of the page before.
+    """Return the log of every delivery, the newest first; `before` takes the `next` of the previous page.
 
-    `events` narrows it down to those of some events: 4,5,6.
+    `events` limits it to those of some events: 4,5,6.
     """
     limit = min(request.args.get("limit", 100, type=int), MOST_IN_A_LIST)
     before = request.args.get("before", "")
@@ -168,7 +169,7 @@ def _ids(name: str) -> list[int]:
 
 @control.post("/actions")
 def act() -> Response:
-    """Do something on the drive, and send what Box would send of it."""
+    """Do something on the drive, and send what Box would send about it."""
     asked = _read(_Action())
     faults, count, by = _faults(asked), asked.pop("count", 1), asked.pop("by", "")
     happenings, ids = _world().act(Order(**asked), faults=faults, by=by, count=count)
@@ -199,7 +200,7 @@ def call() -> Response:
 
 @control.put("/faults")
 def set_faults() -> Response:
-    """Say what goes wrong with every event from now on; an empty object ends it."""
+    """Set what goes wrong with every event from now on; an empty object ends it."""
     _world().set_faults(Faults().with_more(_read(_Faults())))
     return show_state()
 
@@ -219,7 +220,7 @@ def forget_refusals() -> Response:
 
 @control.post("/clock")
 def skip() -> Response:
-    """Move the sandbox's clock ahead; what falls due is sent at once."""
+    """Move the sandbox's clock ahead; what becomes due is sent at once."""
     try:
         _world().clock.skip(timedelta(seconds=_read(_Skip())["seconds"]))
         now = _world().clock.now()
@@ -259,6 +260,6 @@ def give_up(webhook_id: str) -> Response:
     return jsonify({"events": _events(_world().courier.give_up(int(webhook_id)))})
 
 
-def explain(refusal: Refusal) -> dict[str, Any]:
-    """Give an error of the control API: one sentence to show, and what it is about."""
+def explain(refusal: SandboxRefusal) -> dict[str, Any]:
+    """Return an error of the control API: one sentence to show, and what it is about."""
     return {"error": refusal.sentence(), "fields": {one.name: one.message for one in refusal.wrong}}

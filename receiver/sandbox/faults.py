@@ -14,19 +14,19 @@ class Faults:
     """How an event's deliveries are spoilt. Spans are of the sandbox's clock."""
 
     duplicates: int = 0
-    """So many more times the event is sent, each with retries of its own."""
+    """The event is sent so many more times, each with retries of its own."""
     lost_answers: int = 0
-    """So many good answers do not reach the source, which therefore comes again."""
+    """So many successful responses do not reach the source, which therefore retries."""
     reorder: bool = False
     """The events of one action are sent in the opposite order."""
     delay: float = 0
-    """Seconds before the first delivery: what happens meanwhile overtakes it."""
+    """Seconds before the first delivery: later events overtake it."""
     wrong_key: bool = False
-    """Signed with keys that nobody knows."""
+    """Signed with keys that the receiver does not have."""
     rotating: str = ""
-    """The slot whose key was replaced at Box and not yet here; the other still signs as ever."""
+    """The slot whose key was replaced at Box and not yet here; the other slot signs as before."""
     reserialise: bool = False
-    """A proxy reads the JSON and writes it again in its own way, after it was signed."""
+    """A proxy parses the JSON and writes it in its own way, after it was signed."""
     same_signature: bool = False
     """Retries carry the signature and the time of the first delivery."""
 
@@ -44,13 +44,13 @@ class Faults:
         return timedelta(seconds=self.delay)
 
     def keys(self, keys: Mapping[str, str]) -> dict[str, str]:
-        """Give the keys that a delivery is signed with."""
+        """Return the keys that a delivery is signed with."""
         if self.wrong_key:
             return {slot: secrets.token_hex(16) for slot in keys}
         return {slot: secrets.token_hex(16) if slot == self.rotating else key for slot, key in keys.items()}
 
     def body(self, body: bytes) -> bytes:
-        """Give the body that arrives where this one was sent."""
+        """Return the body that arrives if this one was sent."""
         if not self.reserialise:
             return body
         return json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "surrogatepass")

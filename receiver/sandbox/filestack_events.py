@@ -1,4 +1,4 @@
-"""What Filestack would tell of: the actions of its users, and the bodies that the sandbox sends of each."""
+"""What Filestack would report: the actions of its users, and the bodies that the sandbox sends for each."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from receiver.sandbox.box_errors import Wrong, bad_request
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.filestack import samples
 
 _FIRST_ID = 80_000_001
@@ -16,7 +16,7 @@ _NOT_STORED = ("container", "key", "status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One action as somebody asks for it. What is empty is as in the sample."""
+    """One action as it was asked for. An empty field is as in the sample."""
 
     action: str
     way: str = ""
@@ -25,36 +25,36 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One action of Filestack's: the name on the wire, and the ways in which it can happen, the usual one first."""
+class FilestackAction:
+    """One action of Filestack's: its name on the wire, and the ways in which it can happen, the usual one first."""
 
     name: str
     help: str
     ways: tuple[str, ...] = ()
 
 
-KINDS: Mapping[str, Kind] = {
-    "upload": Kind(
+KINDS: Mapping[str, FilestackAction] = {
+    "upload": FilestackAction(
         "fp.upload",
-        "Pick a file: stored, as a link to a cloud drive, or told InTransit and then Stored.",
+        "Pick a file: stored, as a link to a cloud drive, or reported as InTransit and then Stored.",
         ("store", "symlink", "transit"),
     ),
-    "export": Kind("fp.export", "Save a file to somebody's cloud drive."),
-    "conversion": Kind("fp.converse", "Convert an image or a document."),
-    "overwrite": Kind("fp.overwrite", "Write over a file."),
-    "delete": Kind("fp.delete", "Delete a file."),
-    "dialog": Kind("fp.dialog", "Open the picker."),
-    "workflow": Kind("fs.workflow", "Let a workflow finish."),
-    "transcode": Kind(
-        "transcode", "Transcode a video: told pending and then completed, or failed.", ("completed", "failed")
+    "export": FilestackAction("fp.export", "Save a file to somebody's cloud drive."),
+    "conversion": FilestackAction("fp.converse", "Convert an image or a document."),
+    "overwrite": FilestackAction("fp.overwrite", "Write over a file."),
+    "delete": FilestackAction("fp.delete", "Delete a file."),
+    "dialog": FilestackAction("fp.dialog", "Open the picker."),
+    "workflow": FilestackAction("fs.workflow", "Let a workflow finish."),
+    "transcode": FilestackAction(
+        "transcode", "Transcode a video: reported as pending and then completed, or failed.", ("completed", "failed")
     ),
-    "scan": Kind("fp.scan", "Scan for viruses; nobody ever published such a body."),
-    "video-conversion": Kind("fp.video_converse", "Convert a video; nobody ever published such a body."),
+    "scan": FilestackAction("fp.scan", "Scan for viruses; nobody ever published such a body."),
+    "video-conversion": FilestackAction("fp.video_converse", "Convert a video; nobody ever published such a body."),
 }
 
 
-def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[str, Any]]]:
-    """Give the name and the body of each event that an action brings, in order."""
+def payloads(call: Call, store: SandboxStore, *, at: datetime) -> list[tuple[str, dict[str, Any]]]:
+    """Return the name and the body of each event that an action causes, in order."""
     kind = KINDS.get(call.action)
     if kind is None:
         raise bad_request(Wrong("action", f"There is no action {call.action!r}. Known: {', '.join(KINDS)}."))
@@ -67,10 +67,10 @@ def payloads(call: Call, store: Store, *, at: datetime) -> list[tuple[str, dict[
     return [(kind.name, _fill(one, call)) for one in make(kind.name, way, number, at)]
 
 
-def _next_number(store: Store) -> int:
+def _next_number(store: SandboxStore) -> int:
     with store.change():
         number = int(store.noted("next filestack event", _FIRST_ID))
-        store.note("next filestack event", number + 10)  # one action brings two events at most
+        store.note("next filestack event", number + 10)  # one action causes two events at most
     return number
 
 
@@ -93,7 +93,7 @@ def _upload(name: str, way: str, number: int, at: datetime) -> Iterator[dict[str
         return
     if way == "transit":
         # https://www.filestack.com/docs/uploads/uploading (as of 2026): what goes to other storage than S3 is copied
-        # later, and told of again. Whether the second has an id of its own nobody has shown.
+        # later, and reported again. Whether the second event has an id of its own is not published.
         yield {**payload, "text": {**text, "status": "InTransit"}}
         payload = {**payload, "id": number + 1}
     yield payload

@@ -1,4 +1,4 @@
-"""What became of a delivery, in words: for the terminal and for the page."""
+"""The result of a delivery, in words: for the terminal and for the page."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ _VERDICT = re.compile(r'\{"status": ?"(\w+)", ?"reason": ?"(\w+)"')
 
 
 def coming(delivery: Mapping[str, Any]) -> str:
-    """Say what came back, and what comes next."""
+    """Return the response to a delivery, and what is next."""
     if delivery["delivered"]:
         return f"{delivery['seconds'] * 1000:.0f} ms" + (
             f", delivery {delivery['number']}" if delivery["number"] > 1 else ""
@@ -26,7 +26,7 @@ def coming(delivery: Mapping[str, Any]) -> str:
 
 
 def _said(answer: str) -> str:
-    """Give what a receiver said: of our own the verdict and its reason, of any other the beginning."""
+    """Return what a receiver responded: of ours the verdict and its reason, of any other the beginning."""
     found = _VERDICT.match(answer)
     return f"{found[1]}, {found[2]}" if found else answer[:SAID_AT_MOST]
 

@@ -1,4 +1,4 @@
-"""One delivery over HTTP: what was answered, within the time that the source gives its receiver."""
+"""One delivery over HTTP: the response, within the time that the source allows its receiver."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _MOST_SAID = 300
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: `status` is None where nothing did, and `said` is why, or the beginning of the body."""
+    """The response: `status` is None if there was none, and `said` is why, or the beginning of the body."""
 
     status: int | None
     said: str
@@ -25,7 +25,7 @@ Post = Callable[[str, bytes, list[tuple[str, str]]], Answer]
 
 
 def post(address: str, body: bytes, headers: list[tuple[str, str]]) -> Answer:
-    """Send a delivery. Redirects are not followed, and of an answer only the beginning is read."""
+    """Send a delivery. Redirects are not followed, and only the beginning of a response is read."""
     began = time.monotonic()
     try:
         with Client(within=TIME_LIMIT, most=_MOST_SAID, decodes=False) as client:

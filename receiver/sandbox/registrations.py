@@ -1,4 +1,4 @@
-"""The registrations of the sandbox: which webhooks there are, whose they are, and when Box would remove one."""
+"""The registrations of the sandbox: which webhooks exist, whose they are, and when Box would remove one."""
 
 import json
 import sqlite3
@@ -8,18 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 from receiver.registrations.rules import MOST_REGISTRATIONS
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.clock import Clock
 from receiver.sandbox.rules import ROOT_ID, Key, check_address, check_triggers, is_id
 from receiver.sandbox.sessions import Session, user_mini
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.box import samples
 
-# https://developer.box.com/guides/webhooks/v2/limitations-v2/ (as of 2026): a webhook is removed when its last success
-# is 30 days ago, and more than 14 days lay between that and the last time that something set it off.
+# https://developer.box.com/guides/webhooks/v2/limitations-v2/ (as of 2026): a webhook is removed if its last success is
+# 30 days ago, and the last time that something set it off is more than 14 days after that.
 SILENT_FOR = timedelta(days=30)
 TRIED_FOR = timedelta(days=14)
-_GRACE = 0.001  # seconds: a moment that went through a float may come out a little earlier
+_GRACE = 0.001  # seconds: a moment that was converted to float may be a little earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Registration:
 
 
 class Registrations:
-    """What the five operations of the API do; each sees only what is its caller's."""
+    """The five operations of the API; each caller sees only its own registrations."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, is_there: Callable[[Key], bool], any_address: bool = False
+        self, store: SandboxStore, clock: Clock, *, is_there: Callable[[Key], bool], any_address: bool = False
     ) -> None:
         self._store = store
         self._clock = clock
@@ -92,13 +92,13 @@ class Registrations:
             session.application,
         )
         if found is None:
-            raise Refusal(
-                404, "Not Found", wrong=[Wrong("webhook_id", "No such webhook is yours.", reason="not_found")]
+            raise SandboxRefusal(
+                404, "Not Found", wrong=[Wrong("webhook_id", "You have no such webhook.", reason="not_found")]
             )
         return _registration(found)
 
     def page(self, session: Session, *, limit: int, after: int) -> list[Registration]:
-        """Give so many registrations, oldest first, that were made after the one of an id."""
+        """Return up to `limit` registrations, oldest first, with ids above `after`."""
         rows = self._store.rows(
             f"{_SELECT} WHERE webhooks.id > ? AND user_id = ? AND application = ? ORDER BY webhooks.id LIMIT ?",
             after,
@@ -109,7 +109,7 @@ class Registrations:
         return [_registration(row) for row in rows]
 
     def update(self, session: Session, webhook_id: str, **changes: Any) -> Registration:
-        """Change `target`, `address` or `triggers`; new triggers take the place of the old."""
+        """Change `target`, `address` or `triggers`; new triggers replace the old ones."""
         with self._store.change():
             old = self.get(session, webhook_id)
             target, address = changes.get("target", old.target), changes.get("address", old.address)
@@ -131,7 +131,7 @@ class Registrations:
             self.remove(self.get(session, webhook_id))
 
     def remove(self, registration: Registration) -> None:
-        """Take a registration away, and what it has not yet delivered with it."""
+        """Delete a registration, and its undelivered events."""
         with self._store.change():
             self._store.write("DELETE FROM webhooks WHERE id = ?", registration.id)
             self._store.write(
@@ -146,7 +146,7 @@ class Registrations:
         if wrong:
             raise bad_request(*wrong)
         if not self._is_there(target):
-            raise Refusal(
+            raise SandboxRefusal(
                 404, "Not Found", wrong=[Wrong("target", f"There is no such {target[0]}.", reason="not_found")]
             )
 
@@ -158,9 +158,9 @@ class Registrations:
             session.application,
         )
         if taken:
-            # Box's own words (box/samples, 2026): a caller can only learn the id from this sentence.
+            # Box's own words (box/samples, 2026): a caller can learn the id only from this sentence.
             message = f"Webhook:{taken['id']} already exists on the specified target."
-            raise Refusal(409, "Bad Request", wrong=[Wrong("existWebhookId", message)])
+            raise SandboxRefusal(409, "Bad Request", wrong=[Wrong("existWebhookId", message)])
 
     def all(self) -> list[Registration]:
         return [_registration(row) for row in self._store.rows(f"{_SELECT} ORDER BY webhooks.id")]
@@ -173,7 +173,7 @@ class Registrations:
         return _registration(found) if found else None
 
     def watching(self, watched: Iterable[Key], trigger: str) -> list[Registration]:
-        """Give those on any of these files and folders that ask for a trigger, in the order they were made."""
+        """Return those on any of these files and folders that ask for a trigger, in the order they were made."""
         found = []
         for target in set(watched):
             rows = self._store.rows(f"{_SELECT} WHERE target_type = ? AND target_id = ?", *target)
@@ -189,7 +189,7 @@ class Registrations:
         self._store.write("UPDATE webhooks SET delivered_at = ? WHERE id = ?", now, webhook_id)
 
     def forsaken(self) -> list[Registration]:
-        """Give those that Box removes by now, because nothing reached their address for so long."""
+        """Return those that Box would remove by now, because nothing reached their address for so long."""
         rows = self._store.rows(
             f"{_SELECT} WHERE triggered_at - delivered_at > ? AND delivered_at <= ?",
             TRIED_FOR.total_seconds(),
@@ -198,7 +198,7 @@ class Registrations:
         return [_registration(row) for row in rows]
 
     def next_forsaken_at(self) -> float | None:
-        """Say when, in seconds since 1970, the next one is removed if nothing is delivered until then."""
+        """Return when, in seconds since 1970, the next one is removed if nothing is delivered until then."""
         row = self._store.rows(
             "SELECT min(delivered_at) AS first FROM webhooks WHERE triggered_at - delivered_at > ?",
             TRIED_FOR.total_seconds(),

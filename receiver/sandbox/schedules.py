@@ -1,4 +1,4 @@
-"""When each source comes again, and which answers it takes for a delivery. Pure."""
+"""When each source retries, and which statuses it counts as delivered. Pure."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -29,7 +29,7 @@ FILESTACK_SCHEDULES = tuple(name for name in SCHEDULES if name != BOX)
 
 
 def counts(source: str, status: int | None) -> bool:
-    """Say whether the source takes an answer for a delivery: Box any 2xx, Filestack 200, 201 and 204 only."""
+    """Return whether the source counts a status as delivered: Box any 2xx, Filestack 200, 201 and 204 only."""
     if status is None:
         return False
     return 200 <= status < 300 if source == "box" else status in (200, 201, 204)

@@ -1,4 +1,4 @@
-"""The courier: sends every event of the sandbox, again and again until it counts as delivered, and writes a log."""
+"""The courier: sends every event of the sandbox, retries until it counts as delivered, and writes a log."""
 
 import json
 import logging
@@ -18,15 +18,15 @@ from receiver.sandbox.faults import Faults
 from receiver.sandbox.post import Answer, Post
 from receiver.sandbox.registrations import Registrations
 from receiver.sandbox.schedules import SCHEDULES, counts
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources import samples
 
-# A receiver that answers within this time gets its events in order; one that is slower holds nobody up.
+# A receiver that responds within this time gets its events in order; a slower one holds nobody up.
 _POLITENESS = timedelta(milliseconds=250)
 _NAP = timedelta(milliseconds=500)
 _AT_ONCE = 16
 _NO_ID = 2**62
-_KEPT = 10_000  # deliveries in the log, and events that are over
+_KEPT = 10_000  # deliveries in the log, and finished events
 
 Told = Callable[[Mapping[str, Any]], None]
 
@@ -45,11 +45,11 @@ class Outgoing:
 
 
 class Courier:
-    """Keeps what is to be sent in the store, so that a sandbox that is started again goes on where it stopped."""
+    """Keeps what is to be sent in the store, so that a restarted sandbox goes on where it stopped."""
 
     def __init__(
         self,
-        store: Store,
+        store: SandboxStore,
         clock: Clock,
         registrations: Registrations,
         *,
@@ -64,11 +64,11 @@ class Courier:
         self._post = post
         self._told = told
         self.bell = Bell()  # rings when there may be something to send
-        # What was on its way when the sandbox ended: whether it arrived nobody knows.
+        # These were on their way when the sandbox ended: whether they arrived is unknown.
         store.write("UPDATE events SET state = 'waiting' WHERE state = 'sending'")
 
     def take(self, events: Sequence[Outgoing]) -> list[int]:
-        """Accept events for sending and give their ids, in the order in which they happened."""
+        """Accept events for sending and return their ids, in the order in which they happened."""
         ids = []
         with self._store.change():
             for outgoing in events:
@@ -94,21 +94,21 @@ class Courier:
         )
 
     def _turn_around(self, ids: Sequence[int]) -> None:
-        """Let the last of these be due first; a thousandth of a second of the sandbox's is order enough."""
+        """Make the last of these due first; a millisecond of the sandbox's time between them is enough."""
         for place, id_ in enumerate(reversed(ids)):
             self._store.write("UPDATE events SET due_at = due_at + ? WHERE id = ?", place / 1000, id_)
 
     def next_due(self) -> datetime | None:
-        """Say when there is something to do: an event to send, or a webhook to remove."""
+        """Return when the next thing has to be done: an event to send, or a webhook to remove."""
         row = self._store.rows("SELECT min(due_at) AS first FROM events WHERE state = 'waiting'")[0]
         times = [at for at in (row["first"], self._registrations.next_forsaken_at()) if at is not None]
         return datetime.fromtimestamp(min(times), UTC) if times else None
 
     def claim(self) -> list[sqlite3.Row]:
-        """Give what is due by now, each only once."""
+        """Claim what is due by now; each event is returned once."""
         self._remove_forsaken()
         with self._store.change():
-            # A microsecond's grace: a moment that went through a float may come out a little earlier.
+            # One microsecond of tolerance: a moment that was converted to float may be a little earlier.
             due = self._store.rows(
                 "SELECT * FROM events WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at, id LIMIT 500",
                 self._clock.now().timestamp() + 1e-6,
@@ -122,7 +122,7 @@ class Courier:
             self.give_up(registration.id)
 
     def give_up(self, webhook_id: int) -> list[int]:
-        """Remove a webhook as Box does, and tell its address so: WEBHOOK.DELETED."""
+        """Remove a webhook as Box does, and send WEBHOOK.DELETED to its address; return the ids of the events."""
         with self._store.change():
             registration = self._registrations.find(webhook_id)
             if registration is None:
@@ -141,7 +141,7 @@ class Courier:
             return self.take([outgoing])
 
     def send(self, event: sqlite3.Row) -> None:
-        """Make one delivery of an event, write down what came of it, and say when the next is due."""
+        """Make one delivery of an event, log the result, and set when the next is due."""
         faults = Faults.read(event["faults"])
         sent_at = self._clock.wall()
         signed_at = datetime.fromisoformat(event["happened"]) if faults.same_signature else sent_at
@@ -156,7 +156,10 @@ class Courier:
         answer = self._post(event["address"], faults.body(event["body"]), headers)
         is_good = counts(event["source"], answer.status)
         if is_good and event["sent"] < faults.lost_answers:
-            answer, is_good = Answer(None, f"answered {answer.status}, and the answer got lost", answer.seconds), False
+            answer, is_good = (
+                Answer(None, f"answered {answer.status}, and the answer got lost", answer.seconds),
+                False,
+            )
         self._record(event, answer, sent_at=sent_at, delivery_id=delivery_id, is_good=is_good)
 
     def _record(
@@ -190,17 +193,17 @@ class Courier:
             self._told(self.log(limit=1, before=made + 1)[0])
 
     def _forget(self, delivery: int, event: int) -> None:
-        """Keep no more than so many deliveries, and events that are over."""
+        """Delete the oldest deliveries and finished events beyond the limit."""
         self._store.write("DELETE FROM deliveries WHERE id <= ?", delivery - _KEPT)
         self._store.write("DELETE FROM events WHERE id <= ? AND due_at IS NULL", event - _KEPT)
 
     def _last_word(self, event: sqlite3.Row, state: str) -> str:
-        """What was under way when its webhook went is not tried again; only the word of its end is."""
+        """Return the new state of an event: dropped if its webhook is gone, except for WEBHOOK.DELETED itself."""
         is_gone = event["webhook_id"] is not None and self._registrations.find(event["webhook_id"]) is None
         return "dropped" if state == "waiting" and is_gone and event["name"] != "WEBHOOK.DELETED" else state
 
     def run_due(self) -> int:
-        """Send what is due by now, one after the other, and give how many deliveries that were."""
+        """Send what is due by now, one after the other, and return the number of deliveries."""
         sent = 0
         while due := self.claim():
             for event in due:
@@ -209,7 +212,7 @@ class Courier:
         return sent
 
     def pass_time(self, span: timedelta) -> int:
-        """Let so much time pass at once, with everything that falls due meanwhile in its order."""
+        """Let so much time pass at once, and send what becomes due meanwhile, in its order."""
         end = self._clock.now() + span
         sent = self.run_due()
         while (due := self.next_due()) is not None and due <= end:
@@ -219,7 +222,7 @@ class Courier:
         return sent
 
     def log(self, *, limit: int = 100, before: int | None = None, events: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Give deliveries, the newest first; of some events, or of all."""
+        """Return deliveries, the newest first; of some events, or of all."""
         rows = self._store.rows(
             "SELECT deliveries.*, source, name, webhook_id, address, state, events.sent AS latest FROM deliveries"
             " JOIN events ON events.id = event_id WHERE deliveries.id < ?"
@@ -257,7 +260,7 @@ class Courier:
         return None if at is None else round(self._clock.true_span(at - self._clock.now()).total_seconds(), 1)
 
     def events(self, ids: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Give events, oldest first; those of some ids, or all."""
+        """Return events, oldest first; those with some ids, or all."""
         rows = self._store.rows(
             "SELECT id, source, name, webhook_id, address, sent, state, due_at FROM events"
             " WHERE ? OR id IN (SELECT value FROM json_each(?)) ORDER BY id",
@@ -276,7 +279,7 @@ class Courier:
         }
 
     def first_waiting(self, *, limit: int) -> list[dict[str, Any]]:
-        """Give events of which nothing was sent yet, those first that are due first."""
+        """Return events without a delivery so far, in the order in which they are due."""
         rows = self._store.rows(
             "SELECT id, source, name, webhook_id, address, sent, state, due_at FROM events"
             " WHERE state = 'waiting' AND sent = 0 ORDER BY due_at, id LIMIT ?",
@@ -291,7 +294,7 @@ def _next_at(schedule: str, number: int, first_at: float) -> float | None:
 
 
 class Rounds:
-    """A thread in which a courier goes its rounds, several deliveries at a time."""
+    """A thread in which a courier sends what is due, several deliveries at a time."""
 
     def __init__(self, courier: Courier, clock: Clock) -> None:
         self._courier = courier

@@ -1,4 +1,4 @@
-"""Who calls: users, the tokens that they come with, and for how long a token's session lasts."""
+"""Who calls: users, their tokens, and how long a token's session lasts."""
 
 import secrets
 import sqlite3
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from receiver.sandbox.box_errors import Refusal, Wrong, not_found
-from receiver.sandbox.store import Store
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, not_found
+from receiver.sandbox.store import SandboxStore
 
 OUR_APPLICATION = "sandbox"
 DEVELOPER_TOKEN_LASTS = timedelta(hours=1)  # https://developer.box.com/guides/webhooks/v2/limitations-v2/ (2026)
@@ -31,18 +31,18 @@ def user_mini(user_id: int, name: str) -> dict[str, str]:
 
 
 class Sessions:
-    """Tokens as people list them, as the token endpoint gives them out, or (while none is listed) as they come."""
+    """Tokens that were listed, that the token endpoint issued, or (while none is listed) that any caller sends."""
 
-    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: SandboxStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
 
     def list_token(self, name: str, token: str, *, is_developers: bool = False, has_scope: bool = True) -> None:
-        """From now on only listed tokens are taken, and this is one of them, of the user of this name."""
+        """Accept only listed tokens from now on; this is one of them, of the user of this name."""
         self._keep(token, name, OUR_APPLICATION, "listed", is_developers=is_developers, has_scope=has_scope)
 
     def issue(self, client_id: str, subject: str) -> str:
-        """Give a new token of an application for a user, as the token endpoint does."""
+        """Return a new token of an application for a user, as the token endpoint does."""
         token = secrets.token_urlsafe(24)
         self._keep(token, subject, client_id, "issued")
         return token
@@ -70,16 +70,18 @@ class Sessions:
         return self._store.write("INSERT INTO users (id, name) VALUES (?, ?)", _FIRST_USER + number, name)
 
     def recognise(self, token: str) -> Session:
-        """Give whose token this is; refuses one that is not listed, or whose session is over."""
+        """Return whose token this is; refuse one that is not listed, or whose session is over."""
         with self._store.change():
             found = self._find(token)
             if found is None:
                 if self._are_listed():
-                    raise unauthorized("This token is none of those that the sandbox was given (--token NAME=TOKEN).")
+                    raise unauthorized(
+                        "This token is not one of those that the sandbox was given (--token NAME=TOKEN)."
+                    )
                 self._keep(token, f"guest {self._count() + 1}", OUR_APPLICATION, "guest")
                 found = self._find(token)
         if found is None or (found["kind"] == "guest" and self._are_listed()):
-            raise unauthorized("This token came before tokens were listed, and is not among them.")
+            raise unauthorized("This token was used before tokens were listed, and is not among them.")
         if not self._is_live(found):
             raise unauthorized("The session of this token is over: a developer token lasts an hour.")
         return Session(found["user_id"], found["name"], found["application"], bool(found["has_scope"]))
@@ -99,12 +101,12 @@ class Sessions:
         return not token["has_ended"] and not is_old
 
     def is_active(self, user_id: int, application: str) -> bool:
-        """Say whether any token of a user is live: without one, Box tells no more than NO_ACTIVE_SESSION."""
+        """Return whether any token of a user is live: without one, Box sends only NO_ACTIVE_SESSION."""
         tokens = self._store.rows("SELECT * FROM tokens WHERE user_id = ? AND application = ?", user_id, application)
         return any(map(self._is_live, tokens))
 
     def expire(self, name: str) -> int:
-        """End the sessions of a user as if their time were over, and give the user's id."""
+        """End the sessions of a user as if their time were over, and return the user's id."""
         found = self._store.row("SELECT id FROM users WHERE name = ?", name)
         if found is None:
             known = ", ".join(row["name"] for row in self._store.rows("SELECT name FROM users ORDER BY id"))
@@ -116,7 +118,7 @@ class Sessions:
         self._store.write("UPDATE tokens SET has_ended = 1 WHERE token = ?", token)
 
     def users(self) -> list[dict[str, Any]]:
-        """Give every user without the tokens themselves."""
+        """Return every user without the tokens themselves."""
         rows = self._store.rows("SELECT * FROM users JOIN tokens ON users.id = user_id ORDER BY users.id, since_at")
         return [
             {
@@ -131,6 +133,8 @@ class Sessions:
         ]
 
 
-def unauthorized(why: str) -> Refusal:
+def unauthorized(why: str) -> SandboxRefusal:
     challenge = {"WWW-Authenticate": 'Bearer realm="Service", error="invalid_token"'}
-    return Refusal(401, "Unauthorized", wrong=[Wrong("Authorization", why, reason="invalid_token")], headers=challenge)
+    return SandboxRefusal(
+        401, "Unauthorized", wrong=[Wrong("Authorization", why, reason="invalid_token")], headers=challenge
+    )

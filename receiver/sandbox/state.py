@@ -1,4 +1,4 @@
-"""The sandbox as a whole: its users, its drive, its registrations, its courier, and what is planned to go wrong."""
+"""The sandbox as a whole: its users, its drive, its registrations, its courier, and its planned faults."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,11 +9,11 @@ from typing import Any
 from flask import Flask
 
 from receiver.sandbox import bodies
-from receiver.sandbox.actions import Desk, Order, carry_out
+from receiver.sandbox.actions import DriveTools, Order, carry_out
 from receiver.sandbox.bodies import Happening
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
 from receiver.sandbox.clock import Clock
-from receiver.sandbox.drive import Drive, Item
+from receiver.sandbox.drive import Drive, DriveItem
 from receiver.sandbox.faults import Faults
 from receiver.sandbox.filestack_events import Call, payloads
 from receiver.sandbox.post import Post, post
@@ -21,7 +21,7 @@ from receiver.sandbox.registrations import Registration, Registrations
 from receiver.sandbox.schedules import BOX, FILESTACK_DEFAULT
 from receiver.sandbox.sender import Courier, Outgoing, Rounds, Told
 from receiver.sandbox.sessions import Sessions, user_mini
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources.box import samples
 
 LAST_PAGES = ("empty", "null", "absent")
@@ -32,7 +32,7 @@ _EXTENSION = "signalbox.sandbox"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token that the sandbox takes, and of whom."""
+    """A token that the sandbox accepts, and its user."""
 
     name: str
     token: str
@@ -44,8 +44,8 @@ class Token:
 class Plan:
     """How a sandbox is set up.
 
-    `keys` are those of the receiver: {"box": {"primary": …, "secondary": …}, "filestack": {"secret 1": …}}.
-    `last_page` says how the list ends: Box has been seen to write next_marker as "", as null, and not at all.
+    `keys` are those of the receiver: {"box": {"primary": …, "secondary": …}, "filestack": {"secret 1": …}}. `last_page`
+    is how the list ends: Box has been seen to write next_marker as "", as null, and not at all.
     """
 
     keys: Mapping[str, Mapping[str, str]]
@@ -59,11 +59,11 @@ class Plan:
 
 
 class World:
-    """Everything that the pages of the sandbox's API speak to."""
+    """Everything that the sandbox's API and pages work with."""
 
     def __init__(self, plan: Plan, *, clock: Clock | None = None, post: Post = post, told: Told | None = None) -> None:
         self.plan = plan
-        self.store = Store(plan.state)
+        self.store = SandboxStore(plan.state)
         self.clock = clock or Clock(speed=plan.speed, not_before=self._last_moment())
         self.sessions = Sessions(self.store, self.clock.now)
         self.drive = Drive(self.store, self._moment, strict=plan.strict)
@@ -88,7 +88,7 @@ class World:
         return samples.local(self.clock.wall()).isoformat(timespec="seconds")
 
     def start(self) -> None:
-        """Let the courier go its rounds in a thread of its own."""
+        """Start the courier in a thread of its own."""
         self.rounds.start()
 
     def stop(self) -> None:
@@ -96,24 +96,24 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """Keep the time and let go of the file; a second call does nothing."""
+        """Store the time and close the file; a second call does nothing."""
         if not self.store.is_closed:
             self.store.note("now", self.clock.now().timestamp())
             self.store.close()
 
     def faults(self) -> Faults:
-        """Give what goes wrong with every event until it is said otherwise."""
+        """Return what goes wrong with every event until it is changed."""
         return Faults.read(self.store.noted("faults", "{}"))
 
     def set_faults(self, faults: Faults) -> None:
         self.store.note("faults", faults.written())
 
     def act(self, order: Order, *, faults: Faults, by: str = "", count: int = 1) -> tuple[list[Happening], list[int]]:
-        """Do an action so many times; give what it set off, and the ids of the events that are on their way."""
+        """Do an action so many times; return what it set off, and the ids of the events on their way."""
         happenings: list[Happening] = []
         with self.store.change():
             for _ in range(count):
-                happenings += carry_out(Desk(self.drive, self.store), order)
+                happenings += carry_out(DriveTools(self.drive, self.store), order)
             outgoing = [one for happening in happenings for one in self._outgoing(happening, faults, by)]
             return happenings, self.courier.take(outgoing)
 
@@ -141,7 +141,7 @@ class World:
     def call(
         self, call: Call, *, faults: Faults, to: Sequence[str] = (), schedule: str = "", count: int = 1
     ) -> tuple[list[str], list[int]]:
-        """Let something happen at Filestack; give the names of the events, and the ids of those on their way."""
+        """Let something happen at Filestack; return the names of the events, and the ids of those on their way."""
         addresses = list(to or self.plan.filestack_addresses)
         if not addresses:
             raise bad_request(Wrong("to", "No address is known: signalbox sandbox filestack … --to URL."))
@@ -164,18 +164,18 @@ class World:
             return [name for name, _ in made], self.courier.take(outgoing)
 
     def expire(self, name: str) -> int:
-        """End a user's sessions; give how many webhooks tell no more than NO_ACTIVE_SESSION from now on."""
+        """End a user's sessions; return how many webhooks send only NO_ACTIVE_SESSION from now on."""
         user_id = self.sessions.expire(name)
         return len(self.registrations.of_user(user_id))
 
     def revoke(self, name: str) -> list[int]:
-        """Take a user's tokens away for good: Box then removes the webhooks, and says so to each address."""
+        """Revoke a user's tokens: Box then removes the webhooks, and reports so to each address."""
         with self.store.change():
             user_id = self.sessions.expire(name)
             return [id_ for one in self.registrations.of_user(user_id) for id_ in self.courier.give_up(one.id)]
 
     def plan_refusal(self, *, status: int, times: int, after: int, retry_after: float | None) -> None:
-        """Let so many of the API's next answers be this one, once so many others went well."""
+        """Refuse so many of the API's calls with this status, after so many others went well."""
         with self.store.change():
             planned = self.store.noted("planned refusals", [])
             planned.append({"status": status, "times": times, "after": after, "retry_after": retry_after})
@@ -193,10 +193,10 @@ class World:
         if is_due:
             retry_after = first["retry_after"]
             headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-            raise Refusal(first["status"], "Refused on request", headers=headers)
+            raise SandboxRefusal(first["status"], "Refused on request", headers=headers)
 
     def state(self) -> dict[str, Any]:
-        """Give everything for tests to look at; no token and no key is in it."""
+        """Return everything for tests to inspect; it contains no token and no key."""
         return {
             "now": self.clock.now().isoformat(timespec="milliseconds"),
             "speed": self.clock.speed,
@@ -210,7 +210,7 @@ class World:
         }
 
 
-def item_view(drive: Drive, item: Item) -> dict[str, Any]:
+def item_view(drive: Drive, item: DriveItem) -> dict[str, Any]:
     return {
         "type": item.type,
         "id": item.id,

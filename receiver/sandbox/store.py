@@ -1,4 +1,4 @@
-"""Where the sandbox keeps what it knows: a SQLite file, or memory. One sandbox has it open at a time."""
+"""Where the sandbox stores its state: a SQLite file, or memory. One sandbox has it open at a time."""
 
 import json
 import sqlite3
@@ -13,7 +13,7 @@ from receiver.storage import private_files
 
 _VERSION = 1
 
-# Moments that end in `_at` are of the sandbox's clock, in seconds since 1970; what people read is text.
+# Columns that end in `_at` are of the sandbox's clock, in seconds since 1970; times for people are text.
 _TABLES = """
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -54,7 +54,7 @@ INSERT INTO sqlite_sequence (name, seq) VALUES ('webhooks', 4500000), ('belongin
 """
 
 
-class Store:
+class SandboxStore:
     """A connection that threads share, one at a time."""
 
     def __init__(self, path: Path | None = None) -> None:
@@ -70,7 +70,7 @@ class Store:
 
     def _open(self, path: Path | None) -> sqlite3.Connection:
         if path:
-            # SQLite says what is wrong where this cannot be done.
+            # If this fails, SQLite's own error says what is wrong.
             with suppress(OSError):
                 private_files.make(path)
             private_files.tighten(str(path))
@@ -86,13 +86,14 @@ class Store:
             connection.executescript(f"BEGIN EXCLUSIVE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
         elif version != _VERSION:
             raise sqlite3.DatabaseError("it was made by something else, or by another release")
-        connection.execute("BEGIN EXCLUSIVE")  # takes the lock now, and keeps it after the commit
+        # Takes the lock now, and keeps it after the commit: sqlite.org/pragma.html#pragma_locking_mode.
+        connection.execute("BEGIN EXCLUSIVE")
         connection.execute("COMMIT")
         return connection
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Make several writes one; within another `change` it is part of that."""
+        """Make several writes one transaction; inside another `change` it is part of that one."""
         with self._lock:
             if self._connection.in_transaction:
                 yield
@@ -106,7 +107,7 @@ class Store:
             self._connection.execute("COMMIT")
 
     def write(self, statement: str, *values: Any) -> int:
-        """Run a statement and give the id of the row that it made."""
+        """Run a statement and return the id of the row that it inserted."""
         with self._lock:
             return int(self._connection.execute(statement, values).lastrowid or 0)
 
@@ -120,7 +121,7 @@ class Store:
             return found
 
     def note(self, name: str, value: Any) -> None:
-        """Keep a value that JSON can hold under a name."""
+        """Store a JSON value under a name."""
         self.write("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", name, json.dumps(value))
 
     def noted(self, name: str, default: Any = None) -> Any:

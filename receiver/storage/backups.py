@@ -262,7 +262,7 @@ def _in_use(path: Path) -> str:
 
 
 def _keep(path: Path, kept_as: Path) -> bool:
-    """Give the files at the path a second name, then remove those that must not meet the new file."""
+    """Link the files at the path to a second name, then remove those that must not meet the new file."""
     names = [ending for ending in ("", *BESIDE) if os.path.lexists(f"{path}{ending}")]
     for ending in names:
         os.link(f"{path}{ending}", f"{kept_as}{ending}")

@@ -53,7 +53,7 @@ class SqliteFile:
         self._limit = limit
         self.may_be_made = False
         self.was_opened = False
-        self._has_told = False
+        self._has_warned = False
 
     @property
     def is_yet_to_be_made(self) -> bool:
@@ -83,8 +83,8 @@ class SqliteFile:
         is_written = private_files.is_writable_by_owner(at)
         for path in (at, f"{at}-wal", f"{at}-shm", f"{at}-journal", f"{self.path}-turn"):
             error = private_files.tighten(path, makes_writable=is_written)
-            if error is not None and not self._has_told:
-                self._has_told = True
+            if error is not None and not self._has_warned:
+                self._has_warned = True
                 signals.file_open_to_others.send(self, path=path, error=error)
 
     def prepare(self, connection: DBAPIConnection, record: Any) -> None:

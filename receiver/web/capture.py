@@ -97,7 +97,7 @@ def _unavailable(detail: str) -> Response:
     return Answer(503, said, {"Retry-After": str(RETRY_AFTER_SECONDS)}).response()
 
 
-def _record(name: str, environ: "WSGIEnvironment") -> bins.Reply | None:
+def _record(name: str, environ: "WSGIEnvironment") -> bins.BinResponse | None:
     """Keep a request that may be kept; None where it lacks the secret. Of a body that is not taken, the beginning."""
     may_make = current_app.config["AUTO_BINS"]
     secret = _secret(name, may_make=may_make)

@@ -78,7 +78,7 @@ def to_url(
     except OutboundError as error:
         raise ForwardError(str(error)) from error
     if reply.fault and not reply.is_cut:
-        raise ForwardError(f"{parse(url).host} did not answer in HTTP: its body {reply.fault}.")
+        raise ForwardError(f"{parse(url).host} did not respond in HTTP: its body {reply.fault}.")
     return Answered(
         url=reply.url,
         status=reply.status,

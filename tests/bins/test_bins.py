@@ -41,7 +41,7 @@ def made(engine: sa.Engine, clock: Clock) -> str:
     return str(bins.create(engine, name=NAME, now=clock())["name"])
 
 
-def put(engine: sa.Engine, clock: Clock, count: int = 1, **changed: Any) -> bins.Reply:
+def put(engine: sa.Engine, clock: Clock, count: int = 1, **changed: Any) -> bins.BinResponse:
     for _ in range(count):
         clock.pass_by(seconds=1)
         reply = bins.record(engine, NAME, came(**changed), now=clock())
@@ -373,7 +373,7 @@ def test_a_form_is_read_and_what_is_none_does_no_harm(content_type: str, body: b
 def test_captures_that_come_together_share_a_commit_and_each_has_its_number(engine: sa.Engine, made: str) -> None:
     recorder = bins.Recorder(engine)
     commits: list[object] = []
-    replies: list[bins.Reply] = []
+    replies: list[bins.BinResponse] = []
     held, may_go = threading.Event(), threading.Event()
 
     def wait_once() -> bool:
@@ -406,8 +406,8 @@ def test_a_request_to_no_bin_fails_alone_among_those_that_share_its_commit(engin
     with db.writing(engine) as connection:
         first, lost, last = recording._record(connection, asked)
     assert isinstance(lost, NotFoundError)
-    assert isinstance(first, bins.Reply)
-    assert isinstance(last, bins.Reply)
+    assert isinstance(first, bins.BinResponse)
+    assert isinstance(last, bins.BinResponse)
     assert sorted(numbers(engine)) == [1, 2]
 
 

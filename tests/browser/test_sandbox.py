@@ -41,7 +41,7 @@ def test_an_upload_is_seen_to_be_delivered_without_another_click(guest: Visitor)
 def test_what_is_refused_is_said_and_the_page_goes_on(guest: Visitor) -> None:
     page = guest.open("/?item=folder:1300")
     upload(page, "a\\b.pdf")
-    expect(page.get_by_role("alert")).to_contain_text("is no name")
+    expect(page.get_by_role("alert")).to_contain_text("is not a valid name")
     upload(page, "right.pdf")
     expect(page.get_by_role("heading", level=1)).to_have_text("right.pdf")
 

@@ -155,7 +155,7 @@ def test_a_change_is_checked_for_the_target_that_the_webhook_has(command: Comman
     id_ = box.make(folder(1))
     box.calls.clear()
     result = command("update", id_, "DOCGEN_DOCUMENT_GENERATION_STARTED")
-    assert "is not told of a folder" in result.stderr
+    assert "cannot be asked for on a folder" in result.stderr
     assert box.calls == [f"GET /2.0/webhooks/{id_}"]
 
 

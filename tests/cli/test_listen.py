@@ -247,7 +247,7 @@ def test_a_cursor_is_whole_or_as_it_was_and_holds_no_more_than_it_needs(
         (["--from", "http://127.0.0.1:1"], "--to"),
         (["--from", "nothing", "--to", "http://127.0.0.1:1"], "'nothing' is no URL to send to"),
         (["--from", "http://127.0.0.1:1", "--to", "ftp://x"], "'ftp://x' is no URL to send to"),
-        (["--from", "http://127.0.0.1:1", "--to", "http://127.0.0.1:1", "--type", "x"], "no pattern"),
+        (["--from", "http://127.0.0.1:1", "--to", "http://127.0.0.1:1", "--type", "x"], "not a pattern"),
     ],
 )
 def test_where_from_and_where_to_have_to_be_said(signalbox: Signalbox, words: list[str], said: str) -> None:

@@ -298,4 +298,4 @@ def test_gunicorn_stops_at_a_bad_setting_with_the_message_alone() -> None:
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 1
-    assert re.fullmatch(r"Settings to mend .*\n  PORT: must be a whole number from 0 to 65535\.\n", done.stderr)
+    assert re.fullmatch(r"Settings to fix .*\n  PORT: must be a whole number from 0 to 65535\.\n", done.stderr)

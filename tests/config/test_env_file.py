@@ -103,7 +103,7 @@ def test_where_the_file_is_not_read_the_error_says_why(env_file: Path) -> None:
     with pytest.raises(SettingsError, match=r"\.env is not read, because ENV=production is set in the environment"):
         load({"ENV": "production"}, env_file=env_file)
     env_file.write_text("ENV=production\n")
-    with pytest.raises(SettingsError, match=r"Settings to mend \(in the environment or \.env\)"):
+    with pytest.raises(SettingsError, match=r"Settings to fix \(in the environment or \.env\)"):
         load({}, env_file=env_file)
 
 

@@ -15,8 +15,8 @@ from ulid_transform import ulid_now
 from receiver import signals
 from receiver.events import Reason, Unread
 from receiver.inbox import refusals
-from receiver.inbox.refusals import BEGINNING, Refusal, Refusals, Sample
-from receiver.inbox.rejected import FORMED, JUNK, STRAY, Kept
+from receiver.inbox.refusals import BEGINNING, Refusal, RefusalLog, Sample
+from receiver.inbox.rejected import FORMED, JUNK, STRAY, RejectedTable
 from receiver.storage import db
 from receiver.storage.tables import rejected
 from tests.waiting import PATIENCE_SECONDS, until
@@ -38,21 +38,21 @@ def kept(engine: sa.Engine) -> list[sa.Row[Any]]:
 
 
 @pytest.fixture
-def waiting(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Refusals:
+def waiting(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> RefusalLog:
     """Refusals that are written only when a test asks."""
-    monkeypatch.setattr(Refusals, "_keep_writing", lambda _self: None)
-    return Refusals(engine, max_count=10_000, max_bytes=10**8)
+    monkeypatch.setattr(RefusalLog, "_keep_writing", lambda _self: None)
+    return RefusalLog(engine, max_count=10_000, max_bytes=10**8)
 
 
 def test_a_refusal_is_written_by_itself_a_moment_later(engine: sa.Engine) -> None:
-    here = Refusals(engine, max_count=10, max_bytes=10**6)
+    here = RefusalLog(engine, max_count=10, max_bytes=10**6)
     here.add(refusal())
     until(lambda: kept(engine), "the refusal is written")
     here.write_out()
 
 
 def test_whoever_refuses_does_not_wait_for_the_database(engine: sa.Engine) -> None:
-    here = Refusals(engine, max_count=10, max_bytes=10**6)
+    here = RefusalLog(engine, max_count=10, max_bytes=10**6)
     with db.writing(engine) as connection:
         connection.execute(sa.insert(rejected).values(refusals._row(refusal())))
         here.add(refusal())
@@ -60,7 +60,7 @@ def test_whoever_refuses_does_not_wait_for_the_database(engine: sa.Engine) -> No
     here.write_out()
 
 
-def test_many_are_one_transaction(waiting: Refusals, engine: sa.Engine) -> None:
+def test_many_are_one_transaction(waiting: RefusalLog, engine: sa.Engine) -> None:
     begun: list[object] = []
     sa.event.listen(engine, "commit", begun.append)
     for _ in range(100):
@@ -70,26 +70,26 @@ def test_many_are_one_transaction(waiting: Refusals, engine: sa.Engine) -> None:
     assert len(begun) <= 2  # one to write, and one that only looks how many there are
 
 
-def test_what_is_left_out_is_told(waiting: Refusals, engine: sa.Engine) -> None:
+def test_what_is_left_out_is_told(waiting: RefusalLog, engine: sa.Engine) -> None:
     told: list[tuple[int, int]] = []
     with signals.refusals_written.connected_to(lambda _, kept, left_out: told.append((kept, left_out))):
         for _ in range(1000):
             waiting.add(refusal())
         waiting.write_out()
-    assert told == [(Refusals.MOST_AT_ONCE, 1000 - Refusals.MOST_AT_ONCE)]
-    assert len(kept(engine)) == Refusals.MOST_AT_ONCE
+    assert told == [(RefusalLog.MOST_AT_ONCE, 1000 - RefusalLog.MOST_AT_ONCE)]
+    assert len(kept(engine)) == RefusalLog.MOST_AT_ONCE
 
 
-def test_a_flood_that_goes_on_is_kept_in_part_and_a_burst_whole(waiting: Refusals, engine: sa.Engine) -> None:
+def test_a_flood_that_goes_on_is_kept_in_part_and_a_burst_whole(waiting: RefusalLog, engine: sa.Engine) -> None:
     for _ in range(20):
         for _ in range(300):
             waiting.add(refusal())
         waiting.write_out()
-    assert Refusals.BURST <= len(kept(engine)) < Refusals.BURST + 20 * 50
+    assert RefusalLog.BURST <= len(kept(engine)) < RefusalLog.BURST + 20 * 50
 
 
 def test_memory_does_not_grow_however_many_come_while_the_database_is_away(
-    waiting: Refusals, engine: sa.Engine
+    waiting: RefusalLog, engine: sa.Engine
 ) -> None:
     told: list[tuple[int, int]] = []
     with engine.begin() as connection:
@@ -104,7 +104,7 @@ def test_memory_does_not_grow_however_many_come_while_the_database_is_away(
     assert not any(list(sample) for sample in waiting._waiting.values())
 
 
-def test_one_that_the_database_does_not_take_takes_no_other_down(waiting: Refusals, engine: sa.Engine) -> None:
+def test_one_that_the_database_does_not_take_takes_no_other_down(waiting: RefusalLog, engine: sa.Engine) -> None:
     twice = refusal()
     for one in (twice, twice, refusal()):
         waiting.add(one)
@@ -113,7 +113,7 @@ def test_one_that_the_database_does_not_take_takes_no_other_down(waiting: Refusa
 
 
 @pytest.mark.sqlite_only
-def test_a_process_that_was_forked_leaves_what_waits_to_its_parent(waiting: Refusals, engine: sa.Engine) -> None:
+def test_a_process_that_was_forked_leaves_what_waits_to_its_parent(waiting: RefusalLog, engine: sa.Engine) -> None:
     waiting.add(refusal())
     engine.dispose()
     child = os.fork()
@@ -126,7 +126,7 @@ def test_a_process_that_was_forked_leaves_what_waits_to_its_parent(waiting: Refu
 
 
 def test_of_long_bodies_that_are_too_many_the_beginning_is_kept_and_said_to_be_cut(
-    waiting: Refusals, engine: sa.Engine
+    waiting: RefusalLog, engine: sa.Engine
 ) -> None:
     for _ in range(3):
         waiting.add(refusal(body=b"x" * 900_000, reason=Reason.SIGNATURE_MISSING))
@@ -151,7 +151,7 @@ def test_of_long_bodies_that_are_too_many_the_beginning_is_kept_and_said_to_be_c
     ],
 )
 def test_what_fails_by_its_signature_alone_has_room_apart_from_junk(
-    waiting: Refusals, engine: sa.Engine, one: Refusal, room: str
+    waiting: RefusalLog, engine: sa.Engine, one: Refusal, room: str
 ) -> None:
     waiting.add(one)
     waiting.write_out()
@@ -163,7 +163,7 @@ def rows_of(count: int, **changed: Any) -> list[dict[str, Any]]:
 
 
 def test_junk_pushes_no_honest_refusal_out(engine: sa.Engine) -> None:
-    store = Kept(engine, max_count=100, max_bytes=10**7)
+    store = RejectedTable(engine, max_count=100, max_bytes=10**7)
     store.write(rows_of(50))
     for _ in range(50):
         store.write(rows_of(20, reason=Reason.SIGNATURE_MISSING))
@@ -172,7 +172,7 @@ def test_junk_pushes_no_honest_refusal_out(engine: sa.Engine) -> None:
 
 
 def test_a_forger_of_well_formed_ones_pushes_out_its_own(engine: sa.Engine) -> None:
-    store = Kept(engine, max_count=200, max_bytes=10**7)
+    store = RejectedTable(engine, max_count=200, max_bytes=10**7)
     honest = rows_of(60, client="198.51.100.7")
     store.write(honest)
     for _ in range(50):
@@ -183,7 +183,7 @@ def test_a_forger_of_well_formed_ones_pushes_out_its_own(engine: sa.Engine) -> N
 
 
 def test_an_honest_burst_of_another_hour_outlasts_a_flood_from_everywhere(engine: sa.Engine) -> None:
-    store = Kept(engine, max_count=1000, max_bytes=10**7)
+    store = RejectedTable(engine, max_count=1000, max_bytes=10**7)
     honest = rows_of(10, client="198.51.100.7", received_at=NOW - timedelta(hours=5))
     store.write(honest)
     for number in range(60):
@@ -192,7 +192,7 @@ def test_an_honest_burst_of_another_hour_outlasts_a_flood_from_everywhere(engine
 
 
 def test_of_a_burst_the_beginning_stays(engine: sa.Engine) -> None:
-    store = Kept(engine, max_count=200, max_bytes=10**7)
+    store = RejectedTable(engine, max_count=200, max_bytes=10**7)
     first = rows_of(20)
     store.write(first)
     for _ in range(30):
@@ -205,7 +205,7 @@ def test_of_a_burst_the_beginning_stays(engine: sa.Engine) -> None:
 
 
 def test_bytes_are_bounded_too_and_whoever_sent_most_gives(engine: sa.Engine) -> None:
-    store = Kept(engine, max_count=1000, max_bytes=200_000)
+    store = RejectedTable(engine, max_count=1000, max_bytes=200_000)
     store.write(rows_of(20))
     for _ in range(30):
         store.write(rows_of(1, client="203.0.113.9", body=b"x" * 20_000))
@@ -224,7 +224,7 @@ def test_a_sender_of_few_is_kept_beside_one_of_many_that_wait() -> None:
     assert (found["198.51.100.7"], sum(found.values())) == (10, 50)
 
 
-def test_threads_that_refuse_at_once_lose_none_of_the_count(waiting: Refusals) -> None:
+def test_threads_that_refuse_at_once_lose_none_of_the_count(waiting: RefusalLog) -> None:
     told: list[int] = []
 
     def refuse() -> None:

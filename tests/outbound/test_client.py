@@ -45,7 +45,7 @@ def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline() -> None:
         return []
 
     client = Client(within=timedelta(seconds=0.1), most=MOST, resolve=hang)
-    with pytest.raises(OutboundError, match="did not answer within"):
+    with pytest.raises(OutboundError, match="did not respond within"):
         client.fetch("GET", "http://slow.example/")
     is_over.set()
 

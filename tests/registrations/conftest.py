@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from tests.registrations.stand_in import StandIn
 
 
@@ -15,6 +15,6 @@ def box() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def client(box: StandIn) -> Iterator[Client]:
+def client(box: StandIn) -> Iterator[WebhookClient]:
     with box.client() as client:
         yield client

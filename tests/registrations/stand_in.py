@@ -10,7 +10,7 @@ from typing import Any
 from werkzeug.serving import make_server
 
 from receiver.registrations import Account, Kind
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.rules import Content, Target
 from receiver.sandbox import Answer, Plan, Post, World, create_sandbox, world_of
 from receiver.sandbox.sessions import Session
@@ -60,8 +60,8 @@ class StandIn:
     def account(self, **changed: Any) -> Account:
         return replace(Account(api_url=self.url, kind=Kind.SANDBOX, token="signalbox"), **changed)
 
-    def client(self, **changed: Any) -> Client:
-        return Client(self.account(**changed), pause=timedelta(milliseconds=1))
+    def client(self, **changed: Any) -> WebhookClient:
+        return WebhookClient(self.account(**changed), pause=timedelta(milliseconds=1))
 
     def session(self) -> Session:
         return self.world.sessions.recognise("signalbox")

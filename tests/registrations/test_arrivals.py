@@ -10,7 +10,7 @@ from receiver.events import Delivery, Headers, Reason, Refused
 from receiver.inbox.rows import Inbox
 from receiver.registrations import Checkup, apply, check_up, list_kept, look_back, store
 from receiver.registrations.arrivals import webhook_of
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.rules import Content
 from tests.installation import Clock, arrive
 from tests.registrations.arriving import arrive_from
@@ -55,14 +55,14 @@ def test_the_webhook_stands_in_the_identity(identity: str, webhook_id: str | Non
     assert webhook_of(identity) == webhook_id
 
 
-def examine(engine: sa.Engine, client: Client, clock: Clock) -> Checkup:
+def examine(engine: sa.Engine, client: WebhookClient, clock: Clock) -> Checkup:
     look = partial(apply.look_at, client)
     rows = list_kept(engine).values()
     return check_up(engine, list(client.list()), rows, look, expected_address=ADDRESS, now=clock())
 
 
 def test_nothing_is_wrong_with_what_delivers_or_has_not_yet(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, client: Client, box: StandIn
+    engine: sa.Engine, inbox: Inbox, clock: Clock, client: WebhookClient, box: StandIn
 ) -> None:
     arrive_from(inbox, box.make(folder(1)), "FILE.UPLOADED", at=clock())
     box.make(folder(2))
@@ -75,7 +75,9 @@ def problems(found: Checkup) -> str:
     return " ".join(problem for one in found.checked for problem in one.problems)
 
 
-def test_an_expired_login_is_found(engine: sa.Engine, inbox: Inbox, clock: Clock, client: Client, box: StandIn) -> None:
+def test_an_expired_login_is_found(
+    engine: sa.Engine, inbox: Inbox, clock: Clock, client: WebhookClient, box: StandIn
+) -> None:
     id_ = box.make(folder(1))
     arrive_from(inbox, id_, "NO_ACTIVE_SESSION", at=clock())
     assert "NO_ACTIVE_SESSION" in problems(examine(engine, client, clock))
@@ -84,13 +86,13 @@ def test_an_expired_login_is_found(engine: sa.Engine, inbox: Inbox, clock: Clock
 
 
 def test_what_delivers_elsewhere_and_never_here_is_found(
-    engine: sa.Engine, clock: Clock, client: Client, box: StandIn
+    engine: sa.Engine, clock: Clock, client: WebhookClient, box: StandIn
 ) -> None:
     box.make(folder(1), Content.of(ELSEWHERE, UPLOADED.triggers))
     assert f"It delivers to {ELSEWHERE}" in problems(examine(engine, client, clock))
 
 
-def test_what_is_dead_or_gone_is_found(engine: sa.Engine, clock: Clock, client: Client) -> None:
+def test_what_is_dead_or_gone_is_found(engine: sa.Engine, clock: Clock, client: WebhookClient) -> None:
     for number in (1, 2):
         apply.create(client, engine, folder(number), UPLOADED, clock=clock)
     for row in list_kept(engine).values():
@@ -102,7 +104,7 @@ def test_what_is_dead_or_gone_is_found(engine: sa.Engine, clock: Clock, client: 
 
 
 def test_refused_deliveries_of_the_last_day_are_counted(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, client: WebhookClient
 ) -> None:
     for number in range(3):
         came = Delivery(source="box", body=b"%d" % number, headers=Headers([]), received_at=clock())
@@ -115,7 +117,7 @@ def test_refused_deliveries_of_the_last_day_are_counted(
 
 
 def test_what_other_webhooks_send_is_named_and_nothing_wrong(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, client: WebhookClient
 ) -> None:
     arrive_from(inbox, "77", "FILE.UPLOADED", at=clock())
     found = examine(engine, client, clock)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from receiver.errors import BoxError, SettingsError
 from receiver.registrations import Kind, account_of
-from receiver.registrations.client import ON_A_PAGE, Client
+from receiver.registrations.client import ON_A_PAGE, WebhookClient
 from receiver.registrations.rules import MOST_REGISTRATIONS, Content, Target
 from receiver.sandbox import LAST_PAGES, Token
 from tests.installation import settings
@@ -29,7 +29,7 @@ def error_of(act: Callable[[], Any]) -> BoxError:
     return caught.value
 
 
-def test_the_five_operations(client: Client) -> None:
+def test_the_five_operations(client: WebhookClient) -> None:
     made = client.create(folder(1200), UPLOADED)
     assert (made.target, made.content) == (folder(1200), UPLOADED)
     assert made.created_at is not None
@@ -41,7 +41,7 @@ def test_the_five_operations(client: Client) -> None:
     assert list(client.list()) == []
 
 
-def test_a_trigger_that_the_sdk_does_not_know_passes(box: StandIn, client: Client) -> None:
+def test_a_trigger_that_the_sdk_does_not_know_passes(box: StandIn, client: WebhookClient) -> None:
     content = Content.of(ADDRESS, ["DOCGEN_DOCUMENT_GENERATION_FAILED", "FILE.LOCKED"])
     assert client.create(Target("file", "7"), content).content == content
     assert box.content() == {"file:7": content}
@@ -56,7 +56,7 @@ def test_a_list_ends_whichever_way_the_last_page_says_so(end: str) -> None:
         assert len(box.calls) == 2
 
 
-def test_a_list_that_goes_round_in_a_circle_is_an_error(box: StandIn, client: Client) -> None:
+def test_a_list_that_goes_round_in_a_circle_is_an_error(box: StandIn, client: WebhookClient) -> None:
     page = {"entries": [{"id": "1", "type": "webhook", "target": {"id": "1", "type": "folder"}}], "next_marker": "x"}
     box.instead = Response(json.dumps(page), mimetype="application/json")
     assert "again and again" in str(error_of(lambda: list(client.list())))
@@ -80,22 +80,24 @@ class Pages:
 @pytest.mark.parametrize(
     ("on_a_page", "told"), [(0, "0 webhooks on 1,000 pages"), (500, "10,500 webhooks on 21 pages")]
 )
-def test_a_list_that_never_ends_is_an_error(box: StandIn, client: Client, on_a_page: int, told: str) -> None:
+def test_a_list_that_never_ends_is_an_error(box: StandIn, client: WebhookClient, on_a_page: int, told: str) -> None:
     box.instead = Pages(on_a_page)
     assert f"without end: {told}" in str(error_of(lambda: list(client.list())))
 
 
-def test_a_page_for_each_of_a_thousand_webhooks_is_no_error(box: StandIn, client: Client) -> None:
+def test_a_page_for_each_of_a_thousand_webhooks_is_no_error(box: StandIn, client: WebhookClient) -> None:
     box.instead = Pages(1, last=MOST_REGISTRATIONS)
     assert len(list(client.list())) == MOST_REGISTRATIONS
 
 
 @pytest.mark.parametrize("body", ["<h1>It works!</h1>", "{}", "[]", '{"entries": [{}]}', '{"entries": 7}'])
-def test_what_is_not_boxs_api_is_not_taken_for_an_empty_list(box: StandIn, client: Client, body: str) -> None:
+def test_what_is_not_boxs_api_is_not_taken_for_an_empty_list(box: StandIn, client: WebhookClient, body: str) -> None:
     box.instead = Response(body, mimetype="text/html")
     message = str(error_of(lambda: list(client.list())))
-    assert message.startswith(f"What answers at {box.url} is not Box's API, or not well: the body of its response ")
-    assert message.endswith(". BOX_API_URL says where it is.")
+    assert message.startswith(
+        f"What responds at {box.url} is not Box's API, or has a problem: the body of its response "
+    )
+    assert message.endswith(". Check BOX_API_URL.")
 
 
 def test_where_nothing_answers_the_setting_is_named(box: StandIn) -> None:
@@ -106,17 +108,17 @@ def test_where_nothing_answers_the_setting_is_named(box: StandIn) -> None:
 def test_an_address_that_is_none_is_not_taken_for_a_token_that_is_none(box: StandIn) -> None:
     with box.client(api_url="http://", kind=Kind.DEVELOPER_TOKEN) as client:
         message = str(error_of(lambda: list(client.list())))
-    assert message.startswith("Box cannot be spoken to at http://: ")
+    assert message.startswith("Box cannot be called at http://: ")
 
 
-def test_a_taken_target_names_the_webhook_that_has_it(box: StandIn, client: Client) -> None:
+def test_a_taken_target_names_the_webhook_that_has_it(box: StandIn, client: WebhookClient) -> None:
     id_ = box.make(folder(1200))
     error = error_of(lambda: client.create(folder(1200), UPLOADED))
     assert (error.status, error.existing_id) == (409, id_)
     assert str(error).startswith(f"There is a webhook on folder:1200 already, {id_}: ")
 
 
-def test_a_webhook_that_is_not_there(client: Client) -> None:
+def test_a_webhook_that_is_not_there(client: WebhookClient) -> None:
     error = error_of(lambda: client.get("12"))
     assert (error.status, str(error)) == (404, "Box has no webhook 12 that this account can see.")
 
@@ -127,11 +129,11 @@ def test_a_folder_that_is_not_there() -> None:
     assert (error.status, str(error)) == (404, "Box has no folder:1200 that this account can see.")
 
 
-def test_what_box_finds_wrong_is_told_field_by_field(client: Client) -> None:
+def test_what_box_finds_wrong_is_told_field_by_field(client: WebhookClient) -> None:
     error = error_of(lambda: client.create(folder(1), Content.of("http://intranet/", ["LAMP.LIT"])))
     assert error.status == 400
     assert "address: " in str(error)
-    assert "triggers: 'LAMP.LIT' is no trigger" in str(error)
+    assert "triggers: 'LAMP.LIT' is not a trigger" in str(error)
 
 
 def test_without_the_scope_it_is_named() -> None:
@@ -153,35 +155,35 @@ def test_a_developer_token_that_is_over_names_what_lasts() -> None:
 def test_too_many_calls_are_waited_for_and_the_waiting_is_told(box: StandIn) -> None:
     waited: list[tuple[int, timedelta]] = []
     box.world.plan_refusal(status=429, times=2, after=0, retry_after=0.01)
-    with Client(box.account(), waiting=lambda status, length: waited.append((status, length))) as client:
+    with WebhookClient(box.account(), waiting=lambda status, length: waited.append((status, length))) as client:
         assert list(client.list()) == []
     assert waited == [(429, timedelta(milliseconds=10))] * 2
 
 
-def test_too_many_calls_after_all_waiting_is_an_error(box: StandIn, client: Client) -> None:
+def test_too_many_calls_after_all_waiting_is_an_error(box: StandIn, client: WebhookClient) -> None:
     box.world.plan_refusal(status=429, times=9, after=0, retry_after=0)
     error = error_of(lambda: list(client.list()))
     assert (error.status, len(box.calls)) == (429, 5)
 
 
-def test_a_retry_after_that_is_a_date_is_understood(box: StandIn, client: Client) -> None:
+def test_a_retry_after_that_is_a_date_is_understood(box: StandIn, client: WebhookClient) -> None:
     box.instead = Response("{}", status=429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})
     assert error_of(lambda: list(client.list())).status == 429
 
 
-def test_box_in_trouble_is_asked_again_and_then_said_to_be(box: StandIn, client: Client) -> None:
+def test_box_in_trouble_is_asked_again_and_then_said_to_be(box: StandIn, client: WebhookClient) -> None:
     box.world.plan_refusal(status=503, times=1, after=0, retry_after=None)
     assert list(client.list()) == []
     box.instead = Response("<h1>Bad gateway</h1>", status=502)
-    assert "in trouble itself (502)" in str(error_of(lambda: list(client.list())))
+    assert "itself has a problem (502)" in str(error_of(lambda: list(client.list())))
 
 
-def test_an_answer_that_breaks_off_is_none(box: StandIn, client: Client) -> None:
+def test_an_answer_that_breaks_off_is_none(box: StandIn, client: WebhookClient) -> None:
     box.instead = Response(iter(['{"entries": [']), headers={"Content-Length": "5000"})
     assert "the body of its response breaks off" in str(error_of(lambda: list(client.list())))
 
 
-def test_what_box_says_cannot_act_on_a_terminal(box: StandIn, client: Client) -> None:
+def test_what_box_says_cannot_act_on_a_terminal(box: StandIn, client: WebhookClient) -> None:
     box.instead = Response(json.dumps({"message": "no\x1b[2J" + "x" * 1000}), status=418)
     text = str(error_of(lambda: client.get("1")))
     assert "\x1b" not in text
@@ -200,7 +202,7 @@ def account_for(box: StandIn, **given: str) -> Any:
 )
 def test_client_credentials(box: StandIn, more: dict[str, str], subject: str) -> None:
     account = account_for(box, **CCG | more)
-    with Client(account) as client:
+    with WebhookClient(account) as client:
         client.create(folder(1), UPLOADED)
     assert [user["name"] for user in box.world.sessions.users()] == [subject]
     assert SECRET not in repr(account)
@@ -208,9 +210,9 @@ def test_client_credentials(box: StandIn, more: dict[str, str], subject: str) ->
 
 def test_client_credentials_that_box_does_not_take(box: StandIn) -> None:
     box.instead = Response('{"error": "invalid_client", "error_description": "no"}', status=400)
-    with Client(account_for(box, **CCG)) as client:
+    with WebhookClient(account_for(box, **CCG)) as client:
         error = error_of(lambda: list(client.list()))
-    assert str(error).startswith("Box does not take the client credentials (400, invalid_client).")
+    assert str(error).startswith("Box does not accept the client credentials (400, invalid_client).")
 
 
 def jwt_config() -> str:
@@ -229,7 +231,9 @@ def jwt_config() -> str:
 def test_jwt(box: StandIn, tmp_path: Path, as_file: bool, more: dict[str, str], subject: str) -> None:
     given = jwt_config()
     (tmp_path / "jwt.json").write_text(given)
-    with Client(account_for(box, BOX_JWT_CONFIG=str(tmp_path / "jwt.json") if as_file else given, **more)) as client:
+    with WebhookClient(
+        account_for(box, BOX_JWT_CONFIG=str(tmp_path / "jwt.json") if as_file else given, **more)
+    ) as client:
         client.create(folder(1), UPLOADED)
     assert [user["name"] for user in box.world.sessions.users()] == [subject]
 
@@ -237,12 +241,12 @@ def test_jwt(box: StandIn, tmp_path: Path, as_file: bool, more: dict[str, str], 
 @pytest.mark.parametrize("given", ["/nowhere/jwt.json", "{}", "{", '{"boxAppSettings": {"clientSecret": "hunter2"}}'])
 def test_a_jwt_config_that_is_none_is_named_and_not_shown(box: StandIn, given: str) -> None:
     with pytest.raises(SettingsError, match="BOX_JWT_CONFIG") as caught:
-        Client(account_for(box, BOX_JWT_CONFIG=given))
+        WebhookClient(account_for(box, BOX_JWT_CONFIG=given))
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_private_key_that_cannot_be_used_is_said_to_be(box: StandIn) -> None:
-    with Client(account_for(box, BOX_JWT_CONFIG=jwt_config().replace("PRIVATE", "PUBLIC"))) as client:
+    with WebhookClient(account_for(box, BOX_JWT_CONFIG=jwt_config().replace("PRIVATE", "PUBLIC"))) as client:
         assert "BOX_JWT_CONFIG has a private key" in str(error_of(lambda: list(client.list())))
 
 

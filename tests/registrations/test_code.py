@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 
 from receiver.errors import BoxError, RegistrationError
 from receiver.registrations import LOOKED_INTO, Kept, Plan, Wanted, apply, list_kept, make, store
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from receiver.registrations.rules import MOST_REGISTRATIONS, Content, Listed, Target
 from receiver.storage.tables import registrations
 from tests.installation import Clock
@@ -30,7 +30,7 @@ class Office:
     """Plans and applies, with a database and a client of its own."""
 
     engine: sa.Engine
-    client: Client
+    client: WebhookClient
     clock: Clock
 
     def plan(self, wanted: Sequence[Wanted], *, prune: bool = False, looked_into: int | None = LOOKED_INTO) -> Plan:
@@ -50,7 +50,7 @@ class Office:
 
 
 @pytest.fixture
-def office(engine: sa.Engine, client: Client, clock: Clock) -> Office:
+def office(engine: sa.Engine, client: WebhookClient, clock: Clock) -> Office:
     return Office(engine, client, clock)
 
 
@@ -93,7 +93,9 @@ def test_what_the_file_changes_is_changed(office: Office, box: StandIn) -> None:
     assert (box.content(), box.ids()) == ({"folder:1": RENAMED}, {"folder:1": id_})
 
 
-def test_what_somebody_changed_at_box_is_drift_and_is_put_right(office: Office, box: StandIn, client: Client) -> None:
+def test_what_somebody_changed_at_box_is_drift_and_is_put_right(
+    office: Office, box: StandIn, client: WebhookClient
+) -> None:
     office.apply(wanted(f1=UPLOADED))
     client.update(box.ids()["folder:1"], address=ELSEWHERE, triggers=["FILE.TRASHED"])
     plan = office.plan(wanted(f1=UPLOADED))
@@ -129,7 +131,7 @@ def test_what_was_made_by_hand_and_is_in_the_file_is_changed_and_never_deleted(o
 
 
 def test_what_was_made_by_hand_on_a_target_that_was_ours_is_not_ours(
-    office: Office, box: StandIn, client: Client
+    office: Office, box: StandIn, client: WebhookClient
 ) -> None:
     office.apply(wanted(f1=UPLOADED))
     client.delete(box.ids()["folder:1"])
@@ -152,7 +154,7 @@ def test_what_was_made_by_hand_after_box_refused_to_make_it_is_left_alone(
 
 
 def test_where_box_refuses_to_make_again_what_is_gone_it_is_still_known_to_be_gone(
-    office: Office, box: StandIn, client: Client
+    office: Office, box: StandIn, client: WebhookClient
 ) -> None:
     office.apply(wanted(f1=UPLOADED))
     before = office.rows()
@@ -165,7 +167,7 @@ def test_where_box_refuses_to_make_again_what_is_gone_it_is_still_known_to_be_go
 
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_what_was_made_by_hand_after_box_removed_ours_is_left_alone(
-    office: Office, box: StandIn, client: Client, is_refused: bool
+    office: Office, box: StandIn, client: WebhookClient, is_refused: bool
 ) -> None:
     dead = removed(office, box)
     if is_refused:
@@ -187,7 +189,7 @@ def removed(office: Office, box: StandIn) -> dict[Target, Kept]:
     return office.rows()
 
 
-def test_what_is_gone_from_box_is_created_again(office: Office, box: StandIn, client: Client) -> None:
+def test_what_is_gone_from_box_is_created_again(office: Office, box: StandIn, client: WebhookClient) -> None:
     office.apply(wanted(f1=UPLOADED))
     client.delete(box.ids()["folder:1"])
     assert steps_of(office.plan(wanted(f1=UPLOADED))) == [("create", "folder:1", "GONE")]
@@ -279,7 +281,7 @@ def test_of_a_thousand_in_the_file_fifty_are_asked_about_in_turn(office: Office,
     assert office.plan(many).on_trust == 1000 - LOOKED_INTO
 
 
-def test_asked_to_it_asks_about_each(office: Office, box: StandIn, client: Client) -> None:
+def test_asked_to_it_asks_about_each(office: Office, box: StandIn, client: WebhookClient) -> None:
     many = [Wanted(folder(number), UPLOADED) for number in range(1, LOOKED_INTO + 11)]
     seed(office, box, many)
     client.update(box.ids()[f"folder:{LOOKED_INTO + 10}"], triggers=["FILE.TRASHED"])

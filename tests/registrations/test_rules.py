@@ -52,7 +52,7 @@ def test_an_unknown_trigger_is_refused_and_what_comes_close_is_named() -> None:
 
 def test_a_trigger_that_nothing_comes_close_to_is_refused_too() -> None:
     assert list(check_triggers(["LAMP.LIT"], folder(1))) == [
-        "LAMP.LIT is no trigger that is known (--allow-unknown asks for it all the same)."
+        "LAMP.LIT is not a known trigger (--allow-unknown asks for it all the same)."
     ]
 
 
@@ -62,7 +62,9 @@ def test_an_unknown_trigger_may_be_allowed_but_nothing_that_cannot_be_one() -> N
 
 
 def test_what_only_a_folder_tells_of_is_refused_for_a_file() -> None:
-    assert list(check_triggers(["FILE.UPLOADED", "FILE.LOCKED"], FILE)) == ["FILE.UPLOADED is not told of a file."]
+    assert list(check_triggers(["FILE.UPLOADED", "FILE.LOCKED"], FILE)) == [
+        "FILE.UPLOADED cannot be asked for on a file."
+    ]
 
 
 def test_no_trigger_at_all_is_refused() -> None:

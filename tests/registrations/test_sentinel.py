@@ -15,7 +15,7 @@ from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
 from receiver.observe import logs
 from receiver.registrations import Account, Sentinel, apply, list_kept
-from receiver.registrations.client import Client
+from receiver.registrations.client import WebhookClient
 from tests.installation import Clock
 from tests.registrations.arriving import arrive_from
 from tests.registrations.stand_in import UPLOADED, StandIn, folder
@@ -52,7 +52,7 @@ def heard() -> Iterator[Heard]:
 
 
 @pytest.fixture
-def webhook_id(engine: sa.Engine, client: Client, clock: Clock) -> str:
+def webhook_id(engine: sa.Engine, client: WebhookClient, clock: Clock) -> str:
     """The id of a webhook on folder 1 that was made from the file."""
     return apply.create(client, engine, folder(1), UPLOADED, clock=clock)
 
@@ -110,7 +110,7 @@ def test_the_alarm_is_an_error_in_the_log_without_the_payload(
 
 
 def test_what_is_dead_is_made_again(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, heard: Heard, box: StandIn, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, heard: Heard, box: StandIn, client: WebhookClient
 ) -> None:
     client.delete(webhook_id)
     sentinel = sentinel_of(engine, clock, box.account())
@@ -123,7 +123,7 @@ def test_what_is_dead_is_made_again(
 
 
 def test_without_an_account_it_stays_dead(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, box: StandIn, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, box: StandIn, client: WebhookClient
 ) -> None:
     client.delete(webhook_id)
     sentinel = sentinel_of(engine, clock)
@@ -133,7 +133,7 @@ def test_without_an_account_it_stays_dead(
 
 
 def test_it_is_made_again_once_an_hour_at_most_whoever_tries(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, box: StandIn, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, box: StandIn, client: WebhookClient
 ) -> None:
     made = []
     for _ in range(3):
@@ -149,7 +149,7 @@ def test_it_is_made_again_once_an_hour_at_most_whoever_tries(
 
 
 def test_where_box_refuses_it_is_said_and_tried_again_an_hour_later(
-    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, heard: Heard, box: StandIn, client: Client
+    engine: sa.Engine, inbox: Inbox, clock: Clock, webhook_id: str, heard: Heard, box: StandIn, client: WebhookClient
 ) -> None:
     client.delete(webhook_id)
     box.world.plan_refusal(status=403, times=1, after=0, retry_after=None)

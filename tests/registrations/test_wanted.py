@@ -90,10 +90,10 @@ def test_every_mistake_is_told_at_once_with_its_place(path: Path) -> None:
     """
     assert problems_of(path, text) == [
         "registrations 1 (folder:0): the root folder takes no webhook: name a folder below it.",
-        "registrations 1 (folder:0): FILE.UPLODED is no trigger that is known; did you mean FILE.UPLOADED or "
+        "registrations 1 (folder:0): FILE.UPLODED is not a known trigger; did you mean FILE.UPLOADED or "
         "FILE.UNLOCKED? (--allow-unknown asks for it all the same).",
-        "development.registrations 1 (1200): '1200' is no target: write folder:ID or file:ID, as in folder:1200.",
-        "development.registrations 2 (file:7): FILE.UPLOADED is not told of a file.",
+        "development.registrations 1 (1200): '1200' is not a target: write folder:ID or file:ID, as in folder:1200.",
+        "development.registrations 2 (file:7): FILE.UPLOADED cannot be asked for on a file.",
         "development.registrations 2 (file:7): Box calls https addresses only.",
         "development.registrations 2 (file:7): Box calls port 443 only, not 80.",
         "development.registrations 2 (file:7): Box refuses addresses at box.com.",
@@ -128,7 +128,7 @@ def test_an_item_has_one_registration(path: Path) -> None:
 
 def test_there_are_a_thousand_in_all(path: Path) -> None:
     text = "".join(f'[[registrations]]\ntarget = "file:{n}"\ntriggers = ["FILE.LOCKED"]\n' for n in range(1, 1002))
-    assert problems_of(path, text) == ["1,001 registrations: Box has 1,000 at most."]
+    assert problems_of(path, text) == ["1,001 registrations: Box allows 1,000 at most."]
 
 
 def test_without_any_address_the_setting_is_named(path: Path) -> None:
@@ -170,7 +170,7 @@ def test_any_text_is_added_as_it_is(address: str, triggers: list[str]) -> None:
 
 def test_half_a_character_is_no_text_and_its_webhook_is_named(path: Path) -> None:
     path.write_text("# ours\n")
-    with pytest.raises(RegistrationError, match="webhook 7: what Box says of it is no text"):
+    with pytest.raises(RegistrationError, match="webhook 7: Box has text for it that is not Unicode"):
         add(
             path,
             [Webhook("7", folder(1), Content.of("https://a.example.com/\ud83d", ["FILE.LOCKED"]))],

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import StoreError
-from receiver.runtime.reasons import LONGEST, Reason, line_of, reason_of
+from receiver.runtime.reasons import LONGEST, FailureReason, line_of, reason_of
 from receiver.runtime.tracebacks import storable, summary_of, text_of
 from tests.waiting import PATIENCE_SECONDS
 
@@ -346,6 +346,6 @@ def test_of_any_message_the_first_line_that_says_something_is_found(
 )
 def test_no_text_is_too_odd_to_be_read(text: str) -> None:
     found = reason_of(text)
-    assert isinstance(found, Reason)
+    assert isinstance(found, FailureReason)
     assert bool(found.line) == bool(text.strip())
     assert all("\n" not in line and len(line) <= LONGEST + 20 for line in (found.line, *found.below))

@@ -129,10 +129,10 @@ def test_an_action_may_go_to_another_address(controls: Controls, world: World, s
         ({"action": "sing"}, "no action 'sing'"),
         ({"action": "upload", "way": "sung"}, "store, symlink, transit"),
         ({"action": "export", "way": "store"}, "only one way"),
-        ({"action": "upload", "to": ["nowhere"]}, "no HTTP address"),
+        ({"action": "upload", "to": ["nowhere"]}, "not an HTTP address"),
         ({"action": "upload", "schedule": "never"}, "schedule"),
         ({"action": "upload", "faults": {"rotating": "primary"}}, "one secret only"),
-        ({"action": "upload", "filename": "\ud800"}, "do not show"),
+        ({"action": "upload", "filename": "\ud800"}, "invisible characters"),
     ],
 )
 def test_what_cannot_happen_is_refused_in_words(controls: Controls, asked: dict[str, object], words: str) -> None:

@@ -15,7 +15,7 @@ from receiver import service, signals
 from receiver.app import create_app
 from receiver.registrations import manifest
 from receiver.registrations.rules import Content, Target, Webhook
-from receiver.sandbox.store import Store
+from receiver.sandbox.store import SandboxStore
 from receiver.sources import samples
 from receiver.storage import db, private_files
 from tests.installation import KEYS, settings
@@ -93,7 +93,7 @@ def test_where_the_mode_cannot_be_changed_that_is_said_once_and_work_goes_on(
 
 
 def test_the_state_of_the_sandbox_is_for_its_owner_alone(tmp_path: Path) -> None:
-    store = Store(tmp_path / "state.db")
+    store = SandboxStore(tmp_path / "state.db")
     with store.change():
         store.write("INSERT INTO notes VALUES ('name', 'value')")
         assert set(modes(tmp_path).values()) == {"0o600"}

@@ -429,9 +429,9 @@ def test_a_capture_is_sent_on_to_a_url(client: FlaskClient, engine: sa.Engine, s
     ("data", "said"),
     [
         ({"source": "nobody"}, "no such source"),
-        ({"url": "javascript:alert(1)"}, "Only http:// and https://"),
-        ({"url": ""}, "Only http:// and https://"),
-        ({}, "Only http:// and https://"),
+        ({"url": "javascript:alert(1)"}, "only to http:// and https://"),
+        ({"url": ""}, "only to http:// and https://"),
+        ({}, "only to http:// and https://"),
         ({"url": "http://nobody.invalid/"}, "no address"),
     ],
 )

@@ -145,7 +145,7 @@ def test_of_a_long_answer_the_beginning_is_kept() -> None:
 
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", b"SSH-2.0\r\n", b"", b"\0" * 200])
 def test_an_answer_that_is_none_is_told(reply: bytes) -> None:
-    with listening(reply) as server, pytest.raises(ForwardError, match="did not answer in HTTP"):
+    with listening(reply) as server, pytest.raises(ForwardError, match="did not respond in HTTP"):
         send(server, came())
 
 
@@ -165,7 +165,7 @@ def test_who_answers_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
     with listening() as server:
         server.RequestHandlerClass = Drip
-        with pytest.raises(ForwardError, match="did not answer within"):
+        with pytest.raises(ForwardError, match="did not respond within"):
             send(server, came())
         hang_up.set()
 

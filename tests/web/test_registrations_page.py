@@ -79,7 +79,7 @@ def test_where_nothing_is_wanted_it_says_how_to_begin_and_whom_it_speaks_to(clie
 
 def test_where_box_cannot_be_asked_the_missing_setting_is_named(client_with: ClientWith) -> None:
     page = shown(client_with(BOX_CLIENT_ID="an-app"))
-    assert "BOX_CLIENT_SECRET must be set where BOX_CLIENT_ID is" in page
+    assert "BOX_CLIENT_SECRET must be set if BOX_CLIENT_ID is" in page
     assert "set PUBLIC_URL" in page
     assert "Ask Box" not in page
 
@@ -169,7 +169,7 @@ def test_box_is_asked_when_somebody_wants_it(office: FlaskClient, box: StandIn, 
         f"Drift: it was changed at Box. Apply puts it right. \N{MINUS SIGN} to go: {ELSEWHERE} + to come: {ADDRESS}"
         in page
     )
-    assert f"It delivers to {ELSEWHERE}, and nothing of it came here" in page
+    assert f"It delivers to {ELSEWHERE}, and nothing of it was received here" in page
     assert "Not in the file, and not made from it: left alone." in page
     assert "2 webhooks at Box" in page
     assert [call.split("/webhooks")[0] for call in box.calls] == ["GET /2.0"] * 3
@@ -211,7 +211,7 @@ def test_a_box_that_does_not_answer_is_not_waited_for(
     box.before = wait
     page = asked(office)
     is_over.set()
-    assert "Box did not answer all that it was asked within 0.3 s. A shell has more patience" in page
+    assert "Box did not respond to all calls within 0.3 s. A shell has more patience" in page
     assert "Not at Box yet" in page
 
 
@@ -233,7 +233,7 @@ def test_whatever_box_does_the_page_opens_and_says_why_it_was_not_asked(
 
 def test_a_box_that_wants_to_be_asked_later_is_not_waited_for(office: FlaskClient, box: StandIn) -> None:
     box.world.plan_refusal(status=429, times=9, after=0, retry_after=60)
-    assert "it says 429, and wants to be asked again in 60 s" in asked(office)
+    assert "it returns 429, and asks for a retry in 60 s" in asked(office)
 
 
 def test_what_box_forbids_is_said_in_words(office: FlaskClient, box: StandIn) -> None:
@@ -243,7 +243,7 @@ def test_what_box_forbids_is_said_in_words(office: FlaskClient, box: StandIn) ->
 
 def test_where_nobody_is_the_setting_is_named(client_with: ClientWith, file: Path) -> None:
     client = client_with(BOX_API_URL=f"http://127.0.0.1:{free_port()}", BOX_WEBHOOKS_FILE=file)
-    assert "BOX_API_URL says where it is." in asked(client)
+    assert "Check BOX_API_URL." in asked(client)
 
 
 def test_a_developer_token_is_warned_of_and_not_shown(client_with: ClientWith) -> None:

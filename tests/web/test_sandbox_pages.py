@@ -164,7 +164,7 @@ def test_what_is_refused_is_said_above_the_item(client: FlaskClient, controls: C
     wish = {"action": "rename", "item": "file:1600000001", "to": "a/b"}
     for headers, status in (({}, 400), ({"HX-Request": "true"}, 200)):
         answer = client.post("/do", data=wish, headers=headers)
-        assert (answer.status_code, "is no name" in words(answer)) == (status, True)
+        assert (answer.status_code, "is not a valid name" in words(answer)) == (status, True)
         assert "lamp.pdf" in words(answer)
 
 

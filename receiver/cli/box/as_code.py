@@ -31,7 +31,7 @@ from receiver.registrations import (
 )
 
 if TYPE_CHECKING:
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
 SOMETHING_TO_DO = 2
 
@@ -95,7 +95,7 @@ def apply(path: Path | None, *, prune: bool, allow_unknown: bool, full: bool, as
         raise click.ClickException(f"{humanize.count(len(failed), 'step')} of {len(done)} could not be taken.")
 
 
-def _make(client: "Client", engine: sa.Engine, wanted: Sequence[Wanted], *, prune: bool, full: bool) -> Plan:
+def _make(client: "WebhookClient", engine: sa.Engine, wanted: Sequence[Wanted], *, prune: bool, full: bool) -> Plan:
     from receiver.registrations.apply import look_at
 
     return make(

@@ -13,7 +13,7 @@ from receiver.cli import screen
 from receiver.registrations import Kind, account_of
 
 if TYPE_CHECKING:
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def wanting(path: Path | None) -> Path:
 
 
 @contextmanager
-def open_client() -> "Iterator[Client]":
+def open_client() -> "Iterator[WebhookClient]":
     """Speak to Box as this installation's account; say so where it is a sandbox, a token does not last, or we wait."""
     account = account_of(current_app.config)
     if account.is_here:
@@ -57,12 +57,12 @@ def open_client() -> "Iterator[Client]":
     if account.kind is Kind.DEVELOPER_TOKEN:
         screen.note(screen.styled(_WARNING, "bold yellow"))
     # The SDK takes a third of a second to load: other commands do without it.
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
     within: timedelta = click.get_current_context().meta.get(WITHIN, timedelta(seconds=WITHIN_SECONDS))
     with (
         screen.waiting(account.api_url, most=within),
-        Client(account, waiting=_say_that_we_wait, pause=_PAUSE, within=within, advice=_ADVICE) as client,
+        WebhookClient(account, waiting=_say_that_we_wait, pause=_PAUSE, within=within, advice=_ADVICE) as client,
     ):
         yield client
 

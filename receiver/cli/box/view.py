@@ -10,7 +10,7 @@ from rich.text import Text
 from receiver import humanize
 from receiver.cli import screen
 from receiver.observe.documents import iso
-from receiver.registrations import Checked, Checkup, Content, Kept, Plan, Step, Target
+from receiver.registrations import CheckedWebhook, Checkup, Content, Kept, Plan, Step, Target
 
 if TYPE_CHECKING:
     from receiver.registrations.apply import Done
@@ -158,7 +158,7 @@ def checkup_item(checkup: Checkup) -> dict[str, Any]:
     }
 
 
-def _checked_item(one: Checked) -> dict[str, Any]:
+def _checked_item(one: CheckedWebhook) -> dict[str, Any]:
     last = one.last
     return {
         "id": one.webhook_id or None,

@@ -10,7 +10,7 @@ from receiver.cli import options, screen
 from receiver.cli.sandbox.client import Span, ask, first_deliveries, log_line
 from receiver.sandbox.actions import ACTIONS, Action
 from receiver.sandbox.faults import SLOTS
-from receiver.sandbox.filestack_events import KINDS, Kind
+from receiver.sandbox.filestack_events import KINDS, FilestackAction
 from receiver.sandbox.schedules import FILESTACK_DEFAULT, FILESTACK_SCHEDULES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -146,7 +146,7 @@ def filestack() -> None:
     """
 
 
-def _add_kind(name: str, kind: Kind) -> None:
+def _add_kind(name: str, kind: FilestackAction) -> None:
     def run(to: tuple[str, ...], as_json: bool = False, no_wait: bool = False, **wish: Any) -> None:
         spoils = faults(wish)
         asked = {key: value for key, value in wish.items() if value is not None}

@@ -1,6 +1,6 @@
-"""What the processes count, minute by minute, in the database: so that any of them can give the figures of all.
+"""What the processes count, minute by minute, in the database, so that any process can show the figures of all.
 
-`start` counts, `read` and `read_handlers` give what was counted, `now` says how things stand at this moment.
+`start` begins to count, `read` and `read_handlers` return what was counted, `now` returns the present state.
 """
 
 from receiver.observe.metrics.counters import Tally, prune, start, stop, write_last

@@ -1,4 +1,4 @@
-"""Counts deliveries and attempts as the service's signals tell of them, and writes the counts every few seconds."""
+"""Counts deliveries and attempts as the service's signals report them, and writes the counts every few seconds."""
 
 import atexit
 import os
@@ -20,7 +20,7 @@ from receiver.observe.metrics.histogram import Spread, bucket
 from receiver.storage import db
 from receiver.storage.tables import tallies
 
-# The spans that counts are added up in, and for how long each is kept; 0 is all time, and stays.
+# The lengths of the spans that counts are added up in, and how long each is kept; 0 is all time, and is kept for ever.
 KEPT = {
     60: timedelta(days=1),
     300: timedelta(days=3),
@@ -31,17 +31,17 @@ EVER = 0
 THE_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 KINDS = ("source", "handler", "dead", "wait", "alarm", "connection", "refused", "login")
 
-# What Box sends when it has stopped to send events, or will: docs/sources.md.
+# What Box sends when it has stopped sending events, or is about to: docs/sources.md.
 ALARMS = frozenset({"box:NO_ACTIVE_SESSION", "box:WEBHOOK.DELETED"})
 
-ADDING = 1013  # the number of a lock: what is read and added up must not change in between
+ADDING = 1013  # the number of a lock: counts must not change between being read and being added up
 PRUNE_EVERY_SECONDS = 3600.0
 PRUNE_AT_ONCE = 2000
 WORTH_TELLING_SECONDS = 1.0
 
 
 class Key(NamedTuple):
-    """What is counted: at first in the minute since 1970, later in the span of a step that began then."""
+    """What is counted: first in a minute, numbered since 1970, later in the span of a step that began then."""
 
     began: int
     kind: str
@@ -50,7 +50,7 @@ class Key(NamedTuple):
 
 
 class Cell:
-    """How often something was counted, and how long it took: together, and by bucket."""
+    """How often something was counted, and how long it took: in total, and by bucket."""
 
     __slots__ = ("count", "milliseconds", "spread")
 
@@ -68,10 +68,11 @@ class Cell:
 
 
 class Tally:
-    """Counts in memory, and adds what it counted to the table every five seconds, from a thread of its own.
+    """Counts in memory, and adds the counts to the table every five seconds, from a thread of its own.
 
-    The thread begins with the first count, so that a process that forks before it has its own. While the database
-    cannot be written the counts wait, up to `MOST_CELLS` of them; then the oldest go. A kill loses the last seconds'.
+    The thread starts with the first count, so that a process that forks before it has its own. While the database
+    cannot be written the counts wait, up to `MOST_CELLS` of them; then the oldest are dropped. A kill loses the last
+    few seconds.
     """
 
     EVERY_SECONDS = 5.0
@@ -88,7 +89,7 @@ class Tally:
         self._prune_at = 0.0
 
     def count(self, kind: str, subject: str, outcome: str, milliseconds: float | None, *, times: int = 1) -> None:
-        """Count one. This is in the way of every delivery's answer, so it does the least that can be done."""
+        """Count one. Every response to a delivery waits for this, so it does as little as possible."""
         key = (int(self._clock() // 60), kind, subject, outcome)
         with self._counting:
             cell = self._cells.get(key)
@@ -108,7 +109,7 @@ class Tally:
         return self._writer is not None
 
     def stop(self) -> None:
-        """Write nothing more by itself."""
+        """Stop the thread: nothing more is written by itself."""
         self._stopped.set()
 
     def _keep_writing(self) -> None:
@@ -117,14 +118,14 @@ class Tally:
                 self.write_out()
 
     def write_out(self) -> None:
-        """Write what was counted, now; StoreError or OSError where the database does not take it, which keeps it."""
+        """Write what was counted, now; StoreError or OSError if that fails, and the counts are kept."""
         with self._writing:
             with self._counting:
                 cells, self._cells = self._cells, {}
             try:
                 self._write(cells)
             except (StoreError, OSError) as error:
-                # What the database will never take must not hold up what it would.
+                # Counts that the database will never take must not hold up the others.
                 if not (isinstance(error, StoreError) and error.is_about_a_row):
                     self._put_back(cells)
                 raise
@@ -132,16 +133,16 @@ class Tally:
     def _write(self, cells: Mapping[tuple[int, str, str, str], Cell]) -> None:
         now = self._clock()
         at = datetime.fromtimestamp(now, UTC)
-        told = [(Key(*key), cell) for key, cell in cells.items()] + self._waits(at)
-        if not told:
+        counted = [(Key(*key), cell) for key, cell in cells.items()] + self._waits(at)
+        if not counted:
             return
         with db.writing(self.engine) as connection:
-            _add(connection, told)
+            _add(connection, counted)
             if now >= self._prune_at and _prune(connection, at) < PRUNE_AT_ONCE:
                 self._prune_at = now + PRUNE_EVERY_SECONDS
 
     def _waits(self, at: datetime) -> list[tuple[Key, Cell]]:
-        """What waits now, and for how long: told only where it is worth it, so that an idle process writes nothing."""
+        """Return what waits now, and for how long; short waits are left out, so that an idle process writes nothing."""
         waits = gauges.look_at_waits(self.engine, at)
         return [
             (Key(int(at.timestamp() // 60), "wait", subject, "waited"), Cell(1, seconds * 1000))
@@ -161,10 +162,10 @@ class Tally:
 _UNIQUE = ("step", "kind", "began_at", "subject", "outcome")
 
 
-def _add(connection: sa.Connection, told: Iterable[tuple[Key, Cell]]) -> None:
+def _add(connection: sa.Connection, counted: Iterable[tuple[Key, Cell]]) -> None:
     """Add counts to the rows of every step that they fall into."""
     added: defaultdict[tuple[int, str, datetime, str, str], Cell] = defaultdict(Cell)
-    for key, cell in told:
+    for key, cell in counted:
         for step in (*KEPT, EVER):
             added[step, key.kind, _began(key.began, step), key.subject, key.outcome].add(cell, key.kind)
     db.lock(connection, ADDING)
@@ -193,7 +194,7 @@ def _row(key: tuple[int, str, datetime, str, str], cell: Cell) -> dict[str, Any]
 
 
 def prune(engine: sa.Engine, at: datetime) -> int:
-    """Delete what is older than it is kept, and give how many rows that were. Whoever counts does so by itself."""
+    """Delete counts older than they are kept, and return the number of rows. A process that counts does so itself."""
     gone, count = 0, PRUNE_AT_ONCE
     while count == PRUNE_AT_ONCE:
         with db.writing(engine) as connection:
@@ -203,14 +204,14 @@ def prune(engine: sa.Engine, at: datetime) -> int:
 
 
 def _prune(connection: sa.Connection, at: datetime) -> int:
-    """Delete what is older than it is kept, a part at a time, and give how many rows that were."""
+    """Delete counts older than they are kept, a part at a time, and return the number of rows."""
     too_old = sa.or_(*(_is_of(step) & (tallies.c.began_at < at - kept) for step, kept in KEPT.items()))
     some = sa.select(tallies.c.seq).where(too_old).limit(PRUNE_AT_ONCE)
     return connection.execute(sa.delete(tallies).where(tallies.c.seq.in_(some))).rowcount
 
 
 def _is_of(step: int) -> sa.ColumnElement[bool]:
-    # Every kind is named: that is how the index finds the old ones of each.
+    # Every kind is named, so that the index finds the old ones of each.
     return (tallies.c.step == step) & tallies.c.kind.in_(KINDS)
 
 
@@ -218,7 +219,7 @@ _current: Tally | None = None
 
 
 def start(engine: sa.Engine) -> Tally:
-    """Count from now on what this process does, for this database and no other."""
+    """Begin to count what this process does, for this database and no other."""
     global _current  # noqa: PLW0603
     stop()
     _current = Tally(engine)
@@ -228,7 +229,7 @@ def start(engine: sa.Engine) -> Tally:
 
 
 def stop() -> None:
-    """Count no more, and forget what is not written yet: for who runs several applications in one process, as tests."""
+    """Stop counting, and drop unwritten counts: for processes with several applications, such as tests."""
     global _current  # noqa: PLW0603
     if _current is not None:
         _current.stop()
@@ -240,17 +241,17 @@ def _count(kind: str, subject: str, outcome: str, milliseconds: float | None, *,
         _current.count(kind, subject, outcome, milliseconds, times=times)
 
 
-def _accepted(_sender: object, *, source: str, type: str, milliseconds: float, **_told: Any) -> None:
+def _accepted(_sender: object, *, source: str, type: str, milliseconds: float, **_details: Any) -> None:
     _count("source", source, "accepted", milliseconds)
     if type in ALARMS:
         _count("alarm", type, "accepted", None)
 
 
-def _duplicated(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
+def _duplicated(_sender: object, *, source: str, milliseconds: float, **_details: Any) -> None:
     _count("source", source, "duplicate", milliseconds)
 
 
-def _rejected(_sender: object, *, source: str, reason: str, milliseconds: float, **_told: Any) -> None:
+def _rejected(_sender: object, *, source: str, reason: str, milliseconds: float, **_details: Any) -> None:
     _count("source", source, "rejected", milliseconds)
     _count("refused", f"{source}/{reason}", "refused", None)
 
@@ -259,20 +260,20 @@ def _astray(_sender: object, *, status: int) -> None:
     _count("refused", f"elsewhere/{status}", "refused", None)
 
 
-def _left_out(_sender: object, *, left_out: int, **_told: Any) -> None:
+def _left_out(_sender: object, *, left_out: int, **_details: Any) -> None:
     if left_out:
         _count("refused", "any/any", "left_out", None, times=left_out)
 
 
-def _tried(_sender: object, *, by: str, outcome: str, **_told: Any) -> None:
+def _tried(_sender: object, *, by: str, outcome: str, **_details: Any) -> None:
     _count("login", by, outcome, None)
 
 
-def _quarantined(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
+def _quarantined(_sender: object, *, source: str, milliseconds: float, **_details: Any) -> None:
     _count("source", source, "quarantined", milliseconds)
 
 
-def _unkept(_sender: object, *, source: str, milliseconds: float, **_told: Any) -> None:
+def _unkept(_sender: object, *, source: str, milliseconds: float, **_details: Any) -> None:
     _count("source", source, "unkept", milliseconds)
 
 
@@ -282,11 +283,11 @@ def _ended(_sender: object, *, ended: Mapping[str, int]) -> None:
             _count("connection", "ended", why, None, times=times)
 
 
-def _attempted(_sender: object, *, handler: str, outcome: str, milliseconds: float | None, **_told: Any) -> None:
+def _attempted(_sender: object, *, handler: str, outcome: str, milliseconds: float | None, **_details: Any) -> None:
     _count("handler", handler, outcome, milliseconds)
 
 
-def _buried(_sender: object, *, handler: str, outcome: str, **_told: Any) -> None:
+def _buried(_sender: object, *, handler: str, outcome: str, **_details: Any) -> None:
     _count("dead", handler, outcome, None)
 
 
@@ -307,15 +308,15 @@ LISTENERS: dict[Signal, Callable[..., None]] = {
 
 @atexit.register
 def write_last() -> None:
-    """Write what was counted as far as the database takes it: a process does so by itself where it ends in order."""
-    # A command that only looks at something has counted nothing, and leaves nothing behind.
+    """Write what was counted, as far as the database allows; a process that exits normally does so itself."""
+    # A command that only reads has counted nothing, and writes nothing.
     if _current is not None and _current.has_counted:
         with suppress(StoreError, OSError):
             _current.write_out()
 
 
 def _begin_anew() -> None:
-    """In a process that was just forked: what was counted is its parent's to write."""
+    """Drop the counts in a process that was just forked: its parent writes them."""
     global _current  # noqa: PLW0603
     if _current is not None:
         _current = Tally(_current.engine)

@@ -1,4 +1,4 @@
-"""How things stand at this moment: what waits, what runs, what died, and how late the oldest is."""
+"""The present state: what waits, what runs, what died, and how late the oldest is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import sqlalchemy as sa
 
+from receiver.humanize import iso
 from receiver.storage import db, search
 from receiver.storage.tables import events, is_dead, is_held, is_unrouted, jobs, quarantined, rejected
 
@@ -14,12 +15,12 @@ CAP = 10_000
 
 
 class Gauges(TypedDict):
-    """Counts and ages now. Nothing is counted beyond `CAP`: `capped` names the counts that are this many or more.
+    """Counts and ages now. Nothing is counted beyond `CAP`: `capped` names the counts that have reached it.
 
-    `oldest_job_seconds`: for how long the oldest job has been due that is not done; one that waits for its next attempt
-    is not due. `oldest_event_seconds`: for how long the oldest event has waited to be routed, of those that were not
-    routed before and only put back by a replay: their jobs are due, too. None where there is none.
-    `waiting_jobs` does not count those of handlers that are paused or that no worker has: these are `held_jobs`.
+    `oldest_job_seconds` is how long the oldest unfinished job has been due; one that waits for its next attempt is not
+    due. `oldest_event_seconds` is how long the oldest event has waited for its first routing; events that a replay
+    routes again are left out, because their jobs are due, too. None if nothing waits. `waiting_jobs` does not count
+    jobs of handlers that are paused or that no worker has: these are `held_jobs`.
     """
 
     at: str
@@ -37,7 +38,7 @@ class Gauges(TypedDict):
 
 
 def now(engine: sa.Engine, at: datetime) -> Gauges:
-    """Say how things stand. It reads a few entries of indexes, however many events there are."""
+    """Return the present state. It reads a few index entries, however many events there are."""
     with db.reading(engine) as connection:
         counts = {name: _count(connection, what) for name, what in _COUNTED.items()}
         waits = _waits(connection, at)
@@ -59,14 +60,14 @@ def now(engine: sa.Engine, at: datetime) -> Gauges:
 
 
 def look_at_waits(engine: sa.Engine, at: datetime) -> Mapping[str, float | None]:
-    """Give for how many seconds the oldest due `job` and the oldest unrouted `event` have waited."""
+    """Return for how many seconds the oldest due `job` and the oldest unrouted `event` have waited."""
     with db.reading(engine) as connection:
         return _waits(connection, at)
 
 
 @dataclass(frozen=True, slots=True)
 class Long:
-    """How many jobs of a handler have been running since some time ago or longer, and since when the first of them."""
+    """How many jobs of a handler have run for at least some time, and when the first of them began."""
 
     handler: str
     count: int
@@ -74,7 +75,7 @@ class Long:
 
 
 def look_at_runs(engine: sa.Engine, *, before: datetime) -> list[Long]:
-    """Give the handlers with jobs that began before then and run to this moment, the longest first."""
+    """Return the handlers with jobs that began before then and still run, the longest-running first."""
     since = sa.func.min(jobs.c.started_at)
     running = sa.select(jobs.c.handler, sa.func.count(), since).where(
         jobs.c.state == "running", _HAS_CLOCK, jobs.c.started_at < before
@@ -83,11 +84,7 @@ def look_at_runs(engine: sa.Engine, *, before: datetime) -> list[Long]:
         return [Long(*row) for row in connection.execute(running.group_by(jobs.c.handler).order_by(since))]
 
 
-def iso(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
-
-
-# Written so that each is answered by an index that holds nothing else (receiver/storage/tables.py).
+# Written so that a partial index answers each of them (receiver/storage/tables.py).
 _HAS_CLOCK = jobs.c.due_at.is_not(None)
 _COUNTED: dict[str, sa.Select[tuple[object]]] = {
     "unrouted_events": sa.select(events.c.seq).where(is_unrouted),
@@ -106,7 +103,8 @@ def _count(connection: sa.Connection, what: "sa.Select[tuple[object]]") -> int:
 
 def _waits(connection: sa.Connection, at: datetime) -> dict[str, float | None]:
     unrouted = sa.select(events.c.received_at, events.c.drift).where(is_unrouted).order_by(events.c.seq).limit(CAP)
-    # Routing writes the drift, be there none: what has it was routed once and put back since. When, nobody wrote down.
+    # Routing always writes `drift`, even if it is empty: an event that has it was routed once, and a replay has
+    # returned it to the queue since. Nothing records when.
     first = unrouted.subquery()
     never = sa.select(first.c.received_at).where(first.c.drift.is_(sa.null())).limit(1)
     routed_late = connection.execute(never).scalar_one_or_none()
@@ -116,7 +114,7 @@ def _waits(connection: sa.Connection, at: datetime) -> dict[str, float | None]:
 
 
 def _oldest_due(connection: sa.Connection, state: str, at: datetime) -> datetime | None:
-    """Give when the first job fell due that no worker has taken since, or whose worker has not been seen since."""
+    """Return when the first due job became due that no worker has taken, or whose worker has vanished."""
     due = sa.select(jobs.c.due_at).where(jobs.c.state == state, jobs.c.due_at <= at).order_by(jobs.c.due_at)
     return connection.execute(due.limit(1)).scalar_one_or_none()
 

@@ -1,10 +1,10 @@
-"""How long things took, counted by bucket: a few numbers in place of every single time."""
+"""How long things took, counted by bucket: a few numbers instead of every single duration."""
 
 from collections.abc import Mapping
 from math import ceil, exp2, log2
 
-# Bucket 0 is up to a tenth of a millisecond; four buckets double it, so that each is 19 % wide. The last one begins
-# after five days.
+# Bucket 0 ends at a tenth of a millisecond; four buckets double it, so each is 19 % wide. The last one begins after
+# five days.
 FIRST_MILLISECONDS = 0.1
 PER_DOUBLING = 4
 LAST = 128
@@ -13,21 +13,21 @@ Spread = dict[int, int]
 
 
 def bucket(milliseconds: float) -> int:
-    """Give the bucket of a time."""
+    """Return the bucket of a duration."""
     if milliseconds < FIRST_MILLISECONDS:
         return 0
     return min(int(log2(milliseconds / FIRST_MILLISECONDS) * PER_DOUBLING) + 1, LAST)
 
 
 def end_of(bucket: int) -> float:
-    """Give where a bucket ends, in milliseconds."""
+    """Return where a bucket ends, in milliseconds."""
     return FIRST_MILLISECONDS * exp2(bucket / PER_DOUBLING)
 
 
 def percentile(spread: Mapping[int, int], share: float) -> float | None:
-    """Give the milliseconds that this share of the times did not exceed, at most a tenth off; None where there is none.
+    """Return the milliseconds that this share of durations did not exceed, within a tenth; None if there is none.
 
-    What is given is the middle of the bucket that the time fell into.
+    The result is the middle of the bucket that holds that duration.
     """
     left = ceil(share * sum(spread.values()))
     for place in sorted(spread):
@@ -38,6 +38,6 @@ def percentile(spread: Mapping[int, int], share: float) -> float | None:
 
 
 def add(spread: Spread, more: Mapping[int, int]) -> None:
-    """Add one spread to another."""
+    """Add one spread to another, in place."""
     for place, count in more.items():
         spread[place] = spread.get(place, 0) + count

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypedDict
 import msgspec
 import sqlalchemy as sa
 
+from receiver.humanize import iso
 from receiver.observe.metrics.counters import EVER, KEPT
-from receiver.observe.metrics.gauges import iso
 from receiver.observe.metrics.histogram import Spread, add, percentile
 from receiver.storage import db
 from receiver.storage.tables import tallies
@@ -29,8 +29,8 @@ NOT_DONE = ("failed", "retry", "discarded", "lost", "outlived")
 COMES_AGAIN = ("failed", "retry", "lost")
 
 
-class Span(TypedDict):
-    """What `read` takes: from when, to when, in which steps."""
+class Window(TypedDict):
+    """The window that `read` takes: from when, to when, in which steps."""
 
     since: datetime
     until: datetime
@@ -38,7 +38,7 @@ class Span(TypedDict):
 
 
 class SourceStats(TypedDict):
-    """Deliveries of one source: how many by outcome, and how long the answers took; None where there was none.
+    """Deliveries of one source: counts by outcome, and how long responses took; None if there were none.
 
     Every series has one entry for each step.
     """
@@ -53,9 +53,9 @@ class SourceStats(TypedDict):
 
 
 class HandlerStats(TypedDict):
-    """Attempts of one handler: how many by outcome, how many of them are made again, and how many jobs died.
+    """Attempts of one handler: counts by outcome, how many are retried, and how many jobs died.
 
-    `success_rate` is the share of attempts that were done, 0 to 1; the attempts took `p50_ms` and `p99_ms`.
+    `success_rate` is the share of attempts that were done, 0 to 1; `p50_ms` and `p99_ms` are how long attempts took.
     """
 
     handler: str
@@ -69,7 +69,7 @@ class HandlerStats(TypedDict):
 
 
 class AttemptStats(TypedDict):
-    """Attempts of all handlers: by outcome, and in `series` by step, with `retries` and `dead` beside the outcomes."""
+    """Attempts of all handlers: by outcome, and in `series` by step, with `retries` and `dead` besides the outcomes."""
 
     outcomes: dict[str, int]
     retries: int
@@ -78,7 +78,7 @@ class AttemptStats(TypedDict):
 
 
 class AlarmStats(TypedDict):
-    """A type that is an alarm: how many events of it came, and the beginning of the step that the last came in."""
+    """A type that is an alarm: how many events of it were received, and when the step of the last one began."""
 
     type: str
     count: int
@@ -86,9 +86,9 @@ class AlarmStats(TypedDict):
 
 
 class Stats(TypedDict):
-    """The figures of a window. `steps` are the beginnings of its steps, and every series has one entry for each.
+    """The figures of a window. `steps` has the beginning of each step, and every series has one entry for each.
 
-    `oldest_job_seconds` is the longest that a due job or an unrouted event was seen to wait in each step.
+    `oldest_job_seconds` is the longest wait of a due job or an unrouted event that was seen in each step.
     """
 
     since: str
@@ -104,7 +104,7 @@ class Stats(TypedDict):
 
 
 class Total(NamedTuple):
-    """What was counted of one outcome since the beginning."""
+    """The count of one outcome since the beginning."""
 
     kind: str
     subject: str
@@ -124,16 +124,16 @@ class _Row(NamedTuple):
     spread: str
 
 
-def window(name: str, at: datetime) -> Span:
-    """Give what `read` takes for a window of WINDOWS (`1h`, `6h`, `24h`, `7d`) that ends now; KeyError for others."""
+def window(name: str, at: datetime) -> Window:
+    """Return the window of WINDOWS (`1h`, `6h`, `24h`, `7d`) that ends now; KeyError for another name."""
     length, step = WINDOWS[name]
     return {"since": at - length + step, "until": at, "step": step}
 
 
 def read(engine: sa.Engine, *, since: datetime, until: datetime, step: timedelta) -> Stats:
-    """Give the figures from the step that holds `since` to the one that holds `until`, handlers that fail first.
+    """Return the figures from the step that holds `since` to the one that holds `until`, failing handlers first.
 
-    Raises ValueError for a step that is none of STEPS, and for more than 1,000 steps.
+    Raises ValueError for a step that is not in STEPS, and for more than 1,000 steps.
     """
     since, steps = _steps(since, until, step)
     place = {began: number for number, began in enumerate(steps)}
@@ -158,14 +158,14 @@ def read(engine: sa.Engine, *, since: datetime, until: datetime, step: timedelta
 
 
 def read_handlers(engine: sa.Engine, *, since: datetime, until: datetime, step: timedelta) -> list[HandlerStats]:
-    """Give the figures of the handlers alone, those that fail first; what `read` gives as `handlers`, for less."""
+    """Return only the figures of the handlers, failing ones first: `handlers` of `read`, at less cost."""
     since, steps = _steps(since, until, step)
     rows = _by_kind(_rows(engine, ("handler", "dead"), since, steps[-1], step))
     return _handlers(rows["handler"], rows["dead"])
 
 
 def read_alarms(engine: sa.Engine, *, since: datetime, until: datetime, step: timedelta) -> list[AlarmStats]:
-    """Give which types came that are alarms, the latest first."""
+    """Return the types received that are alarms, the latest first."""
     since, steps = _steps(since, until, step)
     return _alarms(_rows(engine, ("alarm",), since, steps[-1], step))
 
@@ -174,7 +174,7 @@ _TOTALLED = ("source", "handler", "dead", "connection", "refused", "login")
 
 
 def read_totals(engine: sa.Engine) -> list[Total]:
-    """Give what was ever counted. These sums outlive the spans that they were counted in: they never fall."""
+    """Return the counts of all time. They outlive the spans in which they were counted, so they never fall."""
     rows = _rows(engine, _TOTALLED, None, None, timedelta(seconds=EVER))
     return sorted(Total(*row[1:6], _spread(row)) for row in rows)
 
@@ -186,7 +186,7 @@ def _steps(since: datetime, until: datetime, step: timedelta) -> tuple[datetime,
     first, last = (_floor(moment, step) for moment in (since, until))
     count = (last - first) // step + 1
     if not 1 <= count <= MOST_STEPS:
-        raise ValueError(f"from {iso(since)} to {iso(until)} are {count} steps, and {MOST_STEPS} are the most")
+        raise ValueError(f"from {iso(since)} to {iso(until)} are {count} steps, and at most {MOST_STEPS} are possible")
     return first, [first + number * step for number in range(count)]
 
 
@@ -199,7 +199,7 @@ def _rows(
     engine: sa.Engine, kinds: Iterable[str], since: datetime | None, until: datetime | None, step: timedelta
 ) -> list[_Row]:
     table = tallies.c
-    # Read as text, and only where it is wanted: most of what a reading costs would be the spreads.
+    # Read as text, and only if needed: most of the cost of reading would be the spreads.
     chosen = (table.began_at, table.kind, table.subject, table.outcome, table.count, table.milliseconds)
     wanted = sa.select(*chosen, sa.cast(table.spread, sa.Text)).where(
         table.step == int(step.total_seconds()), table.kind.in_(list(kinds))

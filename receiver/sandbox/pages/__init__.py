@@ -1,4 +1,4 @@
-"""The sandbox's own pages: its drive, what can be done there, and what became of each delivery.
+"""The sandbox's own pages: its drive, what can be done there, and what happened to each delivery.
 
 The sandbox serves them itself, beside Box's API and its controls: `open_pages(create_sandbox(plan))`.
 """
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from receiver.sandbox.box_errors import Refusal
+from receiver.sandbox.box_errors import SandboxRefusal
 from receiver.web import page
 from receiver.web.auth import SAFE_METHODS, is_cross_origin, shield
 
@@ -33,16 +33,18 @@ def open_pages(sandbox: Flask, *, host: str = "127.0.0.1", inbox: str | None = N
 
 
 def _guard(host: str, its_pages: tuple[str, ...]) -> None:
-    """Refuse what a page of another site sends or reads: the sandbox knows no password.
+    """Refuse requests and reads by pages of other sites: the sandbox has no password.
 
-    Programs name no Origin, and may call us as their network does; a browser has to call us by number, as localhost,
-    or as we listen, because a page elsewhere may have its own name point here (DNS rebinding).
+    Programs send no Origin, and may use any host name. A browser must use a number, localhost, or the name that we
+    listen on, because another site may point its own name here (DNS rebinding).
     """
     if request.method not in SAFE_METHODS and is_cross_origin():
-        raise Refusal(403, "This request came from a page of another site, and nothing was done.")
+        raise SandboxRefusal(403, "This request came from a page of another site, and nothing was done.")
     is_browsers = request.blueprint in its_pages or any(name in request.headers for name in _FROM_A_BROWSER)
     if is_browsers and not _is_us(urlsplit(f"//{request.host}").hostname or "", host):
-        raise Refusal(403, "In a browser the sandbox is called by its number or as localhost: http://127.0.0.1:8100.")
+        raise SandboxRefusal(
+            403, "In a browser the sandbox is called by its number or as localhost: http://127.0.0.1:8100."
+        )
 
 
 def _is_us(named: str, host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The drive of the sandbox: its files and folders, who hears of them, what can be done, and what was delivered."""
+"""The drive of the sandbox: its files and folders, their webhooks, what can be done, and what was delivered."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from receiver import humanize
 from receiver.outbound.addresses import as_variables, is_usual
 from receiver.registrations.rules import TRIGGERS, fits
 from receiver.sandbox.actions import ACTIONS, Order
-from receiver.sandbox.box_errors import Refusal, Wrong, bad_request
-from receiver.sandbox.drive import ROOT, Item
+from receiver.sandbox.box_errors import SandboxRefusal, Wrong, bad_request
+from receiver.sandbox.drive import ROOT, DriveItem
 from receiver.sandbox.filestack_events import KINDS, Call
 from receiver.sandbox.phrases import coming
 from receiver.sandbox.registrations import Registration
@@ -31,17 +31,17 @@ DELIVERIES_SHOWN = 30
 FILESTACK = "filestack"
 _LONGEST_TEXT = 1000
 
-# What takes a file only, what is done by a button alone, and what hangs on an item.
+# Actions on files only, actions with nothing but a button, and actions on what belongs to an item.
 _FILES_ONLY = frozenset({"preview", "lock", "unlock", "comment", "task", "sign"})
 _AT_ONCE = ("preview", "download", "lock", "unlock", "trash", "delete")
 _HANGING = ("comment", "task", "share", "metadata", "collaborate", "sign")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TreeRow:
     """A line of the tree."""
 
-    item: Item
+    item: DriveItem
     key: str
     depth: int
     webhooks: Sequence[Registration]
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A delivery, or an event of which none was made yet."""
+    """A delivery, or an event without a delivery so far."""
 
     mark: str
     at: datetime | None
@@ -67,7 +67,7 @@ def _world() -> World:
 
 @drive.get("/")
 def page() -> str:
-    """Show the drive and the item that the address names; htmx asks for what was sent alone, every second."""
+    """Show the drive and the item that the address names; htmx fetches the deliveries alone, every second."""
     if wants_part("sent"):
         return render_template("sandbox/_sent.html", key=request.args.get("item", ""), sent=list(_sent(_world())))
     return _page()
@@ -82,7 +82,7 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
         "sandbox/drive.html",
         rows=rows[:ITEMS_SHOWN],
         hidden=len(rows) - ITEMS_SHOWN,
-        trash=[Row(one, _key(one), 0, ()) for one in world.drive.all() if one.state == "trashed"],
+        trash=[TreeRow(one, _key(one), 0, ()) for one in world.drive.all() if one.state == "trashed"],
         is_empty=len(rows) == 1,
         item=item,
         key=FILESTACK if at_filestack else _key(item),
@@ -109,25 +109,25 @@ def _page(problem: str = "", *, at: str | None = None) -> str:
 
 
 def _receiver() -> str:
-    """Give what stands before a command that has to know where the installation is; "" at its usual place."""
+    """Return the settings to write before a command so that it finds the installation; "" at its usual place."""
     base = current_app.config["INBOX"]
     return "" if base is None or is_usual(base) else as_variables(base)
 
 
-def _key(item: Item) -> str:
+def _key(item: DriveItem) -> str:
     return f"{item.type}:{item.id}"
 
 
-def _selected(named: str) -> Item:
-    """Give the item that an address names; what is not there is the root. Looking makes nothing."""
+def _selected(named: str) -> DriveItem:
+    """Return the item that an address names, or the root if it does not exist. Looking makes nothing."""
     type_, _, id_ = named.partition(":")
     found = _world().drive.at((type_, id_)) if is_id(id_) else None
     return found if found is not None and found.state != "deleted" else _world().drive.root()
 
 
-def _tree(world: World) -> Iterator[Row]:
-    """Give every item that is there, each below the folder that it is in."""
-    inside: dict[str | None, list[Item]] = defaultdict(list)
+def _tree(world: World) -> Iterator[TreeRow]:
+    """Yield every existing item, each below the folder that it is in."""
+    inside: dict[str | None, list[DriveItem]] = defaultdict(list)
     for item in world.drive.all():
         if item.state == "active":
             inside[item.parent].append(item)
@@ -137,13 +137,13 @@ def _tree(world: World) -> Iterator[Row]:
     waiting = [(item, 0) for item in inside[None]]
     while waiting:
         item, depth = waiting.pop()
-        yield Row(item, _key(item), depth, webhooks[item.key])
+        yield TreeRow(item, _key(item), depth, webhooks[item.key])
         if item.type == "folder":
             waiting += [(child, depth + 1) for child in reversed(inside[item.id])]
 
 
-def _hearing(world: World, item: Item) -> Iterator[tuple[Registration, str]]:
-    """Give the webhooks that hear of an item, each with where it is: on it, or on a folder above it."""
+def _hearing(world: World, item: DriveItem) -> Iterator[tuple[Registration, str]]:
+    """Yield the webhooks that hear of an item, each with its place: on it, or on a folder above it."""
     watched = world.drive.watched(item)
     for one in world.registrations.all():
         if one.target in watched:
@@ -151,18 +151,18 @@ def _hearing(world: World, item: Item) -> Iterator[tuple[Registration, str]]:
             yield one, "" if one.target == item.key or where is None else world.drive.path(where)
 
 
-def _is_for(action: str, item: Item) -> bool:
+def _is_for(action: str, item: DriveItem) -> bool:
     return item.key != ROOT and (item.type == "file" or action not in _FILES_ONLY)
 
 
-def _can_set_off(trigger: str, item: Item) -> bool:
+def _can_set_off(trigger: str, item: DriveItem) -> bool:
     family = trigger.partition(".")[0]
     is_of_type = family not in ("FILE", "FOLDER") or family == item.type.upper()
     return is_of_type and trigger != "WEBHOOK.DELETED" and (fits(trigger, item.type) or trigger == "FILE.UPLOADED")
 
 
 def _sent(world: World) -> Iterator[Sent]:
-    """Give what is on its way for the first time, and then the deliveries, the newest first."""
+    """Yield what is to be sent for the first time, and then the deliveries, the newest first."""
     at = now()
     for event in reversed(world.courier.first_waiting(limit=DELIVERIES_SHOWN)):
         due = at + timedelta(seconds=event["next_in_seconds"] or 0)
@@ -192,7 +192,7 @@ def _addressee(source: str, webhook_id: str | None) -> str:
 
 @drive.post("/do")
 def act() -> Response | str | tuple[str, int]:
-    """Do what a form says at an item, and show that item again; what is refused is said above it."""
+    """Do what a form asks for on an item, and show that item again, with the refusal above it if there is one."""
     named = _text("item")
     below = _text("name") if "name" in request.form else ""
     order = Order(
@@ -208,13 +208,13 @@ def act() -> Response | str | tuple[str, int]:
         if "name" in request.form and not below:
             raise bad_request(Wrong("name", "Give it a name."))
         happenings, events = _world().act(order, faults=_world().faults())
-    except Refusal as refusal:
+    except SandboxRefusal as refusal:
         return _refused(refusal, named)
     made = [one.item for one in happenings if one.trigger in ("FILE.UPLOADED", "FOLDER.CREATED")]
     return _back(_key(made[-1]) if below and made else named, [one.trigger for one in happenings], len(events))
 
 
-def _about_deleting(item: Item) -> Question:
+def _about_deleting(item: DriveItem) -> Question:
     below = len(list(_below(item)))
     its = f" and the {humanize.count(below, 'thing')} in it" if below else ""
     return Question(
@@ -226,7 +226,7 @@ def _about_deleting(item: Item) -> Question:
     )
 
 
-def _below(item: Item) -> Iterator[Item]:
+def _below(item: DriveItem) -> Iterator[DriveItem]:
     waiting = [item]
     while waiting:
         one = waiting.pop()
@@ -252,7 +252,7 @@ def call() -> Response | str | tuple[str, int]:
     asked = Call(action=_text("action"), way=_text("way"), filename=_text("filename"), client=_text("client"))
     try:
         names, events = _world().call(asked, faults=_world().faults())
-    except Refusal as refusal:
+    except SandboxRefusal as refusal:
         return _refused(refusal, FILESTACK)
     return _back(FILESTACK, names, len(events))
 
@@ -272,13 +272,13 @@ def give_up(webhook_id: int) -> Response:
 def _text(name: str) -> str:
     given = request.form.get(name, "").strip()
     if len(given) > _LONGEST_TEXT or not given.isprintable():
-        raise bad_request(Wrong(name, f"{name} is too long, or holds what does not show."))
+        raise bad_request(Wrong(name, f"{name} is too long, or contains invisible characters."))
     return given
 
 
-def _refused(refusal: Refusal, at: str) -> str | tuple[str, int]:
+def _refused(refusal: SandboxRefusal, at: str) -> str | tuple[str, int]:
     shown = _page(refusal.sentence(), at=at)
-    # htmx shows what went well only.
+    # htmx swaps in only successful responses (htmx.org/docs/#response-handling).
     return shown if "HX-Request" in request.headers else (shown, refusal.status)
 
 
@@ -288,7 +288,7 @@ def _back(at: str, names: Sequence[str], count: int) -> Response:
 
 
 def _told() -> tuple[list[str], int] | None:
-    """Say what the form that led here set off, and how many events are on their way because of it."""
+    """Return what the form that led here set off, and how many events are on their way because of it."""
     names = request.args.get("did", "").split(",")
     count = request.args.get("sent", "")
     known = [name for name in names if name in TRIGGERS or name in {kind.name for kind in KINDS.values()}]

@@ -71,11 +71,11 @@ def stand() -> Response:
 
 @faults.post("/clock")
 def skip() -> Response:
-    """Move the sandbox's clock ahead; what falls due is sent at once."""
+    """Move the sandbox's clock ahead; what becomes due is sent at once."""
     name = request.form.get("skip", "")
     span = SKIPS.get(name)
     if span is not None and not is_confirmed():
-        says = ["Retries, sessions and clean-ups fall due by it, and no clock goes back."]
+        says = ["Retries, sessions and clean-ups become due by it, and it cannot be set back."]
         return _ask(
             Question(
                 asks=f"Move the clock of the sandbox {name} ahead?", says=says, yes=f"Skip {name}", back=_there("clock")
@@ -89,7 +89,7 @@ def skip() -> Response:
 
 @faults.post("/refusals")
 def plan_refusal() -> Response:
-    """Let the next calls of Box's API be answered with an error, or forget about that."""
+    """Respond to the next calls of Box's API with an error, or stop doing so."""
     status = _number("status", 599)
     if "none" in request.form:
         _world().store.note("planned refusals", [])
@@ -102,7 +102,7 @@ def plan_refusal() -> Response:
 
 @faults.post("/users")
 def end_session() -> Response:
-    """End the session of a user, or take all of its tokens away."""
+    """End the session of a user, or revoke all of its tokens."""
     name, world = request.form.get("name", ""), _world()
     if name in {one["name"] for one in world.sessions.users()}:
         if not is_confirmed():
@@ -121,7 +121,7 @@ def _about_ending(name: str, count: int) -> Question:
         says = "Box sends WEBHOOK.DELETED for each."
     else:
         asks, yes = Markup("End the session of {}, with {}?").format(wire(name), webhooks), "End the session"
-        says = "Its webhooks tell no more than NO_ACTIVE_SESSION from then on."
+        says = "Its webhooks send only NO_ACTIVE_SESSION from then on."
     return Question(asks=asks, says=[says] if count else (), yes=yes, back=_there("users"), is_final=True)
 
 
@@ -132,7 +132,7 @@ def _ask(question: Question) -> Response:
 
 
 def _number(name: str, most: int) -> int:
-    """Give a whole number of the form; what is none is 0."""
+    """Return a whole number of the form, or 0 for anything else."""
     given = request.form.get(name, "")
     return min(int(given), most) if given.isascii() and given.isdecimal() and len(given) < 10 else 0
 

@@ -191,9 +191,9 @@ def _ask_box(account: Account, wanted: Sequence[Wanted], kept: Mapping[Target, K
     # The SDK takes a third of a second to load, and most processes never need it.
     threads.load("receiver.registrations.client", "receiver.registrations.apply")
     from receiver.registrations.apply import look_at
-    from receiver.registrations.client import Client
+    from receiver.registrations.client import WebhookClient
 
-    with Client(account, pause=_PAUSE, within=PATIENCE, advice=_ADVICE) as client:
+    with WebhookClient(account, pause=_PAUSE, within=PATIENCE, advice=_ADVICE) as client:
         return _compare(wanted, list(client.list()), kept, cache(partial(look_at, client)))
 
 

@@ -13,7 +13,7 @@ from receiver import humanize, service
 from receiver.errors import UnreadableError
 from receiver.events import Event, Refused, Verified
 from receiver.inbox import reinstate
-from receiver.inbox.reinstate import Released
+from receiver.inbox.reinstate import Reinstated
 from receiver.jobs import registry
 from receiver.observe import queries
 from receiver.observe.logs import log
@@ -131,7 +131,7 @@ def _read(kept: sa.Row[Any]) -> Event | None:
         return None
 
 
-def _let_in(item: KeptApart, became: Released) -> AnyResponse:
+def _let_in(item: KeptApart, became: Reinstated) -> AnyResponse:
     """Go to what the delivery has become."""
     log.info("released", kept=item.id, source=item.source, status=became.status, event_id=became.event)
     kind, kept_id = ("events", became.event) if became.event else ("quarantine", became.quarantined)

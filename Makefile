@@ -54,7 +54,7 @@ conformance: $(VENV)/.dev ## register, set off, receive and handle everything th
 screenshots: $(VENV)/.dev ## take a picture of every page into docs/images (ARGS="inbox stats" for some); needs Chromium
 	@$(VENV)/bin/python -m tests.browser.screenshots $(ARGS)
 
-format: $(VENV)/.dev ## format the code and mend what can be mended
+format: $(VENV)/.dev ## format the code and fix what can be fixed automatically
 	@$(VENV)/bin/ruff check --fix-only --quiet .
 	@$(VENV)/bin/ruff format .
 

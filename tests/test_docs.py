@@ -18,6 +18,7 @@ from config import ROOT
 from config.settings import SETTINGS
 from receiver.cli import cli
 from receiver.sources import box
+from receiver.storage.tables import metadata
 
 DOCUMENTS = [
     ROOT / "README.md",
@@ -109,6 +110,11 @@ def test_the_list_of_decisions_has_every_one_by_its_heading() -> None:
     assert [line for line in read("docs/decisions/index.md").splitlines() if line.startswith("- ")] == lines
 
 
+def test_how_it_works_describes_every_table() -> None:
+    section = read("docs/how-it-works.md").partition("## The tables\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == sorted(metadata.tables)
+
+
 def complaint(words: list[str], *, whole: bool) -> str:
     """Say what the command line has against these words; nothing is run. Not `whole`: arguments may be missing."""
     command: click.Command = cli
@@ -195,6 +201,12 @@ def test_every_file_that_is_named_exists() -> None:
 def test_every_piece_of_python_can_be_read(name: str) -> None:
     for code in fenced(name, "python"):
         ast.parse(code)
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_an_example_imports_nothing_private(name: str) -> None:
+    imported = re.findall(r"^(?:from|import) (.+)$", "\n".join(fenced(name, "python")), re.MULTILINE)
+    assert [words for words in imported if re.search(r"\b_\w", words)] == []
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

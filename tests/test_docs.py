@@ -13,8 +13,8 @@ import click
 import pytest
 
 from config import ROOT
-from config.settings import SETTINGS
 from receiver.cli import cli
+from receiver.settings import SETTINGS
 from receiver.sources import box
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]

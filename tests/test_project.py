@@ -7,7 +7,7 @@ import re
 import pytest
 
 from config import ROOT
-from config.settings import SETTINGS, Setting
+from receiver.settings import SETTINGS, Setting
 
 PINNED = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[\w.+!-]+( ; [^-]*?)?( +--hash=sha256:[0-9a-f]{64})+")
 

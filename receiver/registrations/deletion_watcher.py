@@ -125,13 +125,13 @@ class Sentinel:
         if not dead:
             return
         # The SDK is loaded by those who need it.
-        from receiver.registrations.client import Client
-
         try:
+            from receiver.registrations.client import Client
+
             with Client(self._account) as client:
                 for one in dead:
                     self._make_again(client, one)
-        except SettingsError as error:
+        except (SettingsError, BoxError) as error:
             signals.registration_unrevived.send(self, target=None, error=error)
 
     def _make_again(self, client: "Client", one: store.Kept) -> None:

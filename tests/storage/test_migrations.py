@@ -16,9 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from config import ROOT
-from config.settings import resolve_database_url
 from receiver.app import create_app
 from receiver.errors import HeldError
+from receiver.settings import resolve_database_url
 from receiver.storage import db
 from receiver.storage.tables import metadata
 from tests import later_release

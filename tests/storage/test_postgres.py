@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from config.settings import resolve_database_url
 from receiver.events import Event
 from receiver.inbox.rows import Inbox
 from receiver.jobs import pruning, registry, worker
@@ -19,6 +18,7 @@ from receiver.jobs.pruning import Pruned
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
 from receiver.observe import queries
+from receiver.settings import resolve_database_url
 from receiver.storage import db
 from receiver.storage.tables import events, jobs
 from tests.installation import Clock, arrive

@@ -320,8 +320,9 @@ def _migrate(engine: sa.Engine) -> None:
                 raise HeldError("Another upgrade is under way.")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        except (CommandError, ImportError, OSError, SyntaxError) as error:
-            raise SchemaError(f"The migrations in {MIGRATIONS} cannot run: {error}") from error
+        except (CommandError, ImportError, KeyError, OSError, SyntaxError) as error:
+            cause = f"{type(error).__name__}: {error}"  # KeyError: a revision that is missing
+            raise SchemaError(f"The migrations in {MIGRATIONS} cannot run: {cause}") from error
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in TRY_AGAIN:
                 raise

@@ -19,7 +19,6 @@ from hypothesis import settings as limits
 from jinja2 import Environment
 from werkzeug.routing import Rule
 
-from config.settings import resolve_database_url
 from receiver import service
 from receiver.app import create_app
 from receiver.inbox import refusals
@@ -27,6 +26,7 @@ from receiver.inbox.rows import Inbox
 from receiver.jobs import dead_letters
 from receiver.jobs.routing import Router
 from receiver.observe import metrics
+from receiver.settings import resolve_database_url
 from receiver.storage import db, patience, search
 from receiver.storage.tables import metadata
 from receiver.web.pages import live_page

@@ -1,6 +1,7 @@
 """What the documents say is so: links lead somewhere, commands exist, settings exist, examples run."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -15,8 +16,8 @@ import click
 import pytest
 
 from config import ROOT
-from config.settings import SETTINGS
 from receiver.cli import cli
+from receiver.settings import SETTINGS
 from receiver.sources import box
 from receiver.storage.tables import metadata
 
@@ -218,7 +219,8 @@ def test_the_example_of_a_handler_passes_its_own_tests(name: str, tmp_path: Path
         (tmp_path / path).write_text(code, encoding="utf-8")
     (tmp_path / "conftest.py").write_text(CONFTEST.format(folder=str(tmp_path / "handlers")), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
-from config.settings import SETTINGS, Setting
+from receiver.settings import SETTINGS, Setting
 from tests.acceptance.service import Service
 
 PINNED = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[\w.+!-]+( ; [^-]*?)?( +--hash=sha256:[0-9a-f]{64})+")
@@ -54,6 +54,12 @@ def test_the_processes_are_those_of_the_procfile() -> None:
         "web: gunicorn --config config/gunicorn.py wsgi:app",
         "worker: python wsgi.py worker",
     ]
+
+
+def test_the_requirements_are_those_of_the_package_with_every_extra_and_what_installs_it() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    assert sorted(read("requirements.in").split()) == sorted([*project["dependencies"], *extras, "setuptools"])
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])

@@ -17,13 +17,13 @@ from bench.faults import account
 from bench.faults.installation import Shape
 from bench.faults.servers import Postgres
 from bench.sites import until
-from config.settings import resolve_database_url
 from receiver import Event
 from receiver.events import Delivery, Headers, Verified
 from receiver.inbox.rows import Inbox
 from receiver.jobs.celery_tasks import Dispatcher, Runner
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
+from receiver.settings import resolve_database_url
 from receiver.sources import SOURCES, samples
 from receiver.storage import db
 from receiver.storage.tables import events, is_unrouted, jobs

@@ -16,7 +16,7 @@ from bench.faults.processes import Supervisor
 from bench.faults.provider import Provider, Published
 from bench.faults.servers import Disk, Postgres
 from bench.sites import ROOT, WEB, free_port, until
-from config.settings import resolve_database_url
+from receiver.settings import resolve_database_url
 from receiver.storage import db
 from receiver.storage.tables import events, handlers, is_unrouted, jobs
 

@@ -13,6 +13,7 @@ from receiver.runtime.version import version
 
 # In the order that one meets them in: the module of each, which gives it the module's name, and what `-h` says of it.
 COMMANDS = {
+    "init": ("init", "Write a new installation into a folder."),
     "run": ("run", "Start web and worker on this machine."),
     "worker": ("worker", "Route events and run jobs."),
     "send": ("send", "Send a signed sample, or a faulty one."),

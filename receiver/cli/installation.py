@@ -28,8 +28,6 @@ from receiver.storage import db, stores
 if TYPE_CHECKING:
     from celery import Celery
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def open_tables() -> sa.Engine:
     """Give the engine; SchemaError, with the command that mends it, unless the tables are those of this release."""
@@ -89,9 +87,9 @@ def require_known_handler(engine: sa.Engine, name: str) -> None:
 def start_celery(app: Flask) -> "Celery":
     """Give the Celery application, which loads the handlers when a worker of its own starts, before its pool forks."""
     # Imported where it is used: Celery takes a quarter of a second, and most commands do without it.
-    from celery.signals import worker_init, worker_process_shutdown
+    from receiver.jobs import celery_tasks  # first: it says how Celery is installed where it is not
 
-    from receiver.jobs import celery_tasks
+    from celery.signals import worker_init, worker_process_shutdown  # isort: skip
 
     url = app.config["CELERY_BROKER_URL"]
     if not url:

@@ -14,12 +14,18 @@ from rich.text import Text
 
 from receiver import service
 from receiver.cli import screen
-from receiver.cli.installation import ROOT, command
+from receiver.cli.installation import command
 from receiver.cli.supervisor import parse_procfile, supervise
 from receiver.outbound.addresses import address, as_variables, hook_url
+from receiver.runtime.folder import folder
 from receiver.storage import db
 
 PROCESSES = ("web", "worker")
+# What a folder without a Procfile runs.
+DEFAULT_COMMANDS = {
+    "web": "gunicorn --config python:receiver.web.serving.here receiver.startup:app",
+    "worker": "signalbox worker",
+}
 
 
 @click.command()
@@ -37,7 +43,7 @@ def run(host: str | None, port: int | None) -> None:
     db.upgrade(engine)
     engine.dispose()  # what is forked must not share connections
     _welcome(host, port)
-    sys.exit(supervise(_commands(), environment=_environment(host, port), folder=ROOT))
+    sys.exit(supervise(_commands(), environment=_environment(host, port), folder=folder()))
 
 
 def _free_port(host: str, port: int) -> int:
@@ -76,7 +82,7 @@ def _welcome(host: str, port: int) -> None:
     here_only = _is_told_here_only(base)
     screen.show(
         Text.assemble(("\nSignalbox", "bold"), " listens on ", (base, "cyan"), "\n"),
-        screen.facts([*hooks, ("pages", _who_sees_the_pages())]),
+        screen.facts([*hooks, ("pages", _who_sees_the_pages()), ("data", _where_data_is_kept())]),
         _suggestions(on, to=f" --to {base}" if here_only else "", before=as_variables(base) if here_only else ""),
     )
 
@@ -91,6 +97,11 @@ def _who_sees_the_pages() -> str:
     if current_app.config["ADMIN_PASSWORD"]:
         return "for who knows ADMIN_PASSWORD"
     return "for everybody on this machine, and who comes by a raw TCP tunnel to it (ssh -R): ADMIN_PASSWORD closes them"
+
+
+def _where_data_is_kept() -> str:
+    url = current_app.extensions["signalbox.engine"].url
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
 def _is_told_here_only(base: str) -> bool:
@@ -110,8 +121,12 @@ def _suggestions(on: list[str], *, to: str, before: str) -> Text:
 
 
 def _commands() -> dict[str, str]:
-    commands = parse_procfile((ROOT / "Procfile").read_text(encoding="utf-8"))
+    """Return the command of each process: as the Procfile has it, or the engine's own where there is no Procfile."""
+    procfile = folder() / "Procfile"
+    if not procfile.exists():
+        return DEFAULT_COMMANDS
+    commands = parse_procfile(procfile.read_text(encoding="utf-8"))
     missing = [name for name in PROCESSES if name not in commands]
     if missing:
-        raise click.ClickException(f"{ROOT / 'Procfile'} has no line for {' and '.join(missing)}.")
+        raise click.ClickException(f"{procfile} has no line for {' and '.join(missing)}.")
     return {name: commands[name] for name in PROCESSES}

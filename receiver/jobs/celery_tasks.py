@@ -11,13 +11,20 @@ from datetime import datetime, timedelta
 from importlib import metadata
 from typing import Any
 
-import celery
 import sqlalchemy as sa
-from kombu.exceptions import OperationalError
-from kombu.transport import TRANSPORT_ALIASES
 from packaging.requirements import Requirement
 
 from receiver.errors import SettingsError, StoreError, WorkerError
+
+try:
+    import celery
+    from kombu.exceptions import OperationalError
+    from kombu.transport import TRANSPORT_ALIASES
+except ModuleNotFoundError as error:
+    raise SettingsError(
+        {"CELERY_BROKER_URL": ["needs Celery, which is not installed. Run: pip install 'signalbox[celery]'"]}
+    ) from error
+
 from receiver.jobs import dispatch
 from receiver.jobs import store as jobs
 from receiver.jobs.dispatch import Handed

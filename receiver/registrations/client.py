@@ -9,16 +9,20 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
-import requests
-from box_sdk_gen import BaseUrls, BoxAPIError, BoxClient, BoxNetworkClient, BoxSDKError, NetworkSession
-from box_sdk_gen.managers.webhooks import (
-    CreateWebhookTarget,
-    CreateWebhookTargetTypeField,
-    CreateWebhookTriggers,
-    UpdateWebhookByIdTriggers,
-)
-
 from receiver.errors import BoxError
+
+try:
+    import requests
+    from box_sdk_gen import BaseUrls, BoxAPIError, BoxClient, BoxNetworkClient, BoxSDKError, NetworkSession
+    from box_sdk_gen.managers.webhooks import (
+        CreateWebhookTarget,
+        CreateWebhookTargetTypeField,
+        CreateWebhookTriggers,
+        UpdateWebhookByIdTriggers,
+    )
+except ModuleNotFoundError as error:
+    raise BoxError("Box's SDK is not installed. Run: pip install 'signalbox[box]'") from error
+
 from receiver.humanize import plain
 from receiver.outbound import OutboundError, Trouble
 from receiver.registrations.account import Account, Kind

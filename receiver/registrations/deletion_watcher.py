@@ -124,14 +124,14 @@ class Sentinel:
         dead = store.take_dead(self._engine, now=self._clock(), pause=REVIVED_AT_MOST_EVERY)
         if not dead:
             return
-        # Imported here: it loads the SDK.
-        from receiver.registrations.client import WebhookClient
-
+        # Imported here: it loads the SDK, which may be missing.
         try:
+            from receiver.registrations.client import WebhookClient
+
             with WebhookClient(self._account) as client:
                 for one in dead:
                     self._make_again(client, one)
-        except SettingsError as error:
+        except (SettingsError, BoxError) as error:
             signals.registration_unrevived.send(self, target=None, error=error)
 
     def _make_again(self, client: "WebhookClient", one: store.Kept) -> None:

@@ -2,12 +2,16 @@
 
 import tomllib
 from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-_PROJECT = Path(__file__).resolve().parent.parent.parent / "pyproject.toml"
+_PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 @cache
 def version() -> str:
-    # Not from the metadata of the package: on Heroku only the requirements are installed.
-    return str(tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["version"])
+    """Return the version that the installed package has, or the checkout where it is not installed, as on Heroku."""
+    try:
+        return metadata("signalbox")["Version"]
+    except PackageNotFoundError:
+        return str(tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["version"])

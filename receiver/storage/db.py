@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from receiver.errors import HeldError, SchemaError, StoreError
+from receiver.errors import HeldError, SchemaError, SettingsError, StoreError
 from receiver.storage import patience, private_files, sqlite_file, stores
 from receiver.storage.sqlite_file import SqliteFile
 from receiver.storage.sqlite_turn import turn_of
@@ -56,7 +56,11 @@ def open_engine(url: str, *, limit: timedelta | None = None) -> sa.Engine:
     # Parameters are bodies and headers: they stay out of error texts.
     store, common = Store(limit), {"hide_parameters": True, "pool_timeout": limit.total_seconds()}
     if parsed.get_backend_name() != "sqlite":
-        from receiver.storage import postgresql
+        try:
+            from receiver.storage import postgresql
+        except ImportError as error:  # psycopg is missing, or the C library that it stands on
+            needs = "needs psycopg, which is not installed. Run: pip install 'signalbox[postgres]'"
+            raise SettingsError({"DATABASE_URL": [needs]}) from error
 
         engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=4, max_overflow=4, **common)
         store.is_spent = postgresql.is_spent
@@ -268,12 +272,16 @@ def upgrade(engine: sa.Engine, *, tell: Callable[[str], None] = lambda _words: N
     """Bring the tables to this release's schema; says whether anything was to do.
 
     The release before may go on working meanwhile (docs/decisions/0014). Whoever holds the tables is waited for, and
-    `tell` is given a sentence about it; HeldError where that does not end.
+    `tell` is given a sentence about it; HeldError where that does not end. SchemaError where it cannot finish for
+    another reason.
     """
+    if not _revisions(MIGRATIONS)[1]:
+        raise SchemaError(f"There are no migrations in {MIGRATIONS}: this Signalbox is not whole. Install it again.")
     number = 1
     while not is_current(engine):
         try:
             _migrate(engine)
+            _require_done(engine)
         except HeldError as error:
             if number == UPGRADE_TRIES:
                 raise
@@ -283,9 +291,23 @@ def upgrade(engine: sa.Engine, *, tell: Callable[[str], None] = lambda _words: N
     return number > 1
 
 
+def _require_done(engine: sa.Engine) -> None:
+    """Raise SchemaError where the migrations ran and the tables are still not those of this release."""
+    if is_current(engine):
+        return
+    with reading(engine) as connection:
+        found = ", ".join(sorted(_revisions_of(connection))) or "nothing"
+    wanted = ", ".join(sorted(_revisions(MIGRATIONS)[1]))
+    raise SchemaError(
+        f"The migrations ran, but the tables are at {found} instead of {wanted}. A migration in {MIGRATIONS} is missing"
+        " or wrong: install Signalbox again."
+    )
+
+
 def _migrate(engine: sa.Engine) -> None:
     # Imported where something is to do: whoever only asks whether the tables are current starts much faster.
     from alembic import command
+    from alembic.util import CommandError
 
     config, store = _alembic_config(), store_of(engine)
     if store.file is not None:
@@ -298,6 +320,9 @@ def _migrate(engine: sa.Engine) -> None:
                 raise HeldError("Another upgrade is under way.")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        except (CommandError, ImportError, KeyError, OSError, SyntaxError) as error:
+            cause = f"{type(error).__name__}: {error}"  # KeyError: a revision that is missing
+            raise SchemaError(f"The migrations in {MIGRATIONS} cannot run: {cause}") from error
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in TRY_AGAIN:
                 raise

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from config.settings import resolve_database_url
+from receiver.settings import resolve_database_url
 from receiver.storage import db
 from receiver.storage.tables import attempts, events, jobs
 from tests.waiting import PATIENCE_SECONDS, until

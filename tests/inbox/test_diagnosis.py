@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import SETTINGS
 from receiver.events import Delivery, Headers, Reason, Refused, Verified
 from receiver.inbox.diagnosis import Diagnosis, diagnose, verify_now
+from receiver.settings import SETTINGS
 from receiver.sources import SOURCES, samples
 from tests.installation import BOX_KEYS, FILESTACK_KEYS, KEYS
 

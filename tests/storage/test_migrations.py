@@ -16,10 +16,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from config import ROOT
-from config.settings import resolve_database_url
 from receiver import service
 from receiver.app import create_app
-from receiver.errors import HeldError
+from receiver.errors import HeldError, SchemaError
+from receiver.settings import resolve_database_url
 from receiver.storage import db
 from receiver.storage.tables import metadata
 from tests import later_release
@@ -53,6 +53,36 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "receiver" / "storage" / "migrations", tmp_path / "migrations")
     later_release.add_migrations(tmp_path / "migrations")
     monkeypatch.setattr(db, "MIGRATIONS", tmp_path / "migrations")
+
+
+def test_an_upgrade_without_migrations_says_so(
+    fresh: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "MIGRATIONS", tmp_path)
+    with pytest.raises(SchemaError, match=r"no migrations in .*Install it again"):
+        db.upgrade(fresh)
+
+
+@pytest.mark.filterwarnings("ignore:Revision .* is not present:UserWarning")
+@pytest.mark.parametrize("lost", ["0001_the_first_tables.py", "0004_workers.py"])
+def test_an_upgrade_that_lacks_a_migration_says_so(
+    fresh: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    folder = shutil.copytree(db.MIGRATIONS, tmp_path / "migrations")
+    (folder / "versions" / lost).unlink()
+    monkeypatch.setattr(db, "MIGRATIONS", folder)
+    with pytest.raises(SchemaError, match="cannot run"):
+        db.upgrade(fresh)
+
+
+def test_an_upgrade_whose_migrations_do_nothing_says_so(
+    fresh: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(db.MIGRATIONS, tmp_path / "migrations")
+    (folder / "env.py").write_text("")
+    monkeypatch.setattr(db, "MIGRATIONS", folder)
+    with pytest.raises(SchemaError, match="the tables are at nothing instead of 0008"):
+        db.upgrade(fresh)
 
 
 def columns(engine: sa.Engine, table: str) -> list[str]:

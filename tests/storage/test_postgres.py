@@ -11,7 +11,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from config.settings import resolve_database_url
 from receiver.events import Event
 from receiver.inbox.rows import Inbox
 from receiver.jobs import pruning, registry, worker
@@ -20,6 +19,7 @@ from receiver.jobs.doorbell import doorbell
 from receiver.jobs.pruning import Pruned
 from receiver.jobs.routing import Router
 from receiver.jobs.worker import Worker
+from receiver.settings import resolve_database_url
 from receiver.storage import db, postgresql
 from receiver.storage.tables import events, jobs
 from tests import listings

@@ -58,11 +58,15 @@ def _examine_app(app: Flask, url: str | None) -> Iterator[Finding]:
         for check in (damage, *checks.OF_THE_TABLES):
             yield from _look(check.__name__, check(app))
     if app.config["CELERY_BROKER_URL"]:
-        # Imported where it is used: Celery takes a quarter of a second.
-        from receiver.cli.doctor.broker import broker
-
-        yield from _look("broker", broker(app))
+        yield from _look("broker", _broker(app))
     yield from _look("web", checks.web(app, url))
+
+
+def _broker(app: Flask) -> Iterator[Finding]:
+    # Imported where it is used: Celery takes a quarter of a second, and may not be installed.
+    from receiver.cli.doctor.broker import broker
+
+    yield from broker(app)
 
 
 def _look(name: str, check: Iterator[Finding]) -> Iterator[Finding]:

@@ -7,14 +7,15 @@ from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 
 from flask import Flask
-from kombu.connection import Connection
-from kombu.exceptions import KombuError, OperationalError
 
 from receiver import humanize
 from receiver.cli.doctor.checks import Finding
 from receiver.cli.installation import load_handlers
 from receiver.errors import HandlerError, SettingsError, StoreError
-from receiver.jobs import celery_tasks
+from receiver.jobs import celery_tasks  # before kombu: it says how Celery is installed where it is not
+
+from kombu.connection import Connection  # isort: skip
+from kombu.exceptions import KombuError, OperationalError  # isort: skip
 
 PATIENCE_SECONDS = 6
 ANSWERED_WITHIN_SECONDS = (1, 2)  # a second question where the first was not answered by all: machines may be busy

@@ -13,15 +13,14 @@ from rich.text import Text
 
 from receiver import service
 from receiver.cli import options, screen
-from receiver.cli.installation import ROOT
 from receiver.cli.listen.cursor import Cursor, held
 from receiver.cli.listen.forwarder import Forwarded, forward
 from receiver.cli.listen.remote import Far
 from receiver.cli.send import target
 from receiver.outbound import Client
+from receiver.runtime.folder import folder
 from receiver.storage import search
 
-FOLDER = ROOT / "var" / "listen"
 WITHIN_SECONDS = 30
 MOST_BYTES = 64 * 1024
 
@@ -71,7 +70,7 @@ def listen(
                 f"{name} has no key here: its events go unsigned. To sign them, set {' or '.join(gate.settings)}."
             )
     filters = {name: value for name, value in (("source", source), ("type", type)) if value is not None}
-    path = path or FOLDER / f"{_name(base, to, filters)}.json"
+    path = path or folder() / "var" / "listen" / f"{_name(base, to, filters)}.json"
     far = Far(base, current_app.config["API_TOKEN"], filters, within=within)
     with held(path), closing(far), Client(within=within, most=MOST_BYTES) as near:
         cursor = Cursor.read(path)

@@ -1,4 +1,4 @@
-"""Every setting of this installation: what it takes, what it is when it is not set, and what it does.
+"""Every setting: what it takes, what it is when it is not set, and what it does.
 
 `.env.example` and `docs/settings.md` say the same to people; `tests/test_project.py` keeps the three together.
 """
@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from environs import Env, ValidationError, validate
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-ROOT = Path(__file__).resolve().parent.parent
+from receiver.runtime.folder import folder
+
 HANDLERS_PACKAGE = "handlers"
 SECRET_KEY_LENGTH = 16
 ADMIN_PASSWORD_LENGTH = 8
@@ -119,7 +119,7 @@ def packages() -> Kind:
 
 
 def file() -> Kind:
-    return Kind("the path of a file", lambda env, name: ROOT / env.str(name))
+    return Kind("the path of a file", lambda env, name: folder() / env.str(name))
 
 
 def database_url() -> Kind:
@@ -130,7 +130,7 @@ def database_url() -> Kind:
 
 
 def resolve_database_url(url: str) -> str:
-    """Give the URL as SQLAlchemy wants it: psycopg for PostgreSQL, a file below the project root for SQLite."""
+    """Return the URL as SQLAlchemy wants it: psycopg for PostgreSQL, a file below `folder()` for SQLite."""
     scheme, _, rest = url.partition("://")
     # Heroku and others still hand out postgres://, which SQLAlchemy 1.4 dropped (its changelog, 2021).
     if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest:
@@ -138,7 +138,7 @@ def resolve_database_url(url: str) -> str:
     path = rest.removeprefix("/")
     # SQLite in memory would lose all that was acknowledged, and web and worker would not even see the same.
     if scheme == "sqlite" and rest.startswith("/") and path and not path.startswith(("?", ":memory:", "file:")):
-        return f"sqlite:///{ROOT / path}"
+        return f"sqlite:///{folder() / path}"
     raise ValidationError("Not a database that Signalbox works with.")
 
 

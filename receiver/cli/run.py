@@ -100,7 +100,7 @@ def _who_sees_the_pages() -> str:
 
 
 def _where_data_is_kept() -> str:
-    url = current_app.extensions["signalbox.engine"].url
+    url = service.engine().url
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 

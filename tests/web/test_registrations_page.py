@@ -243,7 +243,7 @@ def test_what_box_forbids_is_said_in_words(office: FlaskClient, box: StandIn) ->
 
 def test_where_nobody_is_the_setting_is_named(client_with: ClientWith, file: Path) -> None:
     client = client_with(BOX_API_URL=f"http://127.0.0.1:{free_port()}", BOX_WEBHOOKS_FILE=file)
-    assert "Check BOX_API_URL." in asked(client)
+    assert "BOX_API_URL has its address." in asked(client)
 
 
 def test_a_developer_token_is_warned_of_and_not_shown(client_with: ClientWith) -> None:

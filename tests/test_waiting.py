@@ -37,7 +37,7 @@ def own_limits(source: str) -> Iterator[str]:
         named = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg in BY_NAME}
         limits = [*named.values(), *(call.args[:1] if name in BY_POSITION else [])]
         is_a_number = any(NUMBER.fullmatch(ast.unparse(limit)) for limit in limits)
-        gives_up = function.startswith("httpx.") and name in HTTPX and "timeout" not in named
+        gives_up = function.startswith(("httpx.", "httpx2.")) and name in HTTPX and "timeout" not in named
         if (is_a_number and name not in SPANS) or gives_up:
             yield ast.unparse(call)
 

@@ -219,9 +219,9 @@ def asserted() -> None:
 REAL = [
     (
         too_many_requests,
-        "httpx.HTTPStatusError: Client error '429 Too Many Requests' for url 'https://acme.example/in'",
+        "httpx2.HTTPStatusError: Client error '429 Too Many Requests' for url 'https://acme.example/in'",
     ),
-    (refused, "httpx.ConnectError: [Errno 111] Connection refused"),
+    (refused, "httpx2.ConnectError: [Errno 111] Connection refused"),
     (no_table, "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table: files"),
     (not_unique, "sqlalchemy.exc.IntegrityError: (sqlite3.IntegrityError) UNIQUE constraint failed: files.id"),
     (missing_key, "KeyError: 'id'"),

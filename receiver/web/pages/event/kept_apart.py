@@ -55,7 +55,7 @@ def _show(item: Item, template: str, kind: inbox.Kind, title: str, **facts: Any)
         title=f"{title} · {item['source']}",
         item=item,
         path=f"/{kind}/{item['id']}",
-        provider=detail.PROVIDERS.get(item["source"], item["source"]),
+        provider=detail.provider(item["source"]),
         tab=tab,
         shown_tabs=TABS if payload is not None else TABS[1:],
         problem=problem,

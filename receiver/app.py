@@ -9,7 +9,7 @@ from receiver import service
 from receiver.inbox.rows import Inbox
 from receiver.observe import logs, metrics
 from receiver.service import Service
-from receiver.sources import SOURCES
+from receiver.sources import PROFILES, Profile
 from receiver.sources.accounts import Gate
 from receiver.storage import db
 
@@ -44,17 +44,10 @@ def create_app_without_web(settings: Mapping[str, Any]) -> Flask:
 
 
 def gates(settings: Mapping[str, Any]) -> dict[str, Gate]:
-    """Give each source its keys by slot; a source without a key is off."""
-    box = {"primary": settings["BOX_PRIMARY_KEY"], "secondary": settings["BOX_SECONDARY_KEY"]}
-    filestack = {f"secret {number}": secret for number, secret in enumerate(settings["FILESTACK_SECRETS"], 1)}
-    skew = settings["CLOCK_SKEW"]
-    return {
-        "box": Gate(
-            SOURCES["box"],
-            {slot: key for slot, key in box.items() if key},
-            ("BOX_PRIMARY_KEY", "BOX_SECONDARY_KEY"),
-            settings["BOX_MAX_AGE"],
-            skew,
-        ),
-        "filestack": Gate(SOURCES["filestack"], filestack, ("FILESTACK_SECRETS",), settings["FILESTACK_MAX_AGE"], skew),
-    }
+    """Return each source with its keys by slot; a source without a key is off."""
+    return {name: _gate(profile, settings) for name, profile in PROFILES.items()}
+
+
+def _gate(profile: Profile, settings: Mapping[str, Any]) -> Gate:
+    max_age = settings.get(profile.max_age_setting.removesuffix("_SECONDS"), profile.max_age)
+    return Gate(profile.source, profile.keys_by_slot(settings), profile.settings, max_age, settings["CLOCK_SKEW"])

@@ -18,6 +18,7 @@ from receiver.cli.installation import command
 from receiver.cli.supervisor import parse_procfile, supervise
 from receiver.outbound.addresses import address, as_variables, hook_url
 from receiver.runtime.folder import folder
+from receiver.sources import PROFILES
 from receiver.storage import db
 
 PROCESSES = ("web", "worker")
@@ -111,8 +112,7 @@ def _is_told_here_only(base: str) -> bool:
 
 
 def _suggestions(on: list[str], *, to: str, before: str) -> Text:
-    tries = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
-    sends = [f"send {source} {tries[source]}{to}" for source in on if source in tries][:1]
+    sends = [f"send {source} {PROFILES[source].example}{to}" for source in on[:1]]
     signalbox = command()
     tips = [f"{signalbox} {words}" for words in [*sends, "events list", "events show last"]]
     lines = "\n".join(f"  {tip}" for tip in [*tips, f"{before}{signalbox} sandbox"])

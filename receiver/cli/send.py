@@ -19,14 +19,13 @@ from receiver.errors import SignalboxError
 from receiver.humanize import plain
 from receiver.outbound import Client, OutboundError, Reply, Trouble, parse, read_json
 from receiver.outbound.addresses import address, hook_url
-from receiver.sources import SOURCES, samples
+from receiver.sources import PROFILES, SOURCES, samples
 from receiver.sources.accounts import Gate
 
 Lines = list[tuple[str, str]]
 
 WITHIN_SECONDS = 30
 MOST_BYTES = 64 * 1024
-SAID_BY_USERS = ("fp.conversion",)  # what Filestack itself writes fp.converse
 STALER = timedelta(minutes=1)
 MANY_NUMBERS = 10**8
 _LONGEST = 1000
@@ -136,7 +135,7 @@ def _open_gate(source: str) -> Gate:
 
 def _hint_at_known(source: str, name: str) -> None:
     known = samples.names(source)
-    if name in known or name in SAID_BY_USERS:
+    if name in known or name in PROFILES[source].aliases:
         return
     matches = {one.lower(): one for one in known}
     close = get_close_matches(name.lower(), matches, n=1)

@@ -1,17 +1,14 @@
 """Why a delivery was refused, in words: what each code means, what mends it, and what would have made it verify."""
 
-import base64
-import binascii
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
 
 from receiver.events import Delivery, Headers, Reason, Refused, Unread, Verified
-from receiver.sources import SOURCES
+from receiver.sources import PROFILES, SOURCES, Profile
 
 Keys = Mapping[str, Mapping[str, str]]
 
@@ -21,15 +18,6 @@ MAX_REWRITTEN_BYTES = 256 * 1024
 MAX_REWRITTEN_BRACKETS = 2_000
 
 _ANY_AGE = timedelta(days=10**6)
-_PROVIDERS = {"box": "Box", "filestack": "Filestack"}
-_PORTAL = {
-    "box": "the Box Developer Console (your application, Webhooks, Manage signature keys)",
-    "filestack": "the Filestack developer portal (Webhooks, the secret of this very webhook)",
-}
-_SETTINGS = {"box": "BOX_PRIMARY_KEY and BOX_SECONDARY_KEY", "filestack": "FILESTACK_SECRETS"}
-_SIGNATURES = {"box": ("BOX-SIGNATURE-PRIMARY", "BOX-SIGNATURE-SECONDARY"), "filestack": ("FS-Signature",)}
-_TIMESTAMPS = {"box": "BOX-DELIVERY-TIMESTAMP", "filestack": "FS-Timestamp"}
-_AGES = {"box": "BOX_MAX_AGE_SECONDS", "filestack": "FILESTACK_MAX_AGE_SECONDS"}
 _RESTART = "Web reads its keys when it starts: restart it after a change."
 
 
@@ -62,10 +50,11 @@ def diagnose(delivery: Delivery, keys: Keys, reason: str, *, pause: Callable[[],
 
     `keys` are those of every source by slot; `pause` is called between tries, so that others get their turn.
     """
-    sentence, mend = _sentence(delivery.source, keys, reason), _mend(delivery.source, reason)
+    profile = PROFILES[delivery.source]
+    sentence, mend = _meaning(profile, keys, reason)
     if not keys.get(delivery.source) or reason in (Reason.TIMESTAMP_STALE, Reason.TIMESTAMP_IN_FUTURE):
         return Diagnosis(sentence, None, mend)
-    for one in _tries(delivery, keys):
+    for one in _tries(delivery, keys, profile):
         if _would_verify(one):
             return Diagnosis(sentence, one.says, one.mend)
         pause()
@@ -92,7 +81,7 @@ UNREAD: Mapping[str, tuple[str, str]] = {
     ),
     Unread.NO_SUCH_SOURCE: (
         "Refused: it was sent to an address that is no source's.",
-        "If it is genuine, correct the address where it is sent from: /hooks/box or /hooks/filestack.",
+        "If it is genuine, correct the address where it is sent from: {hooks}.",
     ),
     Unread.METHOD_NOT_ALLOWED: (
         "Refused: deliveries are sent by POST.",
@@ -100,7 +89,7 @@ UNREAD: Mapping[str, tuple[str, str]] = {
     ),
     Unread.REDIRECTED: (
         "Refused: the address was not written as it has to be.",
-        "No provider follows a redirect. Write the address as /hooks/box or /hooks/filestack.",
+        "No provider follows a redirect. Write the address as {hooks}.",
     ),
     Unread.NOT_UNDERSTOOD: (
         "Refused: it could not be read as a request.",
@@ -112,7 +101,15 @@ UNREAD: Mapping[str, tuple[str, str]] = {
 def refused_unread(source: str, reason: str) -> Diagnosis:
     """Say why a request was refused before anybody looked at its signature, and what mends it."""
     sentence, mend = UNREAD[reason]
-    return Diagnosis(sentence, None, mend.format(settings=_SETTINGS.get(source, "its key")))
+    profile = PROFILES.get(source)
+    settings = _settings(profile) if profile else "its key"
+    return Diagnosis(
+        sentence, None, mend.format(settings=settings, hooks=" or ".join(f"/hooks/{name}" for name in SOURCES))
+    )
+
+
+def _settings(profile: Profile) -> str:
+    return " and ".join(profile.settings)
 
 
 def verify_now(delivery: Delivery, keys: Keys, *, max_age: timedelta, max_skew: timedelta) -> Verified | Refused:
@@ -126,17 +123,17 @@ def _would_verify(one: _Try) -> bool:
     return isinstance(verdict, Verified)
 
 
-def _tries(delivery: Delivery, keys: Keys) -> Iterator[_Try]:
+def _tries(delivery: Delivery, keys: Keys, profile: Profile) -> Iterator[_Try]:
     """Give what commonly goes wrong, the most common first: the keys, the headers, the body."""
-    own, provider = keys[delivery.source], _PROVIDERS[delivery.source]
+    own = keys[delivery.source]
     yield _Try(_KEYS_CHANGED, _KEYS_READ, delivery, own)
-    for says, changed_keys in _other_keys(delivery.source, keys):
+    for says, changed_keys in _other_keys(profile, keys):
         yield _Try(says, "Then start Signalbox anew and verify this one again.", delivery, changed_keys)
-    for says, headers in _other_headers(delivery):
+    for says, headers in _other_headers(delivery, profile):
         mend = "The keys are right. Have what stands between pass the headers on as they came."
         yield _Try(says, mend, replace(delivery, headers=headers), own)
     for how, body in _other_bodies(delivery.body):
-        says = f"It would match if {how}: something between {provider} and here rewrote the body."
+        says = f"It would match if {how}: something between {profile.label} and here rewrote the body."
         mend = "The keys are right. Have what stands between pass the body on byte for byte."
         yield _Try(says, mend, replace(delivery, body=body), own)
 
@@ -145,17 +142,14 @@ _KEYS_CHANGED = "It verifies with the keys that are set now: web had others, or 
 _KEYS_READ = "Web reads its keys when it starts: if they were changed since, restart it, and the next one is accepted."
 
 
-def _other_keys(source: str, keys: Keys) -> Iterator[tuple[str, dict[str, str]]]:
-    own = keys[source]
-    if source == "box":
-        yield (
-            "It verifies with the two keys swapped: BOX_PRIMARY_KEY and BOX_SECONDARY_KEY stand in each other's place.",
-            {"primary": own.get("secondary", ""), "secondary": own.get("primary", "")},
-        )
+def _other_keys(profile: Profile, keys: Keys) -> Iterator[tuple[str, Mapping[str, str]]]:
+    own = keys[profile.name]
+    yield from profile.swapped(own)
     for other, its_keys in keys.items():
-        for key in its_keys.values() if other != source else ():
-            says = f"It verifies with a key that is set for {_PROVIDERS[other]}: it belongs into {_SETTINGS[source]}."
-            yield says, dict.fromkeys(("primary", "secondary") if source == "box" else ("secret",), key)
+        for key in its_keys.values() if other != profile.name else ():
+            label = PROFILES[other].label
+            says = f"It verifies with a key that is set for {label}: it belongs into {_settings(profile)}."
+            yield says, profile.key_in_all_slots(key)
     for says, mend in _SPOILT_KEYS:
         yield says, {slot: mend(key) for slot, key in own.items()}
 
@@ -168,12 +162,11 @@ _SPOILT_KEYS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
-def _other_headers(delivery: Delivery) -> Iterator[tuple[str, Headers]]:
-    names = _SIGNATURES[delivery.source]
-    for says, mend in _SPOILT_SIGNATURES[delivery.source]:
+def _other_headers(delivery: Delivery, profile: Profile) -> Iterator[tuple[str, Headers]]:
+    names, timestamp = profile.signature_headers, profile.timestamp_header
+    for says, mend in profile.spoilt_signatures:
         yield f"It would match {says}.", _with(delivery.headers, names, mend)
-    timestamp = _TIMESTAMPS[delivery.source]
-    for says, mend in _SPOILT_TIMESTAMPS[delivery.source]:
+    for says, mend in profile.spoilt_timestamps:
         yield f"It would match {says}: something rewrote {timestamp}.", _with(delivery.headers, (timestamp,), mend)
     yield (
         "It would match if a header that came twice had come once: something between joins or repeats headers.",
@@ -181,62 +174,9 @@ def _other_headers(delivery: Delivery) -> Iterator[tuple[str, Headers]]:
     )
 
 
-def _with(headers: Headers, names: tuple[str, ...], mend: Callable[[str], str]) -> Headers:
+def _with(headers: Headers, names: Sequence[str], mend: Callable[[str], str]) -> Headers:
     wanted = {name.lower() for name in names}
     return Headers((name, mend(value) if name.lower() in wanted else value) for name, value in headers.pairs)
-
-
-def _hex_to_base64(value: str) -> str:
-    return base64.b64encode(_bytes_of(bytes.fromhex, value)).decode("ascii")
-
-
-def _base64_to_hex(value: str) -> str:
-    return _bytes_of(base64.b64decode, value).hex()
-
-
-def _bytes_of(read: Callable[[str], bytes], value: str) -> bytes:
-    try:
-        return read(value)
-    except (ValueError, binascii.Error):
-        return b""
-
-
-def _without_prefix(value: str) -> str:
-    return re.sub(r"^(?i:sha256=|v1=)", "", value)
-
-
-Mends = tuple[tuple[str, Callable[[str], str]], ...]
-
-_SPOILT_SIGNATURES: Mapping[str, Mends] = {
-    "box": (
-        ('without the prefix before the signature (like "sha256=")', _without_prefix),
-        ("if the signature were written in base64, as Box does, and not in hex", _hex_to_base64),
-        ('if the signature had kept its "+": something reads headers as a form', lambda value: value.replace(" ", "+")),
-        ('if the signature had kept its "=" at the end', lambda value: value + "="),
-    ),
-    "filestack": (
-        ('without the prefix before the signature (like "sha256=")', _without_prefix),
-        ("if the signature were written in lower-case letters", str.lower),
-        ("if the signature were written in hex, as Filestack does, and not in base64", _base64_to_hex),
-    ),
-}
-_OFFSET_WITHOUT_COLON = re.compile(r"([+-]\d\d)(\d\d)$", re.ASCII)
-_SPOILT_TIMESTAMPS: Mapping[str, Mends] = {
-    "box": (
-        ("with a colon in the offset of the time", lambda value: _OFFSET_WITHOUT_COLON.sub(r"\1:\2", value)),
-        ('if the time had kept its "+"', lambda value: re.sub(r" (\d\d:\d\d)$", r"+\1", value)),
-        ('with "T" between date and time', lambda value: value.replace(" ", "T", 1)),
-        ('with "Z" for UTC', lambda value: value.replace("+00:00", "Z")),
-        ('with "+00:00" for UTC', lambda value: value.replace("Z", "+00:00")),
-        ('with "-00:00" for UTC', lambda value: value.replace("+00:00", "-00:00")),
-        ('with capitals in the time ("T" and "Z")', str.upper),
-    ),
-    "filestack": (
-        ("with the time in seconds, not milliseconds", lambda value: re.sub(r"^(\d{10})\d{3}$", r"\1", value)),
-        ("with the time without its quotes", lambda value: value.strip("\"'")),
-        ("with the time in whole seconds", lambda value: value.partition(".")[0]),
-    ),
-}
 
 
 def _other_bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
@@ -296,19 +236,26 @@ def _as_other_json(body: bytes) -> Iterator[tuple[str, bytes]]:
             yield how, (text.replace("/", slash[1]) + end[1]).encode("utf-8", "surrogatepass")
 
 
-def _sentence(source: str, keys: Keys, reason: str) -> str:
-    provider, timestamp = _PROVIDERS[source], _TIMESTAMPS[source]
-    signature = " and ".join(_SIGNATURES[source])
+def _meaning(profile: Profile, keys: Keys, reason: str) -> tuple[str, str]:
+    """Return what a reason means and what fixes it: what the profile says, or else what holds for every source."""
+    own = {str(one): meaning for one, meaning in profile.meanings.items()}
+    if reason in own:
+        return own[reason].sentence, own[reason].mend
+    return _sentence(profile, len(keys.get(profile.name, {})), reason), _mend(profile, reason)
+
+
+def _sentence(profile: Profile, keys: int, reason: str) -> str:
+    provider, timestamp, signature = profile.label, profile.timestamp_header, " and ".join(profile.signature_headers)
     sentences: Mapping[str, str] = {
         Reason.SIGNATURE_MISSING: f"Refused: it carries no signature. {provider} signs with {signature}.",
         Reason.SIGNATURE_MALFORMED: f"Refused: what stands in {signature} cannot be a signature of {provider}.",
-        Reason.SIGNATURE_MISMATCH: f"Refused: the signature {_matches_none_of(len(keys.get(source, {})))}.",
+        Reason.SIGNATURE_MISMATCH: f"Refused: the signature {_matches_none_of(keys)}.",
         Reason.TIMESTAMP_MISSING: f"Refused: {timestamp} did not come, and the time is part of what is signed.",
         Reason.TIMESTAMP_MALFORMED: f"Refused: what stands in {timestamp} is not a time as {provider} writes it.",
         Reason.TIMESTAMP_STALE: "Refused: the signature is right, but it was signed too long before it arrived.",
         Reason.TIMESTAMP_IN_FUTURE: "Refused: the signature is right, but it was signed ahead of the clock here.",
-        Reason.VERSION_UNSUPPORTED: "Refused: it is signed by a version of Box's signatures that is not known here.",
-        Reason.ALGORITHM_UNSUPPORTED: "Refused: it is signed by an algorithm other than HmacSHA256.",
+        Reason.VERSION_UNSUPPORTED: f"Refused: it is signed by a version of {provider}'s signatures not known here.",
+        Reason.ALGORITHM_UNSUPPORTED: f"Refused: it is signed by an algorithm that {provider} is not known to use.",
         Reason.HEADER_CONFLICT: "Refused: a header that is part of the signature came twice with different values.",
     }
     return sentences.get(reason, "Refused: the signature did not verify.")
@@ -324,18 +271,19 @@ def _matches_none_of(count: int) -> str:
     )
 
 
-def _mend(source: str, reason: str) -> str:
-    portal, settings, timestamp = _PORTAL[source], _SETTINGS[source], _TIMESTAMPS[source]
+def _mend(profile: Profile, reason: str) -> str:
+    portal, settings, timestamp = profile.portal, _settings(profile), profile.timestamp_header
+    provider, limit = profile.label, profile.max_age_setting
     mends: Mapping[str, str] = {
         Reason.SIGNATURE_MISSING: f"Generate a key in {portal}, set {settings}. {_RESTART} Or was it sent by others?",
         Reason.SIGNATURE_MALFORMED: "See whether a proxy or relay rewrites headers, or what else sent it.",
         Reason.SIGNATURE_MISMATCH: f"Check {settings} against {portal}, and that nothing rewrites bodies. {_RESTART}",
         Reason.TIMESTAMP_MISSING: f"See whether a proxy or relay drops {timestamp}.",
         Reason.TIMESTAMP_MALFORMED: f"See whether a proxy or relay rewrites {timestamp}.",
-        Reason.TIMESTAMP_STALE: f"See what held it up, or set the clock here right. The limit: {_AGES[source]}.",
+        Reason.TIMESTAMP_STALE: f"See what held it up, or set the clock here right. The limit: {limit}.",
         Reason.TIMESTAMP_IN_FUTURE: "Set the clock of this machine right (NTP). The limit: CLOCK_SKEW_SECONDS.",
-        Reason.VERSION_UNSUPPORTED: "See whether Box announced new signatures and Signalbox is out of date.",
-        Reason.ALGORITHM_UNSUPPORTED: "See whether Box announced a new algorithm and Signalbox is out of date.",
+        Reason.VERSION_UNSUPPORTED: f"See whether {provider} announced new signatures and Signalbox is out of date.",
+        Reason.ALGORITHM_UNSUPPORTED: f"See whether {provider} announced a new algorithm and Signalbox is out of date.",
         Reason.HEADER_CONFLICT: "See whether a proxy or relay adds headers of its own, or whether somebody tampers.",
     }
     return mends.get(reason, f"Check {settings} against {portal}. {_RESTART}")

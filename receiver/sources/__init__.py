@@ -1,37 +1,33 @@
-"""The services that we accept webhooks from: one module each, all of the same shape."""
+"""The services that we accept webhooks from: a module and a profile each, all of the same shape.
+
+Who imports one of its modules loads no other source: what needs all of them asks for SOURCES or PROFILES.
+"""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
-from receiver.events import Delivery, Event, Refused, Verified
-from receiver.sources import box, filestack
+from receiver.sources.profile import Profile as Profile
+from receiver.sources.profile import Source as Source
 
+SOURCES: Mapping[str, Source]
+PROFILES: Mapping[str, Profile]
+TROUBLE: Mapping[str, str]  # the entry points that are no source, each with the reason
 
-class Source(Protocol):
-    """What the module of a source gives. All of it is pure: the clock and the keys are arguments."""
+if not TYPE_CHECKING:
 
-    NAME: str
-    KNOWN: frozenset[str]
+    def __getattr__(name: str) -> Any:
+        """Load the sources when one of the three is first asked for: afterwards they are plain names of this module."""
+        if name not in ("SOURCES", "PROFILES", "TROUBLE"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from receiver.sources import registered
 
-    def verify(
-        self, delivery: Delivery, keys: Mapping[str, str], *, max_age: timedelta, max_skew: timedelta
-    ) -> Verified | Refused:
-        """Say whether one of the keys, each under the name of its slot, signed these very bytes lately.
-
-        Never raises, whatever came.
-        """
-
-    def parse(self, delivery: Delivery) -> Event:
-        """Give the event that a verified delivery tells of, without an id; raises UnreadableError, nothing else."""
-
-    def drift(self, event: Event) -> list[dict[str, str]]:
-        """List where a payload differs from the schema that we know, as `{"path": …, "problem": …}`. Never raises."""
-
-    def sign(
-        self, body: bytes, keys: Mapping[str, str], *, at: datetime, delivery_id: str = ""
-    ) -> list[tuple[str, str]]:
-        """Give the headers that the source would send with this body."""
+        for one in ("SOURCES", "PROFILES", "TROUBLE"):
+            globals()[one] = getattr(registered, one)
+        return globals()[name]
 
 
-SOURCES: Mapping[str, Source] = {"box": box, "filestack": filestack}
+def profile_of(name: str) -> Profile | None:
+    """Return the profile of a source; None for one that is not, or no longer, registered."""
+    from receiver.sources import registered
+
+    return registered.PROFILES.get(name)

@@ -1,19 +1,16 @@
-"""Deliveries as Box and Filestack would send them: sample payloads, their wire form, signed, retried or spoilt."""
+"""Deliveries as the sources would send them: sample payloads, their wire form, signed, retried or spoilt."""
 
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
-from types import ModuleType
 from typing import Any
 
 from receiver.errors import NotFoundError, UnreadableError
-from receiver.sources import SOURCES
-from receiver.sources.box import samples as box
-from receiver.sources.filestack import samples as filestack
+from receiver.sources import PROFILES, SOURCES
+from receiver.sources.profile import Samples
 from receiver.sources.wire import read_object
 
-_SIMULATED: Mapping[str, ModuleType] = {"box": box, "filestack": filestack}
 _MAX_NUMBER = 10**8
 
 Lines = list[tuple[str, str]]
@@ -30,14 +27,12 @@ def sample(source: str, name: str, *, at: datetime, number: int) -> dict[str, An
 
     The same number gives the same payload; each number has ids of its own.
     """
-    payload: dict[str, Any] = _simulated(source).sample(name, at=at, number=number)
-    return payload
+    return _simulated(source).sample(name, at=at, number=number)
 
 
 def encode(source: str, payload: Mapping[str, Any]) -> bytes:
     """Give the bytes that the source would put on the wire: each has its own way of writing JSON."""
-    body: bytes = _simulated(source).encode(payload)
-    return body
+    return _simulated(source).encode(payload)
 
 
 def forge(
@@ -96,7 +91,7 @@ def _is_object(body: bytes) -> bool:
     return True
 
 
-def _simulated(source: str) -> ModuleType:
-    if source not in _SIMULATED:
-        raise NotFoundError(f"There is no source {source!r}. The sources are: {', '.join(sorted(_SIMULATED))}.")
-    return _SIMULATED[source]
+def _simulated(source: str) -> Samples:
+    if source not in PROFILES:
+        raise NotFoundError(f"There is no source {source!r}. The sources are: {', '.join(sorted(PROFILES))}.")
+    return PROFILES[source].samples

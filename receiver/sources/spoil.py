@@ -4,18 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from receiver.errors import NotFoundError
 from receiver.events import Reason
-from receiver.sources import box, filestack
+from receiver.sources import PROFILES, Profile
 from receiver.sources.samples import Lines, signed, tampered
 
-Part = TypeVar("Part")
-
 _MARGIN = timedelta(minutes=1)
-_SIGNATURES = frozenset({*box.SIGNATURE_HEADERS.values(), filestack.SIGNATURE_HEADER})
-_TIMESTAMPS = frozenset({box.TIMESTAMP_HEADER, filestack.TIMESTAMP_HEADER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +19,9 @@ class Fault:
 
     does: str
     reason: Reason
-    sources: tuple[str, ...] = (box.NAME, filestack.NAME)
 
 
+# What a delivery of every source can have wrong; a profile adds its own.
 FAULTS: Mapping[str, Fault] = {
     "tampered": Fault("change a byte after signing", Reason.SIGNATURE_MISMATCH),
     "rewritten": Fault("rewrite the JSON after signing", Reason.SIGNATURE_MISMATCH),
@@ -39,14 +34,13 @@ FAULTS: Mapping[str, Fault] = {
     "doubled": Fault("send two signatures that differ", Reason.HEADER_CONFLICT),
     "timeless": Fault("leave the timestamp out", Reason.TIMESTAMP_MISSING),
     "mistimed": Fault("write a timestamp that is none", Reason.TIMESTAMP_MALFORMED),
-    "version": Fault("say signature version 2", Reason.VERSION_UNSUPPORTED, (box.NAME,)),
-    "algorithm": Fault("say HmacSHA1", Reason.ALGORITHM_UNSUPPORTED, (box.NAME,)),
 }
 
 
 def faults_of(source: str) -> dict[str, Fault]:
     """Give the faults that a delivery of this source can have."""
-    return {name: fault for name, fault in FAULTS.items() if source in fault.sources}
+    own = PROFILES[source].faults.items()
+    return {**FAULTS, **{name: Fault(fault.does, fault.reason) for name, fault in own}}
 
 
 def spoil(
@@ -68,13 +62,36 @@ def spoil(
     signing = {"unsigned": {}, "wrong-key": dict.fromkeys(keys, "a key that is not ours")}.get(fault, keys)
     at += {"stale": -max_age - _MARGIN, "early": max_skew + _MARGIN}.get(fault, timedelta())
     lines = signed(source, body, signing, at=at)
+    profile = PROFILES[source]
     if fault == "moved":
         later = dict(signed(source, body, keys, at=at + timedelta(seconds=1)))
-        lines = [(name, later[name] if name in _TIMESTAMPS else value) for name, value in lines]
-    return _BODIES.get(fault, _same)(body), _LINES.get(fault, _same)(lines)
+        lines = [(name, later[name] if name == profile.timestamp_header else value) for name, value in lines]
+    return _BODIES.get(fault, _same)(body), _respelt(profile, fault, lines)
 
 
-def _same(part: Part) -> Part:
+def _respelt(profile: Profile, fault: str, lines: Lines) -> Lines:
+    """Return the header lines with a fault that is one of the headers alone; any other leaves them as they are."""
+    signatures, timestamp = frozenset(profile.signature_headers), profile.timestamp_header
+    if fault in profile.faults:
+        own = profile.faults[fault]
+        return _changed(lines, frozenset({own.header}), lambda _value: own.value)
+    if fault == "prefixed":
+        return _changed(lines, signatures, lambda signature: f"sha256={signature}")
+    if fault == "doubled":
+        name, value = next(line for line in lines if line[0] in signatures)
+        return [*lines, (name, value[::-1])]
+    if fault == "timeless":
+        return [line for line in lines if line[0] != timestamp]
+    if fault == "mistimed":
+        return _changed(lines, frozenset({timestamp}), lambda _timestamp: "yesterday")
+    return lines
+
+
+def _changed(lines: Lines, names: frozenset[str], change: Callable[[str], str]) -> Lines:
+    return [(name, change(value) if name in names else value) for name, value in lines]
+
+
+def _same(part: bytes) -> bytes:
     return part
 
 
@@ -91,21 +108,4 @@ def _rewritten(body: bytes) -> bytes:
     return next((other for other in spellings if other != body), body + b"\n")
 
 
-def _double(lines: Lines) -> Lines:
-    name, value = next(line for line in lines if line[0] in _SIGNATURES)
-    return [*lines, (name, value[::-1])]
-
-
-def _with(names: frozenset[str], change: Callable[[str], str]) -> Callable[[Lines], Lines]:
-    return lambda lines: [(name, change(value) if name in names else value) for name, value in lines]
-
-
 _BODIES: Mapping[str, Callable[[bytes], bytes]] = {"tampered": tampered, "rewritten": _rewritten}
-_LINES: Mapping[str, Callable[[Lines], Lines]] = {
-    "prefixed": _with(_SIGNATURES, lambda signature: f"sha256={signature}"),
-    "doubled": _double,
-    "timeless": lambda lines: [line for line in lines if line[0] not in _TIMESTAMPS],
-    "mistimed": _with(_TIMESTAMPS, lambda _timestamp: "yesterday"),
-    "version": _with(frozenset({box.VERSION_HEADER}), lambda _version: "2"),
-    "algorithm": _with(frozenset({box.ALGORITHM_HEADER}), lambda _algorithm: "HmacSHA1"),
-}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.events import Delivery, Headers, Verified
-from receiver.sources import SOURCES
+from receiver.sources import PROFILES, SOURCES
 from receiver.web.snippets import copy_as
 from receiver.web.snippets.copy_as import Copied
 from tests.installation import KEYS
@@ -38,7 +38,8 @@ http() { curl "$@"; }
 
 def copied(source: str, body: bytes, *headers: tuple[str, str], title: str = "an event") -> Copied:
     lines = [("Content-Type", "application/json"), *headers]
-    return Copied(source=source, title=title, body=body, headers=lines, received_at=AT, url="http://127.0.0.1:8000")
+    signing, url = PROFILES[source].signing, "http://127.0.0.1:8000"
+    return Copied(source=source, signing=signing, title=title, body=body, headers=lines, received_at=AT, url=url)
 
 
 def environ(**more: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from receiver import service
 from receiver.app import create_app
 from receiver.inbox.rows import Inbox
 from receiver.sources import SOURCES, samples
-from receiver.sources.spoil import FAULTS, faults_of
+from receiver.sources.spoil import faults_of
 from tests import listings
 from tests.installation import BOX_KEYS, FILESTACK_KEYS, Clock, arrive, settings
 
@@ -100,7 +100,7 @@ def test_what_is_wrong_on_purpose_is_refused_for_it_and_linked(
         answer = client.post("/send", data=wish | {"fault": fault})
         item = listings.list_rejected(engine)["items"][0]
         assert heads(answer.text) == ["401 rejected"], fault
-        assert item["reason"] == FAULTS[fault].reason
+        assert item["reason"] == faults_of(source)[fault].reason
         assert f"/rejected/{item['id']}" in answer.text
         assert "refused as it should be" in answer.text
 

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from receiver import humanize, service
 from receiver.observe import queries
 from receiver.service import engine
-from receiver.sources import SOURCES, samples
+from receiver.sources import PROFILES, SOURCES, samples
+from receiver.sources.accounts import Gate
 from receiver.storage import db, search
 from receiver.storage.tables import is_dead, jobs
 from receiver.web.page import now, wants_part
@@ -24,7 +25,6 @@ MOST_COUNTED = 99
 QUICKLY_COUNTED = 1000
 NAMES: Mapping[Kind, str] = {"events": "Events", "rejected": "Rejected", "quarantine": "Quarantined"}
 _NOTHING = search.Found((), None)
-EXAMPLES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 
 
 @inbox.get("/")
@@ -155,10 +155,16 @@ def _hints() -> dict[str, Any]:
             for name, gate in gates.items()
         ],
         "is_empty": newest_place == 0,
-        "example": next((f"{name} {EXAMPLES[name]}" for name, gate in gates.items() if gate.keys), "box FILE.UPLOADED"),
+        "example": example(gates),
         "total": total(newest_place),
         "unsettled": [(state, count) for state in ("dead", "running", "waiting") if (count := _jobs(state)) != "0"],
     }
+
+
+def example(gates: Mapping[str, Gate]) -> str:
+    """Return a source and a name to try: of the first source that is on, or else of the first."""
+    name = next((one for one, gate in gates.items() if gate.keys), next(iter(gates)))
+    return f"{name} {PROFILES[name].example}"
 
 
 def total(newest_place: int) -> str:

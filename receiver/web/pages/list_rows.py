@@ -11,12 +11,10 @@ from flask import current_app
 from receiver import humanize
 from receiver.errors import UnreadableError
 from receiver.observe.records import EventRecord, Standing
-from receiver.sources import summary, wire
+from receiver.sources import profile_of, summary, wire
 
 MARKS_SHOWN = 6
-SHORT = {"box": "Box", "filestack": "Fs"}
 LONGEST_READ = 64 * 1024
-_NAMED_BY = {"box": "trigger", "filestack": "action"}
 # What needs somebody comes first.
 _JOB_STATES = ("dead", "running", "waiting", "done", "discarded")
 
@@ -60,7 +58,7 @@ class Line:
 
     @property
     def short_source(self) -> str:
-        return SHORT.get(self.source, self.source[:3])
+        return short(self.source)
 
     @property
     def name(self) -> str:
@@ -91,7 +89,7 @@ class Line:
 
 def line(place: int, item: EventRecord) -> Line:
     kept = {name: getattr(item, name) for name in ("id", "source", "type", "received_at", "verified_by")}
-    return Line(place=place, about=summary.about(item.payload), **kept, **changeable(item))
+    return Line(place=place, about=about(item.source, item.payload), **kept, **changeable(item))
 
 
 def changeable(item: Standing) -> dict[str, Any]:
@@ -123,6 +121,22 @@ class Refusal:
     name: str
     about: summary.About
 
+    @property
+    def short_source(self) -> str:
+        return short(self.item.source)
+
+
+def short(source: str) -> str:
+    """Return what a list calls a source."""
+    profile = profile_of(source)
+    return profile.short if profile else source[:3]
+
+
+def about(source: str, payload: summary.Payload) -> summary.About:
+    """Return what a payload is about, as its source tells it."""
+    profile = profile_of(source)
+    return (profile.about if profile else summary.about)(payload)
+
 
 def rejected(row: sa.Row[Any]) -> Refusal:
     return Refusal(row, reason(row.reason), row.reason, *_claimed(row))
@@ -138,8 +152,9 @@ def _claimed(row: sa.Row[Any]) -> tuple[str, summary.About]:
         payload = wire.read_object(row.body) if len(row.body) <= LONGEST_READ else {}
     except UnreadableError:
         payload = {}
-    name = payload.get(_NAMED_BY.get(row.source, ""))
-    return name[: summary.MOST_CHARACTERS] if isinstance(name, str) else "", summary.about(payload)
+    profile = profile_of(row.source)
+    name = payload.get(profile.named_by) if profile else None
+    return name[: summary.MOST_CHARACTERS] if isinstance(name, str) else "", about(row.source, payload)
 
 
 def reason(code: str) -> str:

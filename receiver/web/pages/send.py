@@ -13,15 +13,14 @@ from receiver.errors import NotFoundError, UnreadableError
 from receiver.events import Delivery, Headers
 from receiver.observe import queries
 from receiver.service import engine
-from receiver.sources import SOURCES, samples, wire
+from receiver.sources import PROFILES, SOURCES, samples, wire
 from receiver.sources.accounts import Gate
-from receiver.sources.spoil import FAULTS, faults_of, spoil
+from receiver.sources.spoil import faults_of, spoil
 from receiver.web import loopback
 from receiver.web.auth import local_path
 from receiver.web.loopback import Outcome
 from receiver.web.page import UNSEEN, now, wants_part
 
-FIRST_NAMES = {"box": "FILE.UPLOADED", "filestack": "fp.upload"}
 MANY_NUMBERS = 10**8
 
 send = Blueprint("send", __name__)
@@ -68,7 +67,7 @@ def go() -> str:
     body = _body(wish)
     outcomes = [_deliver(gate, wish, body) for _ in range(2 if wish.is_double else 1)]
     if wants_part("answer"):
-        return render_template("_answer.html", outcomes=outcomes, fault=FAULTS.get(wish.fault))
+        return render_template("_answer.html", outcomes=outcomes, fault=faults_of(wish.source).get(wish.fault))
     return _page(wish, outcomes)
 
 
@@ -83,7 +82,7 @@ def check() -> str:
 @send.post("/send/sample")
 def sample() -> Response:
     """Send one sample, signed right, and go on to `next`; where that cannot be, say why on the page that could."""
-    wish = _sample(request.form.get("source") or "box", request.form.get("name"))
+    wish = _sample(request.form.get("source"), request.form.get("name"))
     gate = _gate(wish.source)
     if not gate.keys:
         return redirect(url_for("send.page", source=wish.source), 303)
@@ -98,10 +97,12 @@ def _page(wish: Wish, outcomes: Sequence[Outcome] = ()) -> str:
         "send.html",
         wish=wish,
         gates=_gates(),
+        profiles=PROFILES,
+        words=PROFILES[wish.source].key_words,
         gate=_gate(wish.source),
         names=samples.names(wish.source),
         faults=faults_of(wish.source),
-        fault=FAULTS.get(wish.fault),
+        fault=faults_of(wish.source).get(wish.fault),
         checked=_check(wish.source, wish.text),
         outcomes=outcomes,
     )
@@ -119,10 +120,10 @@ def _gate(source: str) -> Gate:
 
 def _sample(source: str | None = None, name: str | None = None) -> Wish:
     """Give a sample of a source and a name: those asked for, or else of the first source that is on."""
-    is_on = next((one for one, gate in _gates().items() if gate.keys), "box")
+    is_on = next((one for one, gate in _gates().items() if gate.keys), next(iter(_gates())))
     source = source or request.args.get("source") or is_on
-    gate = _gate(source)
-    name = (name or request.args.get("name", "")).strip() or FIRST_NAMES.get(source) or min(gate.source.KNOWN)
+    _gate(source)
+    name = (name or request.args.get("name", "")).strip() or PROFILES[source].example
     at = now()
     payload = samples.sample(source, name, at=at, number=int(at.timestamp() * 1000) % MANY_NUMBERS)
     return Wish(source, name, _written(payload))

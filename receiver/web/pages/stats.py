@@ -8,6 +8,7 @@ from datetime import timedelta
 from flask import Blueprint, abort, render_template, request
 from markupsafe import Markup
 
+from receiver import service
 from receiver.errors import StoreError
 from receiver.humanize import parse
 from receiver.jobs import registry
@@ -15,6 +16,7 @@ from receiver.observe import metrics
 from receiver.observe.metrics import Stats
 from receiver.service import engine
 from receiver.web.page import now, seen, wants_part
+from receiver.web.pages.inbox import example
 from receiver.web.stats import alarms, charts
 from receiver.web.stats.charts import Line, Panel, Strip, Times, took
 
@@ -69,6 +71,7 @@ def page() -> str:
         now=gauges,
         alarms=alarms.alarms(gauges, lately, figures, at=at, window=NAMES[chosen], stranded=stranded),
         is_empty=alarms.is_empty(gauges, figures),
+        example=example(service.current().gates),
         deliveries=[_events(figures), _not_accepted(figures), _answers(figures)],
         jobs=[_oldest(figures), _attempts(figures)],
         handlers_say=alarms.handlers(figures),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from receiver.observe.documents import iso
+from receiver.sources.profile import Signing
 
 Lines = Sequence[Sequence[str]]
 
@@ -22,61 +23,12 @@ class Copied:
     """A delivery to be copied: its bytes, its header lines as people may see them, and where it would go."""
 
     source: str
+    signing: Signing
     title: str
     body: bytes
     headers: Lines
     received_at: datetime
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Signing:
-    """How one source signs, in the two languages: lines that need `body` and make a timestamp and a signature."""
-
-    shell: str
-    shell_headers: Sequence[tuple[str, str]]
-    python: str
-    python_headers: Sequence[tuple[str, str]]
-
-
-_UNSET = "set it as this Signalbox has it"
-_HMAC = "openssl dgst -sha256 -hmac"
-
-# The same as `sign` of receiver/sources/box and receiver/sources/filestack: tests/web/test_copy_as.py runs what is
-# written here, and lets those two verify it.
-_SIGNINGS: Mapping[str, _Signing] = {
-    "box": _Signing(
-        f"""  key=${{BOX_PRIMARY_KEY:?{_UNSET}}}
-  timestamp=$(date -u +%Y-%m-%dT%H:%M:%S+00:00)
-  signature=$({{ body; printf %s "$timestamp"; }} | {_HMAC} "$key" -binary | openssl base64 -A)""",
-        [
-            ("BOX-DELIVERY-TIMESTAMP", "$timestamp"),
-            ("BOX-SIGNATURE-PRIMARY", "$signature"),
-            ("BOX-SIGNATURE-VERSION", "1"),
-            ("BOX-SIGNATURE-ALGORITHM", "HmacSHA256"),
-        ],
-        """timestamp = datetime.now(UTC).isoformat(timespec="seconds")
-mac = hmac.digest(os.environ["BOX_PRIMARY_KEY"].encode(), body + timestamp.encode(), "sha256")
-signature = base64.b64encode(mac).decode()""",
-        [
-            ("BOX-DELIVERY-TIMESTAMP", "timestamp"),
-            ("BOX-SIGNATURE-PRIMARY", "signature"),
-            ("BOX-SIGNATURE-VERSION", '"1"'),
-            ("BOX-SIGNATURE-ALGORITHM", '"HmacSHA256"'),
-        ],
-    ),
-    "filestack": _Signing(
-        f"""  key=${{FILESTACK_SECRETS:?{_UNSET}}}
-  key=${{key%%,*}}
-  timestamp=$(date +%s)
-  signature=$({{ printf %s. "$timestamp"; body; }} | {_HMAC} "$key" -binary | od -An -v -tx1 | tr -d ' \\n')""",
-        [("FS-Timestamp", "$timestamp"), ("FS-Signature", "$signature")],
-        """timestamp = str(int(datetime.now(UTC).timestamp()))
-key = os.environ["FILESTACK_SECRETS"].split(",")[0].strip().encode()
-signature = hmac.digest(key, timestamp.encode() + b"." + body, "sha256").hex()""",
-        [("FS-Timestamp", "timestamp"), ("FS-Signature", "signature")],
-    ),
-}
 
 
 def curl(copied: Copied) -> str:
@@ -96,7 +48,7 @@ def _in_shell(copied: Copied, command: str) -> str:
     return f"""(
   # {_plain(copied.title)}, signed afresh when this runs
 {_shell_body(copied.body)}
-{_SIGNINGS[copied.source].shell}
+{copied.signing.bash}
   body | {command}
 )
 """
@@ -107,7 +59,7 @@ def _shell_url(copied: Copied) -> str:
 
 
 def _shell_headers(copied: Copied) -> list[tuple[str, str]]:
-    fresh = [(name, f'"{value}"') for name, value in _SIGNINGS[copied.source].shell_headers]
+    fresh = [(name, f'"{value}"') for name, value in copied.signing.bash_headers]
     return [*((name, shlex.quote(value)) for name, value in _kept(copied)), *fresh]
 
 
@@ -166,8 +118,7 @@ def test_{name}_is_accepted() -> None:
 
 
 def _python_head(copied: Copied) -> str:
-    modules = ["base64", "hmac", "os"] if copied.source == "box" else ["hmac", "os"]
-    imports = "".join(f"import {name}\n" for name in modules)
+    imports = "".join(f"import {name}\n" for name in sorted({*copied.signing.modules, "os"}))
     return f"\n{imports}from datetime import UTC, datetime\n\nimport httpx2"
 
 
@@ -177,11 +128,11 @@ def _python_body(copied: Copied) -> str:
 
 
 def _python_signature(copied: Copied) -> str:
-    return _SIGNINGS[copied.source].python
+    return copied.signing.python
 
 
 def _python_post(copied: Copied) -> str:
-    written = [*((name, json.dumps(value)) for name, value in _kept(copied)), *_SIGNINGS[copied.source].python_headers]
+    written = [*((name, json.dumps(value)) for name, value in _kept(copied)), *copied.signing.python_headers]
     headers = "".join(f"\n    {json.dumps(name)}: {value}," for name, value in written)
     return f"""url = os.environ.get("SIGNALBOX_URL", "{_address(copied)}")
 headers = {{{headers}

@@ -10,8 +10,8 @@ from receiver.jobs import store as jobs
 from receiver.observe import queries
 from receiver.observe.records import EventDetail, JobRecord
 from receiver.service import engine
-from receiver.sources.summary import about
 from receiver.web.page import ago, now, seen, wants_part
+from receiver.web.pages import list_rows
 from receiver.web.pages.event import detail, event
 from receiver.web.pages.event.offers import Offers, offers
 from receiver.web.pages.question import Question, ask, is_confirmed, wire
@@ -143,7 +143,7 @@ _DISCARDED = "It goes from lists and alarms, stays with its event, and can be re
 
 def _which(item: EventDetail) -> Markup:
     """Say which event it is: the file that it is about, when it came, and its id."""
-    name = about(item.payload).name
+    name = list_rows.about(item.source, item.payload).name
     file = Markup("{}, ").format(seen(name)) if name else ""
     return Markup("{}received {}, event {}.").format(file, ago(item.received_at), wire(item.id))
 

@@ -15,7 +15,7 @@ from receiver import humanize
 from receiver.errors import UnreadableError
 from receiver.humanize import hex_lines
 from receiver.inbox.reinstate import BY_NOBODY
-from receiver.sources import wire
+from receiver.sources import profile_of, wire
 from receiver.web.page import wants_part
 from receiver.web.pages import inbox
 from receiver.web.payload import tree
@@ -23,7 +23,6 @@ from receiver.web.payload import tree
 SHOWN_BYTES = 64 * 1024
 STEPS_AT_ONCE = 200
 _OF_ONE_REQUEST = ("view", "seen", "verified", "read", "headers")
-PROVIDERS = {"box": "Box", "filestack": "Filestack"}
 
 Some = TypeVar("Some")
 
@@ -110,9 +109,14 @@ def key_in_words(source: str, slot: str) -> str:
     """Say which key verified a delivery, by its slot."""
     if slot == BY_NOBODY.by:
         return "nobody: somebody here let it in"
-    if source == "box":
-        return f"the {slot} key of Box"
-    return f"{slot} of FILESTACK_SECRETS"
+    profile = profile_of(source)
+    return profile.key_words.verified.format(slot=slot) if profile else f"{slot} of {source}"
+
+
+def provider(source: str) -> str:
+    """Return what people call the provider of a source."""
+    profile = profile_of(source)
+    return profile.label if profile else source
 
 
 def told(response: Response, said: str) -> Response:

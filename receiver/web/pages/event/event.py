@@ -16,8 +16,10 @@ from receiver.observe.documents import Document, job_of_event
 from receiver.observe.records import AttemptRecord, DeliveryRecord, EventDetail, Fate, JobRecord, Lines, RejectedRecord
 from receiver.runtime.reasons import line_of, reason_of
 from receiver.service import engine
-from receiver.sources.summary import about
+from receiver.sources import profile_of
+from receiver.sources.profile import Signing
 from receiver.web.page import now
+from receiver.web.pages import list_rows
 from receiver.web.pages.event import detail
 from receiver.web.pages.event.offers import offers
 from receiver.web.snippets import copy_as
@@ -45,7 +47,7 @@ def show_event(item: EventDetail) -> Response:
         item=item,
         tab=tab,
         in_clear=detail.in_clear(),
-        about=about(item.payload),
+        about=list_rows.about(item.source, item.payload),
         key=detail.key_in_words(item.source, item.verified_by),
         raw=detail.raw(item.body) if tab == "raw" else None,
         steps=detail.drawn(item.payload) if tab == "payload" else (),
@@ -137,25 +139,22 @@ def _deliveries(item: EventDetail) -> Sequence[Document]:
             "number": number,
             "place": round(100 * ((at - min(times)) / whole), 2) if whole else 0,
             "key": detail.key_in_words(item.source, one.verified_by),
-            "named": _delivery_id(one.headers),
+            "named": _delivery_id(item.source, one.headers),
         }
         for number, (one, at) in enumerate(zip(every, times, strict=True), 1)
     ]
 
 
-def _delivery_id(headers: Lines) -> str:
-    return next((value for name, value in headers if name.lower() == "box-delivery-id"), "")
+def _delivery_id(source: str, headers: Lines) -> str:
+    profile = profile_of(source)
+    header = profile.delivery_header.lower() if profile else ""
+    return next((value for name, value in headers if name.lower() == header), "")
 
 
 def _history(item: EventDetail) -> dict[str, str]:
-    """Give what to search for beside a path: the same file's other events."""
-    if item.source == "box":
-        file_id = item.payload.get("source", {}) if isinstance(item.payload.get("source"), dict) else {}
-        return {"source.id": file_id["id"]} if isinstance(file_id.get("id"), str) else {}
-    text = item.payload.get("text")
-    url = text.get("url") if isinstance(text, dict) else None
-    handle = url.rpartition("/")[2] if isinstance(url, str) else ""
-    return {"text.url": handle} if handle else {}
+    """Return what to search for beside a path: the same file's other events."""
+    profile = profile_of(item.source)
+    return profile.history(item.payload) if profile else {}
 
 
 @shown.get("/events/<given>/body")
@@ -175,13 +174,16 @@ def written(item: EventDetail | RejectedRecord, form: str, title: str) -> Respon
     write = copy_as.FORMS.get(form)
     if write is None:
         abort(404, f"There is no such form. The forms are: {', '.join(copy_as.FORMS)}.")
-    return Response(write(_copied(item, title)), mimetype="text/plain")
+    profile = profile_of(item.source)
+    if profile is None:
+        abort(404, f"It was sent to {item['source']}, which is no source here: nothing knows how it would be signed.")
+    return Response(write(_copied(item, title, profile.signing)), mimetype="text/plain")
 
 
-def _copied(item: EventDetail | RejectedRecord, title: str) -> copy_as.Copied:
+def _copied(item: EventDetail | RejectedRecord, title: str, signing: Signing) -> copy_as.Copied:
     facts: dict[str, Any] = {
         "source": item.source,
         "headers": item.headers,
         "received_at": item.received_at,
     }
-    return copy_as.Copied(title=title, body=item.body, url=request.host_url.rstrip("/"), **facts)
+    return copy_as.Copied(title=title, signing=signing, body=item.body, url=request.host_url.rstrip("/"), **facts)

@@ -57,7 +57,7 @@ def _show(item: KeptApart, template: str, kind: inbox.Kind, title: str, **facts:
         title=f"{title} · {item.source}",
         item=item,
         path=f"/{kind}/{item.id}",
-        provider=detail.PROVIDERS.get(item.source, item.source),
+        provider=detail.provider(item.source),
         tab=tab,
         shown_tabs=TABS if payload is not None else TABS[1:],
         problem=problem,

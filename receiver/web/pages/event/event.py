@@ -176,7 +176,7 @@ def written(item: EventDetail | RejectedRecord, form: str, title: str) -> Respon
         abort(404, f"There is no such form. The forms are: {', '.join(copy_as.FORMS)}.")
     profile = profile_of(item.source)
     if profile is None:
-        abort(404, f"It was sent to {item['source']}, which is no source here: nothing knows how it would be signed.")
+        abort(404, f"It was sent to {item.source}, which is no source here: nothing knows how it would be signed.")
     return Response(write(_copied(item, title, profile.signing)), mimetype="text/plain")
 
 

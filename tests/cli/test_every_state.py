@@ -66,6 +66,7 @@ ELSEWHERE = {
     "worker": "tests/cli/test_processes.py",
     "send": "tests/cli/test_send.py",
     "events tail": "tests/cli/test_events.py",
+    "init": "tests/cli/test_init.py",
     "handlers test": "tests/cli/test_trial.py",
     "bins create": "tests/cli/test_bins.py",
     "box": "tests/cli/test_box.py",  # over every state of a registration

@@ -246,10 +246,10 @@ def test_a_process_that_ends_in_order_writes_what_waits(database_url: str, engin
     script = f"""
 from datetime import UTC, datetime
 from receiver.storage import db
-from receiver.inbox.refusals import Refusal, Refusals
+from receiver.inbox.refusals import Refusal, RefusalLog
 
-Refusals.PAUSE_SECONDS = 1000  # nothing is written by itself
-here = Refusals(db.open_engine({database_url!r}), max_count=10, max_bytes=10**6)
+RefusalLog.PAUSE_SECONDS = 1000  # nothing is written by itself
+here = RefusalLog(db.open_engine({database_url!r}), max_count=10, max_bytes=10**6)
 told = dict(source="box", received_at=datetime.now(UTC), detail="", headers=b"", body=b"")
 here.add(Refusal(id="1" * 26, reason="signature_missing", **told))
 """

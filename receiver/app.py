@@ -9,7 +9,7 @@ from receiver import service
 from receiver.inbox.rows import Inbox
 from receiver.observe import logs, metrics
 from receiver.service import Service
-from receiver.sources import PROFILES, Profile
+from receiver.sources import PROFILES, TROUBLE, Profile
 from receiver.sources.accounts import Gate
 from receiver.storage import db
 
@@ -33,6 +33,8 @@ def create_app_without_web(settings: Mapping[str, Any]) -> Flask:
         from receiver.observe import sentry
 
         sentry.start(settings["SENTRY_DSN"], environment=settings["ENV"])
+    for point, reason in TROUBLE.items():
+        logs.log.error("source_not_loaded", entry_point=point, reason=reason)
     engine = db.open_engine(settings["DATABASE_URL"])
     inbox = Inbox(
         engine,

@@ -10,7 +10,15 @@ from environs import Env, EnvError, ValidationError
 
 from receiver.errors import SettingsError
 from receiver.runtime.folder import folder
-from receiver.settings import ADMIN_PASSWORD_LENGTH, API_TOKEN_LENGTH, SECRET_KEY_LENGTH, SETTINGS, UnfitError
+from receiver.settings import (
+    ADMIN_PASSWORD_LENGTH,
+    API_TOKEN_LENGTH,
+    SECRET_KEY_LENGTH,
+    SETTINGS,
+    Setting,
+    UnfitError,
+    of_registered_sources,
+)
 
 # In the file other programs may have names of their own: only what is as good as a setting's name is taken for one.
 CLOSE = 0.8
@@ -40,7 +48,7 @@ def load(environ: Mapping[str, str], *, env_file: Path | None = None) -> dict[st
     reader = MappingEnv(_defaults(given) | given)
     settings: dict[str, Any] = {}
     problems: dict[str, list[str]] = {}
-    for setting in SETTINGS:
+    for setting in _every_setting():
         try:
             settings[setting.key] = setting.kind.read(reader, setting.name)
         except UnfitError as error:
@@ -68,10 +76,15 @@ def misspelt(environ: Mapping[str, str], *, env_file: Path | None = None) -> dic
 
 def _misspelt(names: Iterable[str]) -> dict[str, str]:
     # `LEASE` as well, which is what LEASE_SECONDS is called after loading.
-    known = {setting.key: setting.name for setting in SETTINGS} | {setting.name: setting.name for setting in SETTINGS}
+    every = _every_setting()
+    known = {setting.key: setting.name for setting in every} | {setting.name: setting.name for setting in every}
     strange = [name for name in names if known.get(name) != name]
     close = {name: get_close_matches(name.upper(), known, n=1, cutoff=CLOSE) for name in strange}
     return {name: known[found[0]] for name, found in close.items() if found}
+
+
+def _every_setting() -> tuple[Setting, ...]:
+    return (*SETTINGS, *of_registered_sources())
 
 
 class MappingEnv(Env):
@@ -105,7 +118,7 @@ def _read(env_file: Path) -> dict[str, str]:
 
 
 def _defaults(given: Mapping[str, str]) -> dict[str, str]:
-    defaults = {setting.name: setting.default for setting in SETTINGS if setting.default is not None}
+    defaults = {setting.name: setting.default for setting in _every_setting() if setting.default is not None}
     if _is_production(given):
         defaults |= {setting.name: setting.in_production for setting in SETTINGS if setting.in_production is not None}
         if "PORT" in given:

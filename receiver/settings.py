@@ -165,6 +165,22 @@ def _is_dotted_name(name: str) -> bool:
     return all(re.fullmatch(r"[^\W\d]\w*", part) and not keyword.iskeyword(part) for part in name.split("."))
 
 
+def of_registered_sources() -> tuple[Setting, ...]:
+    """Return the settings that the profiles of further sources name: their keys, and how old deliveries may be."""
+    # Loaded here: the command's own help needs no settings, and no sources.
+    from receiver.sources import PROFILES
+
+    ours = {setting.name for setting in SETTINGS}
+    found: dict[str, Setting] = {}
+    for profile in PROFILES.values():
+        for one in profile.keys:
+            kind = keys("printable text, separated by commas") if one.is_list else key("one line of printable text")
+            found[one.setting] = Setting(one.setting, kind, f"With one set, the source `{profile.name}` is on.")
+        age, default = profile.max_age_setting, str(int(profile.max_age.total_seconds()))
+        found[age] = Setting(age, seconds(1), f"A delivery of {profile.label} older than this is rejected.", default)
+    return tuple(setting for name, setting in found.items() if name not in ours)
+
+
 SETTINGS = (
     Setting(
         "ENV",

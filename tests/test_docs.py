@@ -41,6 +41,9 @@ NOT_SETTINGS = {
     "KNOWN",  # what the module of a source gives
     "PATIENCE_SECONDS",  # of the tests
     "SOURCES",  # in receiver/sources
+    "PROFILES",  # in receiver/sources
+    "ACME_",  # of the example in docs/adding-a-source.md
+    "ACME_SECRET",  # of the same
 } | {name for name in box.KNOWN if "." not in name}  # triggers of Box
 
 _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -30,7 +30,7 @@ def load(points: Iterable[EntryPoint]) -> tuple[dict[str, Profile], dict[str, st
             profiles[point.name] = _profile(point, profiles)
         except _UnfitError as error:
             trouble[f"{point.name} = {point.value}"] = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a package of others raises when it is imported
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a package of others raises when it is imported
             trouble[f"{point.name} = {point.value}"] = f"It does not load: {type(error).__name__}: {error}"
     return profiles, trouble
 
@@ -46,6 +46,11 @@ def _profile(point: EntryPoint, profiles: dict[str, Profile]) -> Profile:
             f"Its NAME is {profile.name!r}: it has to be the entry point's name, of at most 40 lower-case letters, "
             "digits and underscores."
         )
+    start = f"{point.name.upper()}_"
+    if not all(name.startswith(start) for name in (*profile.settings, profile.max_age_setting)):
+        raise _UnfitError(f"Each of its settings has to begin with {start}.")
+    if not profile.max_age_setting.endswith("_SECONDS"):
+        raise _UnfitError(f"{profile.max_age_setting} has to end with _SECONDS.")
     taken = {name for one in profiles.values() for name in (*one.settings, one.max_age_setting)}
     if both := taken & {*profile.settings, profile.max_age_setting}:
         raise _UnfitError(f"Another source has the setting {min(both)} already.")

@@ -54,6 +54,7 @@ def _examine_app(app: Flask, url: str | None) -> Iterator[Finding]:
     yield from database
     yield from _look("disk", checks.disk(app))
     yield from _look("keys", checks.keys(app))
+    yield from _look("sources", checks.sources(app))
     if all(finding.state == "ok" for finding in database):
         for check in (damage, *checks.OF_THE_TABLES):
             yield from _look(check.__name__, check(app))

@@ -23,6 +23,7 @@ from receiver.observe.metrics import gauges
 from receiver.outbound import Client, OutboundError, Reply, Trouble, read_json
 from receiver.outbound.addresses import address
 from receiver.service import KEYS_HEADER, fingerprint_of_keys
+from receiver.sources import TROUBLE
 from receiver.storage import db, search
 from receiver.storage.search import Filters
 from receiver.storage.tables import events
@@ -105,6 +106,12 @@ def keys(app: Flask) -> Iterator[Finding]:
             said = "off: its deliveries are answered 404"
             mend = f"Set {' or '.join(gate.settings)}, and restart web."
             yield Finding(name, "warn" if is_any_on else "fail", said, mend)
+
+
+def sources(_app: Flask) -> Iterator[Finding]:
+    """Look for entry points that are to be sources, and are none."""
+    for point, reason in TROUBLE.items():
+        yield Finding("sources", "fail", f"{point} is no source. {reason}", "Repair or remove the package it is of.")
 
 
 def handlers(app: Flask) -> Iterator[Finding]:

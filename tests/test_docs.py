@@ -42,6 +42,7 @@ NOT_SETTINGS = {
     "PATIENCE_SECONDS",  # of the tests
     "SOURCES",  # in receiver/sources
     "PROFILES",  # in receiver/sources
+    "TROUBLE",  # the same
     "ACME_",  # of the example in docs/adding-a-source.md
     "ACME_SECRET",  # of the same
 } | {name for name in box.KNOWN if "." not in name}  # triggers of Box

@@ -31,7 +31,7 @@ FAULTS: Mapping[str, Fault] = {
     "early": Fault("sign with a time to come", Reason.TIMESTAMP_IN_FUTURE),
     "unsigned": Fault("leave the signature out", Reason.SIGNATURE_MISSING),
     "prefixed": Fault("put sha256= before the signature", Reason.SIGNATURE_MALFORMED),
-    "doubled": Fault("send two signatures that differ", Reason.HEADER_CONFLICT),
+    "doubled": Fault("send two signed_by that differ", Reason.HEADER_CONFLICT),
     "timeless": Fault("leave the timestamp out", Reason.TIMESTAMP_MISSING),
     "mistimed": Fault("write a timestamp that is none", Reason.TIMESTAMP_MALFORMED),
 }
@@ -71,14 +71,14 @@ def spoil(
 
 def _respelt(profile: Profile, fault: str, lines: Lines) -> Lines:
     """Return the header lines with a fault that is one of the headers alone; any other leaves them as they are."""
-    signatures, timestamp = frozenset(profile.signature_headers), profile.timestamp_header
+    signed_by, timestamp = frozenset(profile.signature_headers), profile.timestamp_header
     if fault in profile.faults:
         own = profile.faults[fault]
         return _changed(lines, frozenset({own.header}), lambda _value: own.value)
     if fault == "prefixed":
-        return _changed(lines, signatures, lambda signature: f"sha256={signature}")
+        return _changed(lines, signed_by, lambda signature: f"sha256={signature}")
     if fault == "doubled":
-        name, value = next(line for line in lines if line[0] in signatures)
+        name, value = next(line for line in lines if line[0] in signed_by)
         return [*lines, (name, value[::-1])]
     if fault == "timeless":
         return [line for line in lines if line[0] != timestamp]

@@ -31,7 +31,7 @@ FAULTS: Mapping[str, Fault] = {
     "early": Fault("sign with a time to come", Reason.TIMESTAMP_IN_FUTURE),
     "unsigned": Fault("leave the signature out", Reason.SIGNATURE_MISSING),
     "prefixed": Fault("put sha256= before the signature", Reason.SIGNATURE_MALFORMED),
-    "doubled": Fault("send two signed_by that differ", Reason.HEADER_CONFLICT),
+    "doubled": Fault("send two signatures that differ", Reason.HEADER_CONFLICT),
     "timeless": Fault("leave the timestamp out", Reason.TIMESTAMP_MISSING),
     "mistimed": Fault("write a timestamp that is none", Reason.TIMESTAMP_MALFORMED),
 }
